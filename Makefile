@@ -1,0 +1,81 @@
+# Two commands on a fresh machine with Python 3.11 and make: `make demo` and `make test`.
+# Each is safe to interrupt and to repeat.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The pins are those of Python 3.11; the first of these that is 3.11 to 3.13 makes the environment.
+PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
+	$$name -c $(SUPPORTED) 2>/dev/null && command -v $$name && break; done)
+SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
+PY := .venv/bin/python
+BEAM := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
+EXTRAS := pipelines,router,s3,gcs,dynamodb,redis,kafka,http,prometheus,otel,dev,peers
+
+# Written last, so that it vouches for a finished environment.
+STAMP := .venv/.complete
+# constraints.txt as it holds for the Python of .venv.
+PINS := .venv/constraints.txt
+# There while an install is under way; found at the next start, the environment is made anew.
+UNFINISHED := .venv/.unfinished
+
+OUT ?= $(if $(INTERACTIONS),out/demo-own,out/demo)
+WORKERS ?= 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help env prism demo test lint bench clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 8
+
+env: $(STAMP) prism  ## Make or repair .venv (PYTHON=python3.12 picks another Python)
+
+demo: env  ## Recommend courses from a generated log, or INTERACTIONS=… ITEMS=… (OUT=… DEMO_ARGS=…)
+	@$(PY) -m examples.course_platform.demo --output='$(OUT)' \
+		$(if $(INTERACTIONS),--interactions='$(INTERACTIONS)') $(if $(ITEMS),--items='$(ITEMS)') $(DEMO_ARGS)
+
+test: env lint  ## Check style and types, then run all tests (TEST_ARGS=… for pytest)
+	@$(PY) -m pytest -n $(WORKERS) $(TEST_ARGS)
+
+lint: env  ## Check style and types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+bench: env  ## Time batch_cf beside its peers: DATA=PATH of an interaction log
+	@test -n '$(DATA)' || { echo "make bench needs a log to run on: make bench DATA=PATH" >&2; exit 2; }
+	@$(PY) benchmarks/batch_cf.py --data '$(DATA)' $(BENCH_ARGS)
+
+clean:  ## Remove caches and everything the demo wrote; .venv stays
+	@rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@{ [ -n '$(PYTHON)' ] && $(PYTHON) -c $(SUPPORTED); } || { \
+		echo "recbeam needs Python 3.11 to 3.13$(PYTHON:%=, and % is none of them); pass PYTHON=/path/to/one" >&2; exit 2; }
+	@if [ -e $(UNFINISHED) ]; then echo "an earlier install was cut short: .venv starts anew"; \
+		mkdir -p build; rm -rf build/broken; mv .venv build/broken; rm -rf build/broken; fi
+	@mkdir -p .venv; touch $(UNFINISHED)
+	@echo "[1/3] .venv of $$($(PYTHON) -V)"
+	@[ -x .venv/bin/pip ] || $(PYTHON) -m venv .venv
+	@echo "[2/3] build tools"
+	@# Beam wants another google-apitools on Python 3.13 than on those before it; the pin is for those.
+	@drop=$$($(PY) -c 'import sys; print("google-apitools" if sys.version_info >= (3, 13) else "-")'); \
+		grep -v "^$$drop==" constraints.txt > $(PINS)
+	@$(PY) -m pip install -q -c $(PINS) setuptools wheel
+	@echo "[3/3] packages of constraints.txt (some minutes the first time)"
+	@$(PY) -m pip install --progress-bar=off --no-build-isolation -c $(PINS) -e '.[$(EXTRAS)]' \
+		| { grep --line-buffered -oE '^(Collecting [^ ]+|Building [^ ]+ for [^ ]+|Installing collected packages|Successfully installed)' || true; }
+	@rm $(UNFINISHED); touch $(STAMP)
+
+# Prism, Beam's portable runner; where Go is absent Beam downloads its own at the first use.
+prism: $(STAMP)
+	@if ! command -v go >/dev/null; then exit 0; fi; \
+	if go version -m .venv/bin/prism 2>/dev/null | grep -q 'beam/sdks/v2.*v$(BEAM)'; then exit 0; fi; \
+	echo "Prism $(BEAM) from source (once, some minutes)"; \
+	GOBIN='$(CURDIR)/.venv/bin' go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM) || { \
+		echo "Prism $(BEAM) could not be built; Beam will download its own when a pipeline asks for it" >&2; \
+		[ "$${CI:-}" != true ]; }

@@ -1,0 +1,167 @@
+"""The rules of the architecture that hold between files: who imports whom, and what a module says is public.
+
+In pipelines/NAME only options.py, pipeline.py, __main__.py, command.py, metrics.py, run.py (or runs.py: it drives the pipeline) and
+modules below NAME/steps/ import Beam; the domain's logic never does, not even inside a function, and opens files
+through transforms.storage.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import sys
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("pipelines", "transforms", "serving_client", "local_serving")
+MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PIPELINES = sorted(path.parent.name for path in (ROOT / "pipelines").glob("*/__init__.py"))
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+MAY_IMPORT_BEAM = {"command.py", "options.py", "pipeline.py", "__main__.py", "metrics.py", "run.py", "runs.py"}
+HEAVY = {"apache_beam", "tensorflow", "tensorflow_serving", "tensorflow_transform", "tfx_bsl"}
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Dotted names of all modules that a file imports anywhere, functions and TYPE_CHECKING blocks included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports here are absolute"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def roots(path: pathlib.Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
+    """Names a module defines at its top level, with the statement; what it imports is another module's."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            continue
+        yield from ((name, node) for name in names if not name.startswith("_"))
+
+
+def taken_from(module: str) -> set[str]:
+    """Names that other modules of the project import from this one."""
+    return {name.removeprefix(f"{module}.") for name in ALL_IMPORTS if name.rpartition(".")[0] == module}
+
+
+def declared(tree: ast.Module) -> list[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            names = ast.literal_eval(node.value)
+            assert isinstance(names, list), "__all__ is a list of strings"
+            return names
+    return None
+
+
+ALL_IMPORTS = {name for path in MODULES for name in imports(path)}
+
+
+def under(path: pathlib.Path, *parts: str) -> bool:
+    return path.parts[: len(parts)] == parts
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)
+def test_only_the_wiring_of_a_pipeline_imports_beam(path: pathlib.Path) -> None:
+    wiring = path.name in MAY_IMPORT_BEAM or path.parts[2:3] == ("steps",)
+    assert wiring or "apache_beam" not in roots(path), f"{path} holds domain logic: use transforms.storage or steps/"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)
+def test_a_pipeline_imports_no_other_pipeline(path: pathlib.Path) -> None:
+    own = f"pipelines.{path.parts[1]}" if len(path.parts) > 2 else "pipelines"
+    others = {f"pipelines.{name}" for name in PIPELINES} - {own}
+    crossing = {name for name in imports(path) for other in others if f"{name}.".startswith(f"{other}.")}
+    assert not crossing, f"{path} imports {sorted(crossing)}; what two pipelines share lives in transforms"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "transforms")], ids=str)
+def test_transforms_import_no_pipeline(path: pathlib.Path) -> None:
+    assert "pipelines" not in roots(path)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "serving_client")], ids=str)
+def test_the_client_imports_neither_beam_nor_tensorflow_nor_what_needs_them(path: pathlib.Path) -> None:
+    assert not roots(path) & (HEAVY | {"pipelines", "transforms", "local_serving"})
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "serving_client", "contracts")], ids=str)
+def test_contracts_import_the_standard_library_and_numpy_alone(path: pathlib.Path) -> None:
+    foreign = {
+        name
+        for name in imports(path)
+        if not name.startswith("serving_client.contracts.")
+        and name.split(".")[0] not in sys.stdlib_module_names | {"numpy"}
+    }
+    assert not foreign
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_all_names_exactly_what_a_module_offers(path: pathlib.Path) -> None:
+    """Every function and class without _, and every constant or alias that another module imports; nothing unknown."""
+    tree = ast.parse((ROOT / path).read_text())
+    module = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    defined = dict(definitions(tree))
+    offered = {name for name, node in defined.items() if not isinstance(node, ast.Assign | ast.AnnAssign)}
+    if path.name == "__init__.py":  # a package may hand on what its modules define
+        handed_on = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
+        offered |= {alias.asname or alias.name for node in handed_on for alias in node.names}
+    known = offered | set(defined)
+    offered |= taken_from(module) & set(defined)
+    names = declared(tree)
+    if names is None:
+        assert not offered, f"{path} offers {sorted(offered)} and has no __all__"
+        return
+    assert len(names) == len(set(names)), f"{path}: __all__ names something twice"
+    extra, missing = sorted(set(names) - known), sorted(offered - set(names))
+    assert not extra, f"{path}: __all__ names {extra}, which it does not define"
+    assert not missing, f"{path}: {missing} look public; add them to __all__ or begin them with _"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_takes_what_another_keeps_private(path: pathlib.Path) -> None:
+    ours = {name.rpartition(".")[2] for name in imports(path) if name.split(".")[0] in PACKAGES}
+    assert not {name for name in ours if name.startswith("_") and not name.startswith("__")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_says_which_question_it_answers(path: pathlib.Path) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / path).read_text()))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_installed_command_exists_and_is_in_the_readme(script: str) -> None:
+    module, function = SCRIPTS[script].split(":")
+    tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text())
+    assert function in dict(definitions(tree))
+    name = module.removesuffix(".__main__")
+    readme = (ROOT / "README.md").read_text()
+    assert script in readme, f"README.md does not name the command {script}"
+    assert f"python -m {name}" in readme, f"README.md does not name python -m {name}"
+
+
+def test_every_pipeline_with_a_command_line_is_installed_as_a_command() -> None:
+    mains = {
+        f"pipelines.{name}.__main__:main" for name in PIPELINES if (ROOT / f"pipelines/{name}/__main__.py").exists()
+    }
+    assert mains == {target for target in SCRIPTS.values() if target.startswith("pipelines.")}
