@@ -1,0 +1,129 @@
+"""Which files a pattern names: globs, folders, commas, hidden names, and an S3 bucket."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
+from moto.server import ThreadedMotoServer
+
+from transforms.dead_letters import WriteDeadLetters
+from transforms.errors import BadInput
+from transforms.interactions.files import InputFile, match, split_globs
+from transforms.interactions.format import InteractionFormat
+from transforms.interactions.read import ReadInteractions, check_first
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.csv", "b,c.csv", "day=1/part-0", "day=2/part-0", "_SUCCESS", ".crc", "_tmp/x", "day=2/.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("{}", ["a.csv", "b,c.csv", "day=1/part-0", "day=2/part-0"]),
+        ("{}/", ["a.csv", "b,c.csv", "day=1/part-0", "day=2/part-0"]),
+        ("{}/*", ["a.csv", "b,c.csv", "day=1/part-0", "day=2/part-0"]),
+        ("{}/**", ["a.csv", "b,c.csv", "day=1/part-0", "day=2/part-0"]),
+        ("{}/*/.p*", ["day=2/.part"]),
+        ("{}/day=*", ["day=1/part-0", "day=2/part-0"]),
+        ("{}/**/part-?", ["day=1/part-0", "day=2/part-0"]),
+        ("{}/a.csv,{}/day=1/*,{}/a*", ["a.csv", "day=1/part-0"]),
+        ("{}/b[,]c.csv", ["b,c.csv"]),
+        ("{}/_SUCCESS,{}/_tmp", ["_SUCCESS", "_tmp/x"]),
+    ],
+)
+def test_patterns_name_files_sorted_once_and_without_hidden_ones(folder: Path, patterns: str, names: list[str]) -> None:
+    found = match(split_globs(patterns.replace("{}", str(folder))))
+    assert [str(Path(file.uri).relative_to(folder)) for file in found] == names
+    assert [file.size_bytes for file in found] == [len(name) for name in names]
+
+
+@pytest.mark.parametrize("pattern", ["nothing*.csv", "missing.csv", "empty"])
+def test_a_pattern_that_names_nothing_is_bad_input(folder: Path, pattern: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(BadInput, match=f"{folder}/.*: no such file") as raised:
+        match([str(folder / "a.csv"), str(folder / pattern)])
+    assert raised.value.exit_code == 3
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A bucket named recbeam on a local server; the value is Beam's flags for it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    endpoint = f"http://127.0.0.1:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="k", aws_secret_access_key="s", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket="recbeam")
+    parquet = io.BytesIO()
+    pq.write_table(pa.table({"user_id": [1], "item_id": [2]}), parquet)
+    objects = {
+        "logs/": b"",
+        "logs/part-0": b"user_id,item_id\na,b\n,c\n",
+        "logs/day=2/part-1": parquet.getvalue(),
+        "logs/x.gz": gzip.compress(b'{"user_id":"g","item_id":7}\n'),
+        "logs/_SUCCESS": b"",
+    }
+    for key, body in objects.items():
+        client.put_object(Bucket="recbeam", Key=key, Body=body)
+    yield [
+        f"--s3_endpoint_url={endpoint}",
+        "--s3_access_key_id=k",
+        "--s3_secret_access_key=s",
+        "--s3_region_name=us-east-1",
+    ]
+    FileSystems.set_options(PipelineOptions([]))
+    client.close()
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Beam's S3 client leaves its connections to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_bucket_is_listed_read_and_given_dead_letters(s3: list[str]) -> None:
+    options = PipelineOptions(s3)
+    files = match(["s3://recbeam/logs"], options)
+    assert [file.uri for file in files] == [
+        "s3://recbeam/logs/day=2/part-1",
+        "s3://recbeam/logs/part-0",
+        "s3://recbeam/logs/x.gz",
+    ]
+    assert match(["s3://recbeam/logs/*"]) == files
+    assert match(["s3://recbeam/logs/"]) == files
+    assert match(["s3://recbeam/logs/part*"]) == [InputFile("s3://recbeam/logs/part-0", 23)]
+    with pytest.raises(BadInput, match="s3://recbeam/nothing: no such file"):
+        match(["s3://recbeam/nothing"])
+    assert check_first(files, InteractionFormat()).names == ["user_id", "item_id"]
+
+    with beam.Pipeline(FnApiRunner(), options=options) as pipeline:
+        read = pipeline | ReadInteractions(files, InteractionFormat())
+        rows = read.blocks | beam.FlatMap(lambda block: [tuple(row.values()) for row in block.to_pylist()])
+        assert_that(rows, equal_to([("a", "b"), ("1", "2"), ("g", "7")]), "CheckRows")
+        assert_that(read.reports | beam.Filter(lambda report: report.fault), equal_to([]), "CheckReports")
+        _ = read.rejected | WriteDeadLetters("s3://recbeam/out/dead_letters")
+
+    [written] = match(["s3://recbeam/out/dead_letters"])
+    with FileSystems.open(written.uri) as stream:
+        assert stream.read().decode() == (
+            '{"source": "s3://recbeam/logs/part-0", "position": 3, "reason": "user_id is empty", "original": ",c"}\n'
+        )

@@ -1,0 +1,115 @@
+"""What became of records that could not be used: the value that describes one, and the transform that stores them.
+
+A dead letter keeps the place, the reason and the original bytes, so that a person can correct the record and a program
+can replay it. Deciding what is bad is the business of whoever reads the records.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import PCollection
+
+__all__ = ["DeadLetter", "WriteDeadLetters", "file_name", "from_json_line", "to_json_line", "write_file"]
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class DeadLetter:
+    """One rejected record.
+
+    source: uri of the file, topic or subscription. position: 1-based line (text) or row (Parquet), or offset.
+    reason: why, in one phrase. original: the record's bytes as read, without its line end.
+    """
+
+    source: str
+    position: int
+    reason: str
+    original: bytes
+
+
+def to_json_line(letter: DeadLetter) -> str:
+    """One line of JSON: `original` as text where it is UTF-8, otherwise `original_base64`."""
+    fields: dict[str, str | int] = {"source": letter.source, "position": letter.position, "reason": letter.reason}
+    try:
+        fields["original"] = letter.original.decode("utf-8")
+    except UnicodeDecodeError:
+        fields["original_base64"] = base64.b64encode(letter.original).decode("ascii")
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def from_json_line(line: str) -> DeadLetter:
+    """The dead letter that `to_json_line` wrote."""
+    fields = json.loads(line)
+    if "original" in fields:
+        original = fields["original"].encode("utf-8")
+    else:
+        original = base64.b64decode(fields["original_base64"], validate=True)
+    return DeadLetter(fields["source"], fields["position"], fields["reason"], original)
+
+
+@dataclasses.dataclass
+class WriteDeadLetters(beam.PTransform[PCollection[DeadLetter], PCollection[str]]):
+    """Dead letters to JSON lines under `output_dir`, one file per source; returns the paths written.
+
+    File names depend on the source's uri alone and lines are sorted, so a retry or another runner writes the same
+    bytes. Each file appears by rename. Without dead letters nothing is written, not even the folder.
+    """
+
+    output_dir: str
+
+    def __post_init__(self) -> None:
+        if not self.output_dir:
+            raise ValueError("WriteDeadLetters needs an output_dir")
+
+    def expand(self, letters: PCollection[DeadLetter]) -> PCollection[str]:
+        by_source = letters | "KeyBySource" >> beam.Map(_key_by_source)
+        grouped = by_source | "GroupBySource" >> beam.GroupByKey()
+        paths: PCollection[str] = grouped | "WriteFiles" >> beam.Map(write_file, self.output_dir)
+        return paths
+
+
+def write_file(letters: tuple[str, Iterable[tuple[int, str, bytes]]], output_dir: str) -> str:
+    """Write one source's dead letters, sorted, to their file under `output_dir`; returns its path."""
+    source, records = letters
+    path = FileSystems.join(output_dir, file_name(source))
+    partial = FileSystems.join(output_dir, f".tmp-{file_name(source)}")
+    if not FileSystems.exists(output_dir):
+        _make_folder(output_dir)
+    with FileSystems.create(partial, mime_type="application/json") as out:
+        for line in _lines(source, records):
+            out.write(line)
+    if FileSystems.exists(path):  # an earlier attempt; not every filesystem renames over a file
+        FileSystems.delete([path])
+    FileSystems.rename([partial], [path])
+    return path
+
+
+def file_name(source: str) -> str:
+    """Readable start, unique end: `part-003.csv-1f0c9a2b4d5e6f70.jsonl`."""
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", posixpath.basename(source.rstrip("/"))).lstrip("._")[:80] or "source"
+    return f"{stem}-{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.jsonl"
+
+
+def _key_by_source(letter: DeadLetter) -> tuple[str, tuple[int, str, bytes]]:
+    return letter.source, (letter.position, letter.reason, letter.original)
+
+
+def _lines(source: str, records: Iterable[tuple[int, str, bytes]]) -> Iterator[bytes]:
+    for position, reason, original in sorted(records):
+        yield to_json_line(DeadLetter(source, position, reason, original)).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _make_folder(path: str) -> None:
+    try:
+        FileSystems.mkdirs(path)
+    except OSError:  # another worker made it between the question and now
+        if not FileSystems.exists(path):
+            raise

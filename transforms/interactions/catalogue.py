@@ -1,0 +1,187 @@
+"""What is known of items beside the interactions: titles, availability, and whatever other columns a catalogue has.
+
+The catalogue is read whole in the main process: it is small. Its CSV may hold quoted line feeds, since titles do.
+Whether an item has interactions is not its concern.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from transforms.dead_letters import DeadLetter
+from transforms.errors import BadInput
+from transforms.interactions.files import FileFault, describe, match, open_binary, open_text, sniff
+from transforms.interactions.ids import encode_ids, id_fault
+from transforms.interactions.validate import quote
+
+__all__ = ["Catalogue", "read_items"]
+
+TRUE_TEXTS = frozenset({"true", "t", "yes", "y", "1"})
+FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0"})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Items of one or more files, in file order.
+
+    table: item_id (string, distinct), title (string, the id where there is none), available (bool, true where the file
+    does not say), then the further columns as read (strings from CSV). duplicates: rows whose id came before; the first
+    row counts. rejected: rows without a usable id.
+    """
+
+    table: pa.Table
+    duplicates: int
+    rejected: tuple[DeadLetter, ...]
+
+    def titles(self) -> dict[str, str]:
+        """Item id to title."""
+        return dict(zip(self.table["item_id"].to_pylist(), self.table["title"].to_pylist(), strict=True))
+
+
+def read_items(
+    uri: str, *, id_column: str = "item_id", title_column: str = "title", csv_delimiter: str = ","
+) -> Catalogue:
+    """Read a catalogue: CSV with a header, Parquet or JSON lines, text also gzipped; a folder or glob is read whole.
+
+    Raises BadInput for a file that cannot be read, lacks the id column, or has an `available` that is no yes or no.
+    """
+    tables, rejected = [], []
+    for file in match([uri]):
+        try:
+            with open_binary(file.uri) as stream:
+                table = _read_table(stream, csv_delimiter)
+            table, letters = _normalise(table, file.uri, id_column, title_column)
+        except FileFault as fault:
+            raise BadInput(f"{file.uri}: {fault}") from fault
+        except Exception as error:  # Arrow's, the file system's, an object store's client's
+            raise BadInput(f"{file.uri}: cannot be read ({describe(error)}); is it whole?") from error
+        tables.append(table)
+        rejected += letters
+    try:
+        table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"{uri}: its files differ in columns ({describe(error)}); pass files of one kind") from error
+    first = _first_rows(table["item_id"])
+    return Catalogue(table.take(pa.array(first)), len(table) - len(first), tuple(rejected))
+
+
+def _read_table(stream: BinaryIO, csv_delimiter: str) -> pa.Table:
+    found = sniff(stream)
+    if found.kind is None:
+        raise FileFault("is empty; pass a catalogue with a header line")
+    if found.kind == "parquet":
+        return pyarrow.parquet.read_table(pa.py_buffer(_read_all(stream)))
+    with open_text(stream, found.gzipped) as text:
+        data = text.read()
+    if found.kind == "jsonl":
+        return _read_json(data)
+    header = pyarrow.csv.open_csv(
+        pa.py_buffer(data), parse_options=pyarrow.csv.ParseOptions(delimiter=csv_delimiter, newlines_in_values=True)
+    ).schema.names
+    return pyarrow.csv.read_csv(
+        pa.py_buffer(data),
+        read_options=pyarrow.csv.ReadOptions(use_threads=False),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=csv_delimiter, newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+        ),
+    )
+
+
+def _read_all(stream: BinaryIO) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _read_json(data: bytes) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(orjson.loads(line))
+        except orjson.JSONDecodeError as error:
+            raise FileFault(f"line {number} is not JSON ({error.msg}); correct it") from error
+        if not isinstance(rows[-1], dict):
+            raise FileFault(f"line {number} is no JSON object; correct it")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # mixed types
+        return pa.array(
+            [v if v is None or isinstance(v, str) else orjson.dumps(v).decode() for v in values], pa.string()
+        )
+
+
+def _normalise(table: pa.Table, source: str, id_column: str, title_column: str) -> tuple[pa.Table, list[DeadLetter]]:
+    """The contract's three columns first, the others behind them; rows without a usable id apart."""
+    names = table.column_names
+    if names.count(id_column) != 1:
+        have = ", ".join(names[:20])
+        raise FileFault(
+            f"has {names.count(id_column)} columns {id_column} (it has {have}); pass --items_id_column or correct it"
+        )
+    ids = encode_ids(table[id_column].combine_chunks(), id_column)
+    rejected = []
+    if ids.bad is not None and ids.bad.any():
+        rejected = [_reject(table, source, int(row), id_column) for row in np.flatnonzero(ids.bad)]
+        table = table.filter(pa.array(~ids.bad))
+    keep = None if ids.bad is None else ~ids.bad
+    item_id = ids.select(keep).dictionary_decode()
+    columns: dict[str, pa.Array] = {
+        "item_id": item_id,
+        "title": _titles(table, title_column, item_id),
+        "available": _available(table),
+    }
+    for name in names:
+        if name not in (id_column, title_column) and name not in columns and names.count(name) == 1:
+            columns[name] = table[name]
+    return pa.table(columns), rejected
+
+
+def _reject(table: pa.Table, source: str, row: int, id_column: str) -> DeadLetter:
+    fields = {name: table[name][row].as_py() for name in dict.fromkeys(table.column_names)}
+    value = fields[id_column]
+    original = orjson.dumps(fields, default=str, option=orjson.OPT_SORT_KEYS)
+    return DeadLetter(source, row + 1, id_fault(value, id_column, quote(value)), original)
+
+
+def _titles(table: pa.Table, title_column: str, item_id: pa.Array) -> pa.Array:
+    if title_column not in table.column_names:
+        return item_id
+    titles = table[title_column].combine_chunks().cast(pa.string())
+    missing = pc.fill_null(pc.equal(titles, ""), True)
+    return pc.if_else(missing, item_id, titles)
+
+
+def _available(table: pa.Table) -> pa.Array:
+    if "available" not in table.column_names:
+        return pa.array(np.ones(len(table), np.bool_))
+    return pa.array([_parse_available(value) for value in table["available"].to_pylist()], pa.bool_())
+
+
+def _parse_available(value: Any) -> bool:
+    text = "" if value is None else str(value).strip().lower().removesuffix(".0")
+    if text in TRUE_TEXTS or not text:
+        return True
+    if text in FALSE_TEXTS:
+        return False
+    raise FileFault(f"available {quote(value)} is neither true nor false; correct it")
+
+
+def _first_rows(ids: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The row of each distinct id's first appearance, ascending."""
+    encoded = ids.combine_chunks().dictionary_encode()
+    return np.unique(encoded.indices.to_numpy(), return_index=True)[1]

@@ -1,0 +1,165 @@
+"""Which files an `--interactions` value names, how each is opened, and what each holds.
+
+Local paths go through the standard library's glob, everything with a scheme (s3://, gs://) through Beam's FileSystems.
+What a file holds is told from its first bytes, never from its name: Athena writes names without an extension.
+Parsing is the business of `parquet`, `csv` and `jsonl`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import glob
+import gzip
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO, Literal, NamedTuple, cast
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms.errors import BadInput
+
+__all__ = [
+    "Content",
+    "FileFault",
+    "InputFile",
+    "Kind",
+    "describe",
+    "match",
+    "open_binary",
+    "open_text",
+    "sniff",
+    "split_globs",
+]
+
+Kind = Literal["parquet", "csv", "jsonl"]
+
+SNIFF_BYTES = 4096
+UTF8_BOM = b"\xef\xbb\xbf"
+# First bytes of what people upload by mistake; each is named in the fault instead of failing as "column missing".
+FOREIGN = {
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"PK\x03\x04": "a zip archive",
+    b"ORC": "an ORC file",
+    b"Obj\x01": "an Avro file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+class FileFault(Exception):
+    """Why a whole file cannot be read, as the end of the sentence "FILE: ..."; never leaves a worker."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class InputFile:
+    """A file to read; `uri` as the user would name it."""
+
+    uri: str
+    size_bytes: int
+
+
+class Content(NamedTuple):
+    """What a file's first bytes say; `kind` is None for a file without any byte that is not blank."""
+
+    kind: Kind | None
+    gzipped: bool
+
+
+def split_globs(text: str) -> list[str]:
+    """The patterns of a comma-separated list; a comma within brackets belongs to its pattern (`a[,]b.csv`)."""
+    return [part for part in re.findall(r"(?:\[[^\]]*\]|[^,])+", text) if part.strip()]
+
+
+def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[InputFile]:
+    """All files the patterns name, each once, sorted by uri.
+
+    A pattern that names a folder stands for every file below it. Names starting with _ or . (such as _SUCCESS) are
+    left out unless the pattern spells that part out. `options` carries the credentials of object stores.
+    Raises BadInput when a pattern names nothing.
+    """
+    if options is not None:
+        FileSystems.set_options(options)
+    found: dict[str, InputFile] = {}
+    for pattern in globs:
+        try:
+            listed = _match_remote(pattern) if "://" in pattern else _match_local(pattern)
+            files = [file for file in listed if _is_meant(file.uri, pattern)]
+        except Exception as error:  # object stores' clients raise types of their own
+            raise BadInput(
+                f"{pattern}: cannot be listed ({describe(error)}); check the name and credentials"
+            ) from error
+        if not files:
+            raise BadInput(f"{pattern}: no such file, nor a folder with files; check --interactions")
+        found.update((file.uri, file) for file in files)
+    return sorted(found.values())
+
+
+def describe(error: BaseException) -> str:
+    """A foreign error in one line: its type and first line of text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__
+
+
+def open_binary(uri: str) -> BinaryIO:
+    """The file's bytes as stored (nothing decompressed), seekable."""
+    if "://" not in uri:
+        return open(uri, "rb")
+    return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_text(stream: BinaryIO, gzipped: bool) -> BinaryIO:
+    """The stream's text from its start: decompressed where gzipped, without a byte order mark."""
+    stream.seek(0)
+    text = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if gzipped else stream
+    if text.read(len(UTF8_BOM)) != UTF8_BOM:
+        text.seek(0)
+    return text
+
+
+def sniff(stream: BinaryIO) -> Content:
+    """What the stream holds, told from its first 4 KiB. Raises FileFault for content that is none of ours."""
+    stream.seek(0)
+    head = stream.read(SNIFF_BYTES)
+    gzipped = head.startswith(b"\x1f\x8b")
+    if gzipped:
+        head = open_text(stream, gzipped=True).read(SNIFF_BYTES)
+    if head.startswith(b"PAR1"):
+        if gzipped:
+            raise FileFault("is Parquet inside gzip; decompress it (Parquet compresses its own columns)")
+        return Content("parquet", False)
+    for magic, what in FOREIGN.items():
+        if head.startswith(magic):
+            raise FileFault(f"is {what}; convert it to Parquet, CSV or JSON lines in UTF-8, gzipped or not")
+    first = head.removeprefix(UTF8_BOM).lstrip(b" \t\r\n")[:1]
+    return Content(("jsonl" if first == b"{" else "csv") if first else None, gzipped)
+
+
+def _match_local(pattern: str) -> Iterable[InputFile]:
+    for path in [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True, include_hidden=True):
+        if not os.path.isdir(path):
+            yield InputFile(path, os.path.getsize(path))
+        for folder, _, names in os.walk(path):
+            files = [os.path.join(folder, name) for name in names]
+            yield from (InputFile(file, os.path.getsize(file)) for file in files)
+
+
+def _match_remote(pattern: str) -> Iterable[InputFile]:
+    folder = pattern.rstrip("/")
+    for result in FileSystems.match([f"{folder}/**"] if pattern.endswith("/") else [pattern, f"{folder}/**"]):
+        for meta in result.metadata_list:
+            # Consoles create objects named "folder/" to show an empty folder; they hold nothing.
+            if not meta.path.endswith("/"):
+                yield InputFile(meta.path, meta.size_in_bytes)
+
+
+def _is_meant(uri: str, pattern: str) -> bool:
+    """Whether every part of the uri that starts with _ or . answers a part of the pattern that does so, too."""
+    spelled_out = [part for part in pattern.split("/") if part.startswith(("_", "."))]
+    hidden = [part for part in uri.split("/") if part.startswith(("_", "."))]
+    return all(any(part == each or fnmatch.fnmatchcase(part, each) for each in spelled_out) for part in hidden)

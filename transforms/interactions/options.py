@@ -1,0 +1,163 @@
+"""The flags that say which interactions a run reads and how: the same names in every pipeline that reads them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms.errors import BadUsage
+from transforms.interactions.files import split_globs
+from transforms.interactions.format import InteractionFormat
+from transforms.interactions.times import UNITS_US, parse_time
+
+__all__ = ["InteractionOptions", "check_options", "interaction_format", "interaction_globs"]
+
+
+class InteractionOptions(PipelineOptions):
+    """Which interactions to read, and how."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        # Not required=True: Beam parses the flags of every options class it knows, also for other pipelines.
+        parser.add_argument(
+            "--interactions",
+            metavar="GLOB[,GLOB]",
+            help="files or folders of interactions, local, s3:// or gs://; Parquet, CSV or JSON lines, text also "
+            "gzipped; a comma within brackets is part of the name (a[,]b.csv); required",
+        )
+        parser.add_argument(
+            "--input_format",
+            choices=("auto", "parquet", "csv", "jsonl"),
+            default="auto",
+            help="format of every file; auto tells it from the content (default: auto)",
+        )
+        parser.add_argument(
+            "--csv_delimiter", default=",", help="one ASCII character, or \\t or tab for a tabulator (default: ,)"
+        )
+        parser.add_argument(
+            "--csv_header",
+            metavar="NAME[,NAME]",
+            help="column names of CSV files that have no header line, in file order, all of them",
+        )
+        parser.add_argument("--user_column", default="user_id", help="column with the user's id (default: user_id)")
+        parser.add_argument("--item_column", default="item_id", help="column with the item's id (default: item_id)")
+        parser.add_argument(
+            "--timestamp_column", help="column with the time; given, it is required (default: timestamp if there)"
+        )
+        parser.add_argument(
+            "--weight_column", help="column with the weight; given, it is required (default: weight if there)"
+        )
+        parser.add_argument(
+            "--timestamp_unit",
+            choices=tuple(UNITS_US),
+            default="s",
+            help="unit of numeric times since 1970: s, ms or us (default: s)",
+        )
+        parser.add_argument("--min_weight", type=float, help="leave out interactions of smaller weight (default: none)")
+        parser.add_argument(
+            "--since", help="leave out earlier interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
+        )
+        parser.add_argument(
+            "--until", help="leave out later interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
+        )
+        parser.add_argument(
+            "--max_bad_fraction",
+            type=float,
+            default=0.01,
+            help="fail when more than this fraction of rows is rejected, 0 to 1 (default: 0.01)",
+        )
+        parser.add_argument(
+            "--items", metavar="FILE", help="catalogue of items: id, title and any further columns (default: none)"
+        )
+        parser.add_argument(
+            "--items_id_column", default="item_id", help="column of --items with the item's id (default: item_id)"
+        )
+        parser.add_argument(
+            "--items_title_column", default="title", help="column of --items with the title (default: title)"
+        )
+
+
+def interaction_globs(options: PipelineOptions) -> list[str]:
+    """The patterns of `--interactions`, for `files.match`. Raises BadUsage without any."""
+    globs = split_globs(options.view_as(InteractionOptions).interactions or "")
+    if not globs:
+        raise BadUsage("--interactions is missing; pass the files to read, for example --interactions='logs/*.parquet'")
+    return globs
+
+
+def check_options(options: PipelineOptions) -> list[str]:
+    """Every problem of the flags above, one sentence each; nothing is opened."""
+    view = options.view_as(InteractionOptions)
+    problems = []
+    if not split_globs(view.interactions or ""):
+        problems.append(
+            "--interactions is missing; pass the files to read, for example --interactions='logs/*.parquet'"
+        )
+    if _delimiter(view.csv_delimiter) is None:
+        problems.append(f"--csv_delimiter={view.csv_delimiter!r} is not one ASCII character other than a quote")
+    problems += _header_problems(view)
+    for flag in ("since", "until"):
+        text = getattr(view, flag)
+        if text is not None and parse_time(text, "s") is None:
+            problems.append(f"--{flag}={text} is neither epoch seconds nor RFC 3339 (such as 2026-01-31T00:00:00Z)")
+    if not problems and view.since and view.until and _time(view.since) > _time(view.until):  # type: ignore[operator]
+        problems.append(f"--since={view.since} lies after --until={view.until}; nothing would be read")
+    if view.min_weight is not None and not (math.isfinite(view.min_weight) and view.min_weight >= 0):
+        problems.append(f"--min_weight={view.min_weight} is not a finite number of at least 0")
+    if not 0 <= view.max_bad_fraction <= 1:
+        problems.append(f"--max_bad_fraction={view.max_bad_fraction} is not between 0 and 1")
+    return problems
+
+
+def interaction_format(options: PipelineOptions) -> InteractionFormat:
+    """The flags as a value. Raises BadUsage with the first problem of `check_options`, --interactions aside."""
+    problems = [problem for problem in check_options(options) if not problem.startswith("--interactions ")]
+    if problems:
+        raise BadUsage(problems[0])
+    view = options.view_as(InteractionOptions)
+    return InteractionFormat(
+        input_format=view.input_format,
+        csv_delimiter=_delimiter(view.csv_delimiter) or ",",
+        csv_header=_header(view),
+        user_column=view.user_column,
+        item_column=view.item_column,
+        timestamp_column=view.timestamp_column,
+        weight_column=view.weight_column,
+        timestamp_unit=view.timestamp_unit,
+        min_weight=view.min_weight,
+        since_us=_time(view.since),
+        until_us=_time(view.until),
+    )
+
+
+def _header(view: Any) -> tuple[str, ...] | None:
+    return None if view.csv_header is None else tuple(view.csv_header.split(","))
+
+
+def _header_problems(view: Any) -> list[str]:
+    header = _header(view)
+    if header is None:
+        return []
+    named = {
+        "--user_column": view.user_column,
+        "--item_column": view.item_column,
+        "--timestamp_column": view.timestamp_column,
+        "--weight_column": view.weight_column,
+    }
+    missing = [f"{flag}={name}" for flag, name in named.items() if name is not None and name not in header]
+    problems = [f"--csv_header={view.csv_header} does not name {each}; list every column" for each in missing]
+    return problems + [
+        f"--csv_header={view.csv_header} names {name} twice" for name in sorted(set(header)) if header.count(name) > 1
+    ]
+
+
+def _delimiter(text: str) -> str | None:
+    text = {"\\t": "\t", "tab": "\t"}.get(text, text)
+    return text if len(text) == 1 and text.isascii() and text not in '"\r\n\0' else None
+
+
+def _time(text: str | None) -> int | None:
+    return None if text is None else parse_time(text, "s")

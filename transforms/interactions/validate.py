@@ -1,0 +1,235 @@
+"""Which rows of a raw block can be used: raw columns to a clean block, dead letters for the rest.
+
+The rules for one value live in `ids`, in `times` and, for weights, below. Columns are checked whole; Python looks at
+single rows only where one is bad. Reading bytes into raw columns is the business of `parquet`, `csv` and `jsonl`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.dead_letters import DeadLetter
+from transforms.interactions.files import FileFault
+from transforms.interactions.format import Columns, InteractionFormat, TimestampUnit
+from transforms.interactions.ids import EncodedIds, encode_ids, id_fault
+from transforms.interactions.times import is_number, native_text, time_fault, to_microseconds
+
+__all__ = ["RawBlock", "Validated", "quote", "shorten", "to_weights", "validate", "weight_fault"]
+
+QUOTE_LENGTH = 80  # a reason stays one readable line, however long the value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RawBlock:
+    """Columns as a file holds them, [rows] each, of any type; what a bad row looked like can be asked for.
+
+    position: row index to 1-based line or row number. original: row index to the row's bytes.
+    faults: rows that the reader already knows to be bad, with the reason; their values are ignored.
+    unparsed: (position, reason, original) of records that did not even become rows.
+    """
+
+    user: pa.Array
+    item: pa.Array
+    timestamp: pa.Array | None
+    weight: pa.Array | None
+    position: Callable[[int], int]
+    original: Callable[[int], bytes]
+    faults: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    unparsed: list[tuple[int, str, bytes]] = dataclasses.field(default_factory=list)
+
+
+class Validated(NamedTuple):
+    """A block (None if no row is left), the dead letters by position, and counts of records and filtered rows."""
+
+    block: pa.RecordBatch | None
+    rejected: list[DeadLetter]
+    rows_read: int
+    rows_filtered: int
+
+
+def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFormat) -> Validated:
+    """Split a raw block into usable rows and dead letters. Raises FileFault for a column of an impossible type."""
+    rows = len(raw.user)
+    user = encode_ids(raw.user, columns.user)
+    item = encode_ids(raw.item, columns.item)
+    checks: list[tuple[npt.NDArray[np.bool_] | None, Callable[[int], str]]] = [
+        (user.bad, lambda row: _id_reason(raw.user, row, columns.user)),
+        (item.bad, lambda row: _id_reason(raw.item, row, columns.item)),
+    ]
+    times: npt.NDArray[np.int64] | None = None
+    weights: npt.NDArray[np.float64] | None = None
+    if raw.timestamp is not None and columns.timestamp is not None:
+        column, name, unit = raw.timestamp, columns.timestamp, format.timestamp_unit
+        times, bad_times = to_microseconds(column, name, unit)
+        checks.append((bad_times, lambda row: _time_reason(column, row, name, unit)))
+    if raw.weight is not None and columns.weight is not None:
+        weight_column, weight_name = raw.weight, columns.weight
+        weights, bad_weights = to_weights(weight_column, weight_name)
+        checks.append((bad_weights, lambda row: weight_fault(_value(weight_column, row), weight_name)))
+
+    bad = _join(rows, [mask for mask, _ in checks], raw.faults)
+    rejected = list(raw.unparsed)
+    if bad is not None:
+        for row in np.flatnonzero(bad).tolist():
+            reason = raw.faults.get(row) or next(why(row) for mask, why in checks if mask is not None and mask[row])
+            rejected.append((raw.position(row), reason, raw.original(row)))
+    keep, rows_filtered = _apply_filters(bad, times, weights, format)
+    return Validated(
+        block=_to_block(user, item, weights, times, keep),
+        rejected=[DeadLetter(source, *record) for record in sorted(rejected)],
+        rows_read=rows + len(raw.unparsed),
+        rows_filtered=rows_filtered,
+    )
+
+
+def to_weights(column: pa.Array, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Weights as float64 and which rows have none that is finite and at least 0; both [rows].
+
+    Raises FileFault for a column of a type that holds no numbers.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        numbers = column.cast(pa.float64(), safe=False)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        numbers = _parse_weights(column.cast(pa.string()))
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        numbers = _parse_weights(column)
+    else:
+        raise FileFault(f"column {name} has type {kind}; weights are numbers")
+    values = pc.fill_null(numbers, math.nan).to_numpy(zero_copy_only=False)
+    bad = ~((values >= 0) & (values < math.inf))  # NaN compares false
+    return values + 0.0, bad  # -0.0 becomes 0.0: equal weights are equal bytes
+
+
+def weight_fault(value: Any, name: str) -> str:
+    """Why a value that `to_weights` refused is no weight."""
+    if value is None or value in ("", b""):
+        return f"{name} is missing"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return f"{name} {quote(value)} is not a number"
+    if not math.isfinite(number):
+        return f"{name} {quote(value)} is not finite"
+    return f"{name} {quote(value)} is negative" if number < 0 else f"{name} {quote(value)} is not a number"
+
+
+def quote(value: Any) -> str:
+    """A value as a reason shows it: text in double quotes, control characters escaped, cut to 80 characters."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return json.dumps(shorten(value), ensure_ascii=False) if isinstance(value, str) else shorten(str(value))
+
+
+def shorten(text: str) -> str:
+    """The text, cut to 80 characters."""
+    return text if len(text) <= QUOTE_LENGTH else text[:QUOTE_LENGTH] + "…"
+
+
+def _parse_weights(column: pa.Array) -> pa.Array:
+    try:
+        return column.cast(pa.string()).cast(pa.float64())
+    except pa.ArrowInvalid:  # something is no number, or written in a way only the rule knows
+        return pa.array([_parse_weight(value) for value in column.to_pylist()], pa.float64())
+
+
+def _parse_weight(value: str | bytes | None) -> float | None:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return float(value) if value is not None and is_number(value) else None
+
+
+def _value(column: pa.Array, row: int) -> Any:
+    """A cell in Python; text that is no UTF-8 with its bytes spelled out."""
+    scalar = column[row]
+    if isinstance(scalar, pa.DictionaryScalar):
+        scalar = scalar.value
+    if not scalar.is_valid:
+        return None
+    if hasattr(scalar, "as_buffer"):
+        return scalar.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
+    return scalar.as_py()
+
+
+def _time_reason(column: pa.Array, row: int, name: str, unit: TimestampUnit) -> str:
+    scalar = column[row]
+    native = native_text(scalar) if scalar.is_valid else None
+    value = _value(column, row) if native is None else scalar
+    return time_fault(value, name, unit, quote(value) if native is None else native)
+
+
+def _id_reason(column: pa.Array, row: int, name: str) -> str:
+    if isinstance(column, pa.DictionaryArray):
+        index = column.indices[row].as_py()
+        if index is None:
+            return id_fault(None, name, "")
+        column, row = column.dictionary, index
+    scalar = column[row]
+    value = scalar.as_buffer() if scalar.is_valid and hasattr(scalar, "as_buffer") else None
+    raw = None if value is None else value.to_pybytes()
+    return id_fault(raw, name, quote(raw))
+
+
+def _join(
+    rows: int, masks: list[npt.NDArray[np.bool_] | None], faults: Mapping[int, str]
+) -> npt.NDArray[np.bool_] | None:
+    present = [mask for mask in masks if mask is not None and mask.any()]
+    if not present and not faults:
+        return None
+    bad = np.zeros(rows, np.bool_)
+    for mask in present:
+        bad |= mask
+    bad[list(faults)] = True
+    return bad
+
+
+def _apply_filters(
+    bad: npt.NDArray[np.bool_] | None,
+    times: npt.NDArray[np.int64] | None,
+    weights: npt.NDArray[np.float64] | None,
+    format: InteractionFormat,
+) -> tuple[npt.NDArray[np.bool_] | None, int]:
+    """Which rows stay (None: all), and how many good rows the filters took."""
+    keep = None if bad is None else ~bad
+    conditions = []
+    if weights is not None and format.min_weight is not None:
+        conditions.append(weights >= format.min_weight)
+    if times is not None and format.since_us is not None:
+        conditions.append(times >= format.since_us)
+    if times is not None and format.until_us is not None:
+        conditions.append(times <= format.until_us)
+    if not conditions:
+        return keep, 0
+    wanted = np.logical_and.reduce(conditions)
+    good = len(wanted) if keep is None else int(np.count_nonzero(keep))
+    keep = wanted if keep is None else keep & wanted
+    stay = int(np.count_nonzero(keep))
+    return (None if stay == len(keep) else keep), good - stay
+
+
+def _to_block(
+    user: EncodedIds,
+    item: EncodedIds,
+    weights: npt.NDArray[np.float64] | None,
+    times: npt.NDArray[np.int64] | None,
+    keep: npt.NDArray[np.bool_] | None,
+) -> pa.RecordBatch | None:
+    if len(user.indices) == 0 or (keep is not None and not keep.any()):
+        return None
+    columns: dict[str, pa.Array] = {"user_id": user.select(keep), "item_id": item.select(keep)}
+    if weights is not None:
+        columns["weight"] = pa.array(weights if keep is None else weights[keep])
+    if times is not None:
+        columns["timestamp"] = pa.array(times if keep is None else times[keep])
+    return pa.RecordBatch.from_pydict(columns)

@@ -1,0 +1,72 @@
+"""How far is this run? A display on the terminal for workers that run in this process (in process, Prism on loopback).
+
+Stages note units done; the display shows them while the run goes on. On remote runners nothing is noted here, and the
+runner's own page shows the counters.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+
+__all__ = ["advance", "display", "expect"]
+
+_DONE: collections.Counter[str] = collections.Counter()
+_EXPECTED: dict[str, int] = {}
+_LOCK = threading.Lock()
+_REFRESH_S = 0.2
+
+
+def advance(stage: str, units: int) -> None:
+    """Note `units` more done in `stage`."""
+    with _LOCK:
+        _DONE[stage] += units
+
+
+def expect(stage: str, units: int) -> None:
+    """Note how many units `stage` will have in all."""
+    with _LOCK:
+        _EXPECTED[stage] = units
+
+
+@contextlib.contextmanager
+def display(title: str) -> Iterator[None]:
+    """Show the stages of the run inside the block on stderr; silent where stderr is no terminal."""
+    with _LOCK:
+        _DONE.clear()
+        _EXPECTED.clear()
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    stop = threading.Event()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bars.console.print(f"[bold]{title}[/bold]")
+        tasks: dict[str, TaskID] = {}
+
+        def refresh() -> None:
+            with _LOCK:
+                done, expected = dict(_DONE), dict(_EXPECTED)
+            for stage, units in done.items():
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=None)
+                bars.update(tasks[stage], completed=units, total=expected.get(stage))
+
+        def watch() -> None:
+            while not stop.wait(_REFRESH_S):
+                refresh()
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join(timeout=5 * _REFRESH_S)
+            refresh()

@@ -1,0 +1,47 @@
+"""TensorFlow's import without its greeting: a dozen lines on stderr about CPU features and absent GPUs.
+
+They come from native code before any log level is read, so the file descriptor itself is held; if the import fails
+they are shown after all. GPUs are looked for inside the hold, since that greets as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from transforms.extras import require
+
+__all__ = ["import_tensorflow"]
+
+
+def import_tensorflow() -> Any:
+    """The tensorflow module; its first import is silent. Raises MissingExtra where it is not installed."""
+    if "tensorflow" in sys.modules:
+        return sys.modules["tensorflow"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _held_stderr():
+        tf = require("tensorflow", "pipelines")
+        tf.config.list_physical_devices()
+    return tf
+
+
+@contextlib.contextmanager
+def _held_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,139 @@
+"""Files on any of Beam's filesystems (local, s3://, gs://) that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+__all__ = [
+    "copy_folder",
+    "is_local",
+    "join",
+    "list_files",
+    "local_copy",
+    "make_folder",
+    "move",
+    "open_read",
+    "parent",
+    "read_json",
+    "remove",
+    "write_whole",
+]
+
+
+def is_local(uri: str) -> bool:
+    """Whether a uri names a file of this machine."""
+    return "://" not in uri
+
+
+def join(base: str, *parts: str) -> str:
+    """A path below another, in the manner of its filesystem."""
+    return str(FileSystems.join(base, *parts))
+
+
+@contextlib.contextmanager
+def write_whole(uri: str) -> Iterator[IO[bytes]]:
+    """Write a file under a temporary name beside its place and rename it there at the end; on an error it is removed.
+
+    The bytes of a retry replace those of the first try, so writing the same content twice is safe.
+    """
+    folder, name = FileSystems.split(uri)
+    partial = join(folder, f".partial-{uuid.uuid4().hex[:8]}-{name}")
+    make_folder(folder)
+    try:
+        with FileSystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            yield file
+        move(partial, uri)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            FileSystems.delete([partial])
+        raise
+
+
+def open_read(uri: str) -> IO[bytes]:
+    """Open a file as it is, without guessing a compression."""
+    return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def list_files(pattern: str) -> dict[str, int]:
+    """The files that match a glob and their sizes in bytes, by name; empty if there are none."""
+    matched = FileSystems.match([pattern])[0].metadata_list
+    return {found.path: found.size_in_bytes for found in sorted(matched, key=lambda found: str(found.path))}
+
+
+def make_folder(uri: str) -> None:
+    """Make a folder and those above it, if it is not there (object stores have none)."""
+    if is_local(uri) and uri:
+        os.makedirs(uri, exist_ok=True)
+
+
+def move(source: str, target: str) -> None:
+    """Rename, replacing what is there."""
+    if is_local(source):
+        os.replace(source, target)
+    else:
+        FileSystems.rename([source], [target])
+
+
+def remove(uri: str) -> None:
+    """Remove a file or a folder with all in it; nothing there is no error."""
+    if is_local(uri):
+        if os.path.isdir(uri):
+            shutil.rmtree(uri)
+        elif os.path.exists(uri):
+            os.remove(uri)
+    else:
+        files = list(list_files(uri)) + list(list_files(join(uri, "**")))
+        if files:
+            FileSystems.delete(files)
+
+
+def parent(uri: str) -> str:
+    """The folder of a file or folder; empty for a bare name."""
+    return str(FileSystems.split(uri.rstrip("/"))[0]) if "/" in uri.rstrip("/") else ""
+
+
+def read_json(uri: str) -> Any:
+    """A JSON file's content, None where there is no such file or it is not JSON."""
+    if is_local(uri) and not os.path.isfile(uri):
+        return None
+    try:
+        with open_read(uri) as file:
+            return json.loads(file.read())
+    except (BeamIOError, OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def local_copy(folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """A local folder with the named files and folders of another: itself if it is local, otherwise a temporary copy."""
+    if is_local(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as local:
+        for part in parts:
+            for uri in list(list_files(join(folder, part))) + list(list_files(join(folder, part, "**"))):
+                _copy(uri, join(local, *uri[len(folder) :].strip("/").split("/")))
+        yield local
+
+
+def copy_folder(source: str, target: str) -> None:
+    """Copy a local folder to any filesystem."""
+    for path in sorted(pathlib.Path(source).rglob("*")):
+        if path.is_file():
+            _copy(str(path), join(target, *path.relative_to(source).parts))
+
+
+def _copy(source: str, target: str) -> None:
+    with open_read(source) as file, write_whole(target) as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
