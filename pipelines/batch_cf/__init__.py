@@ -1,0 +1,1 @@
+"""Interactions to item neighbors and a servable co-occurrence model."""

@@ -1,0 +1,101 @@
+"""Histories of a shard with numbered items: which entries stay under the cap, and what each item's marginal gains."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from pipelines.batch_cf.histories import Histories
+from pipelines.batch_cf.plan import Marginals, Plan
+from pipelines.batch_cf.rules import HistoryRules
+from pipelines.batch_cf.shards import UserShard
+from transforms.hashing import siphash
+
+__all__ = ["encode", "user_factors"]
+
+
+def encode(
+    shard: UserShard, plan: Plan, rules: HistoryRules, user_exponent: float | None
+) -> tuple[Histories, Marginals]:
+    """Number the items, leave out those the plan leaves out, take marginals, then cap.
+
+    user_exponent: as in `user_factors`; None where users weigh alike.
+    """
+    code_of = pc.fill_null(pc.index_in(shard.items, value_set=plan.items), -1).to_numpy().astype(np.int64)
+    items, users, weights, times = code_of[shard.item_codes], shard.user_codes, shard.weights, shard.timestamps
+    if (items < 0).any():
+        known = items >= 0
+        items, users = items[known], users[known]
+        weights = None if weights is None else weights[known]
+        times = None if times is None else times[known]
+    order = np.argsort(users * np.int64(len(plan.items) + 1) + items, kind="stable")
+    items, users = items[order], users[order]
+    weights = None if weights is None else weights[order]
+    times = None if times is None else times[order]
+    squares = None if not plan.weighted else _squares(items, weights, len(plan.items), plan.marginal_exponent)
+    holders = int((np.diff(users, prepend=-1) > 0).sum())
+    if rules.max_items_per_user is not None:
+        hashes = _mix(siphash(shard.users, rules.seed)[users], siphash(plan.items, rules.seed)[items])
+        keep = _capped(users, items, times, hashes, rules.max_items_per_user)
+        items, users = items[keep], users[keep]
+        weights = None if weights is None else weights[keep]
+    starts = np.flatnonzero(np.diff(users, prepend=-1) > 0)
+    histories = Histories(np.append(starts, len(users)).astype(np.int64), items.astype(np.uint32), weights)
+    return histories, Marginals(holders, squares, _largest_pair(histories, user_exponent))
+
+
+def user_factors(histories: Histories, user_exponent: float | None) -> npt.NDArray[np.float64]:
+    """What a user's pairs are multiplied by: (sum of w^2 of the history) ** -user_exponent, float64 [users].
+
+    With unit weights that is the history's length, after the cap. Ones where user_exponent is None.
+    """
+    if user_exponent is None or histories.users == 0:
+        return np.ones(histories.users)
+    if histories.weights is None:
+        return np.diff(histories.indptr).astype(np.float64) ** -user_exponent
+    return np.add.reduceat(histories.weights**2, histories.indptr[:-1]) ** -user_exponent
+
+
+def _squares(
+    items: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None, width: int, exponent: int
+) -> npt.NDArray[np.int64]:
+    squares = np.zeros(width, np.int64)
+    ones = weights if weights is not None else np.ones(len(items))
+    np.add.at(squares, items, np.rint(np.ldexp(ones * ones, exponent)).astype(np.int64))
+    return squares
+
+
+def _largest_pair(histories: Histories, user_exponent: float | None) -> float:
+    if histories.users == 0:
+        return 1.0
+    factors = user_factors(histories, user_exponent)
+    if histories.weights is None:
+        return float(factors.max())
+    return float((factors * np.maximum.reduceat(histories.weights, histories.indptr[:-1]) ** 2).max())
+
+
+def _capped(
+    users: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int64],
+    times: npt.NDArray[np.int64] | None,
+    hashes: npt.NDArray[np.uint64],
+    most: int,
+) -> npt.NDArray[np.bool_]:
+    """The `most` newest entries of each user; equally new ones, and all without times, by smallest hash, then item."""
+    order = np.lexsort((items, hashes, users) if times is None else (items, hashes, -times, users))
+    ordered = users[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1) > 0)
+    place = np.arange(len(users)) - np.repeat(starts, np.diff(starts, append=len(users)))
+    keep = np.empty(len(users), np.bool_)
+    keep[order] = place < most
+    return keep
+
+
+def _mix(users: npt.NDArray[np.uint64], items: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """One hash of two: the finalizer of splitmix64 (Steele et al. 2014) over user + golden ratio x item."""
+    mixed: npt.NDArray[np.uint64] = users + items * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

@@ -1,0 +1,126 @@
+"""What a run leaves behind so that a later one need only add: its interactions by user shard, and its pair sums.
+
+A later run merges the stored interactions with the new ones and adds, for touched users alone, the sums of their new
+histories minus those of their old ones (new x new + old x new would be wrong where an event changes a weight on old
+pairs, or pushes an item out under a cap). Item numbers change when items come; sums are renumbered as they are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.batch_cf.plan import BLOCK_ITEMS, Plan, block_bounds, blocks_of
+from pipelines.batch_cf.sums import PairSums, slice_rows
+from transforms import storage
+from transforms.errors import BadUsage
+from transforms.interactions.files import InputFile
+
+__all__ = ["FOLDER", "Base", "open_base", "read_sums", "sums_table"]
+
+FOLDER = "increment"
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """An earlier run's increment. files: its stored interactions. exponent: the unit of its sums (None: counts).
+
+    sums_files: its pair sums, none if they do not serve.
+
+    recompute: why its sums do not serve and all is summed anew, one phrase, or None.
+    """
+
+    folder: str
+    files: tuple[InputFile, ...]
+    sums_files: tuple[str, ...]
+    exponent: int | None
+    recompute: str | None
+
+    def holds(self, exponent: int | None) -> bool:
+        """Whether its sums serve a run that sums in units of 2^-exponent."""
+        return self.recompute is None and exponent == self.exponent
+
+
+def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any], moves_all: str | None) -> Base:
+    """The increment of the run in `output`.
+
+    stored_by: the options that shaped its stored interactions; they must be equal. summed_by: those that shaped its
+    sums; where they differ, all is summed anew. moves_all: an option that moves every user, or None.
+    Raises BadUsage where there is no increment, or one of another shape.
+    """
+    folder = storage.join(output, FOLDER)
+    try:
+        with storage.open_read(storage.join(folder, "increment.json")) as file:
+            description = json.loads(file.read())
+    except Exception as error:
+        raise BadUsage(
+            f"--base={output}: holds no increment ({type(error).__name__}); "
+            "run it again with --keep_increment, or leave out --base"
+        ) from error
+    for name, value in stored_by.items():
+        if description["stored_by"].get(name) != value:
+            raise BadUsage(
+                f"--base={output}: was made with {name}={description['stored_by'].get(name)}, this run has "
+                f"{name}={value}; use the same, or run over all interactions without --base"
+            )
+    differing = [name for name, value in summed_by.items() if description["summed_by"].get(name) != value]
+    recompute = moves_all
+    if recompute is None and differing:
+        recompute = f"{differing[0]} differs from the base's"
+    return Base(
+        folder=folder,
+        files=tuple(
+            InputFile(uri, size)
+            for uri, size in storage.list_files(storage.join(folder, "interactions", "*.parquet")).items()
+        ),
+        sums_files=() if recompute else tuple(storage.list_files(storage.join(folder, "sums", "*.parquet"))),
+        exponent=description["exponent"],
+        recompute=recompute,
+    )
+
+
+def sums_table(part: PairSums) -> pa.Table:
+    """Pair sums as a table: item, neighbor (numbers of this run), users, sum (absent where pairs are counted)."""
+    lengths = np.diff(part.row_ends, prepend=0)
+    columns: dict[str, Any] = {
+        "item": np.repeat(np.arange(len(lengths), dtype=np.uint32) + np.uint32(part.first_row), lengths),
+        "neighbor": part.columns,
+        "users": part.counts.astype(np.int64),
+    }
+    if part.sums is not None:
+        columns["sum"] = part.sums
+    return pa.table(columns)
+
+
+def read_sums(uri: str, base: Base, plan: Plan) -> Iterator[tuple[int, PairSums]]:
+    """A file of `sums_table`, under this run's numbering, by block. Pairs of items that are no more are left out."""
+    with storage.open_read(uri) as file:
+        table = pq.read_table(pa.BufferReader(file.read()))
+    with storage.open_read(storage.join(base.folder, "items.parquet")) as file:
+        old_items = pq.read_table(pa.BufferReader(file.read()))["item_id"].combine_chunks()
+    number = pc.fill_null(pc.index_in(old_items, value_set=plan.items), -1).to_numpy().astype(np.int64)
+    rows, columns = number[table["item"].to_numpy()], number[table["neighbor"].to_numpy()]
+    known = (rows >= 0) & (columns >= 0)
+    rows, columns = rows[known], columns[known]
+    if not len(rows):
+        return
+    # Old and new numbers follow the same order of ids, so rows are still ascending.
+    first, last = int(rows[0]), int(rows[-1])
+    part = PairSums(
+        len(plan.items),
+        first,
+        np.cumsum(np.bincount(rows - first, minlength=last - first + 1)).astype(np.int64),
+        columns.astype(np.uint32),
+        table["users"].to_numpy()[known],
+        table["sum"].to_numpy()[known] if "sum" in table.column_names else None,
+    )
+    for block in range(first // BLOCK_ITEMS, min(last // BLOCK_ITEMS + 1, blocks_of(len(plan.items)))):
+        start, stop = block_bounds(block, len(plan.items))
+        yield block, slice_rows(part, max(start, first), min(stop, last + 1))

@@ -1,0 +1,33 @@
+"""The counters that batch_cf adds to Beam's own; the readers count rows under the namespace `interactions`."""
+
+from __future__ import annotations
+
+from apache_beam.metrics import Metrics
+
+from transforms import progress
+
+__all__ = ["CfMetrics"]
+
+
+class CfMetrics:
+    """Namespace `batch_cf`.
+
+    interactions: user-item pairs after deduplication, limits and cap. users: users with at least one of them.
+    item_rows: items whose neighbors were ranked. pairs_scored: ordered pairs of items that share a user.
+    partial_pairs: pairs that entered the shuffle before they were added up. Units: plain counts.
+    """
+
+    NAMESPACE = "batch_cf"
+
+    def __init__(self) -> None:
+        self.interactions = Metrics.counter(self.NAMESPACE, "interactions")
+        self.users = Metrics.counter(self.NAMESPACE, "users")
+        self.item_rows = Metrics.counter(self.NAMESPACE, "item_rows")
+        self.pairs_scored = Metrics.counter(self.NAMESPACE, "pairs_scored")
+        self.partial_pairs = Metrics.counter(self.NAMESPACE, "partial_pairs")
+
+    def ranked(self, rows: int, pairs: int) -> None:
+        """Note ranked rows, for the counters and for whoever watches."""
+        self.item_rows.inc(rows)
+        self.pairs_scored.inc(pairs)
+        progress.advance("items ranked", rows)

@@ -1,0 +1,219 @@
+"""The command line of batch_cf as values: flags, their check, and what each part of the pipeline takes from them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import re
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.batch_cf.rules import HistoryRules
+from pipelines.batch_cf.scoring import Measure
+from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
+from transforms.interactions.options import InteractionOptions, check_options
+
+__all__ = ["CfOptions", "check", "defining", "history_rules", "measure", "parse_half_life"]
+
+_UNITS_US = {"h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+
+
+class CfOptions(PipelineOptions):
+    """Interactions to item neighbors."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        defaults = Parameters()
+        add = parser.add_argument
+        add("--output", metavar="DIR", help="folder to write: neighbors/, items.parquet, model/, run.json; required")
+        add("--model_dir", metavar="DIR", help="publish the model there as a new version (default: not published)")
+        add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
+        add("--similarity", choices=tuple(SIMILARITIES), default="cosine", help="measure of likeness (default: cosine)")
+        add("--top_k", type=int, default=100, help="neighbors kept per item (default: 100)")
+        add("--serving_top_k", type=int, default=100, help="items the served model returns (default: 100)")
+        add(
+            "--recency_half_life",
+            type=float,
+            help="served model: places in a history after which an item counts half (default: all alike)",
+        )
+        add(
+            "--dedupe",
+            choices=("last", "first", "sum", "max"),
+            default="last",
+            help="which of several interactions of a user with an item counts (default: last)",
+        )
+        add("--half_life", metavar="N(h|d|w)", help="time decay of weights, such as 30d (default: none)")
+        add("--min_user_items", type=int, default=1, help="leave out users with fewer items (default: 1)")
+        add("--max_user_items", type=int, help="leave out users with more items (default: none)")
+        add("--min_item_users", type=int, default=1, help="leave out items with fewer users (default: 1)")
+        add("--max_item_users", type=int, help="leave out items with more users (default: none)")
+        add(
+            "--max_items_per_user",
+            type=int,
+            help="cap: a user's most recent items, or by a seeded hash without times (default: none)",
+        )
+        add("--seed", type=int, default=1, help="seed of the hashes (default: 1)")
+        add(
+            "--asymmetry",
+            type=float,
+            default=defaults.asymmetry,
+            help=f"asymmetric_cosine: exponent of the history item's side, 0 to 1 (default: {defaults.asymmetry})",
+        )
+        add(
+            "--shrinkage",
+            type=float,
+            default=defaults.shrinkage,
+            help=f"asymmetric_cosine, rp3beta, degree_normalized: added to the denominator (default: {defaults.shrinkage:g})",
+        )
+        add(
+            "--user_exponent",
+            type=float,
+            default=defaults.user_exponent,
+            help=f"degree_normalized: a, of the user's degree (default: {defaults.user_exponent:g})",
+        )
+        add(
+            "--item_exponent",
+            type=float,
+            default=defaults.item_exponent,
+            help=f"degree_normalized: b, of the history item's degree (default: {defaults.item_exponent})",
+        )
+        add(
+            "--alpha",
+            type=float,
+            default=defaults.alpha,
+            help=f"rp3beta: exponent of the transition probabilities (default: {defaults.alpha:g})",
+        )
+        add(
+            "--beta",
+            type=float,
+            default=defaults.beta,
+            help=f"rp3beta: exponent of the neighbor's popularity (default: {defaults.beta})",
+        )
+        add(
+            "--locality",
+            type=float,
+            default=defaults.locality,
+            help="asymmetric_cosine, rp3beta, degree_normalized: power of the score, above 1 sharpens "
+            f"(default: {defaults.locality:g})",
+        )
+        add(
+            "--strategy",
+            choices=("auto", "broadcast", "shuffle"),
+            default="auto",
+            help="how item pairs are summed; same output (default: auto, by size)",
+        )
+        add(
+            "--broadcast_limit_mb",
+            type=int,
+            default=1024,
+            help="largest matrix, in MiB, that auto gives every worker (default: 1024)",
+        )
+        add("--user_shards", type=int, help="shards of users; same output (default: by input size)")
+        add("--compute_threads", type=int, help="threads per worker for ranking; same output (default: all cores)")
+        add("--keep_increment", action="store_true", help="store what a later run with --base needs (default: off)")
+        add(
+            "--base",
+            metavar="DIR",
+            help="output of an earlier run with --keep_increment; --interactions are the new ones (default: none)",
+        )
+
+
+def check(options: PipelineOptions) -> list[str]:
+    """Every problem of the command line, one sentence each; nothing is opened."""
+    view = options.view_as(CfOptions)
+    problems = check_options(options)
+    if not view.output:
+        problems.append("--output is missing; pass the folder to write")
+    for name in ("top_k", "serving_top_k", "min_user_items", "min_item_users"):
+        if getattr(view, name) < 1:
+            problems.append(f"--{name}={getattr(view, name)} is below 1; use 1 or more")
+    for name in (
+        "max_user_items",
+        "max_item_users",
+        "max_items_per_user",
+        "user_shards",
+        "compute_threads",
+        "broadcast_limit_mb",
+    ):
+        value = getattr(view, name)
+        if value is not None and value < 1:
+            problems.append(f"--{name}={value} is below 1; use 1 or more, or leave it out")
+    for low, high in (("min_user_items", "max_user_items"), ("min_item_users", "max_item_users")):
+        if getattr(view, high) is not None and getattr(view, high) < getattr(view, low):
+            problems.append(
+                f"--{high}={getattr(view, high)} is below --{low}={getattr(view, low)}; nothing would be left"
+            )
+    if view.user_shards is not None and view.user_shards > 65_536:
+        problems.append(f"--user_shards={view.user_shards} is above 65536; use fewer")
+    if not 0 <= view.asymmetry <= 1:
+        problems.append(f"--asymmetry={view.asymmetry} is not between 0 and 1")
+    if not 0 < view.locality < math.inf:
+        problems.append(f"--locality={view.locality} is not a positive number; 1 leaves scores as they are")
+    if view.shrinkage < 0:
+        problems.append(f"--shrinkage={view.shrinkage} is below 0")
+    if view.recency_half_life is not None and not view.recency_half_life > 0:
+        problems.append(f"--recency_half_life={view.recency_half_life} is not a positive number of places")
+    if view.half_life is not None and parse_half_life(view.half_life) is None:
+        problems.append(
+            f"--half_life={view.half_life} is no duration; write a positive number and h, d or w, such as 30d"
+        )
+    if view.half_life is not None and SIMILARITIES[view.similarity].binary:
+        problems.append(
+            f"--similarity={view.similarity} counts users and cannot decay; leave out --half_life or use cosine"
+        )
+    if view.strategy == "broadcast" and (view.keep_increment or view.base):
+        problems.append("--strategy=broadcast forms no pair sums; with --keep_increment or --base use auto or shuffle")
+    return problems
+
+
+def history_rules(options: PipelineOptions) -> HistoryRules:
+    """What makes a history."""
+    view = options.view_as(CfOptions)
+    return HistoryRules(
+        dedupe=view.dedupe,
+        half_life_us=None if view.half_life is None else parse_half_life(view.half_life),
+        min_user_items=view.min_user_items,
+        max_user_items=view.max_user_items,
+        min_item_users=view.min_item_users,
+        max_item_users=view.max_item_users,
+        max_items_per_user=view.max_items_per_user,
+        binary=SIMILARITIES[view.similarity].binary,
+        seed=view.seed,
+    )
+
+
+def measure(options: PipelineOptions) -> Measure:
+    """The similarity and its parameters."""
+    view = options.view_as(CfOptions)
+    names = [field.name for field in dataclasses.fields(Parameters) if field.name != "users"]
+    return Measure(view.similarity, Parameters(**{name: getattr(view, name) for name in names}), view.top_k)
+
+
+def defining(options: PipelineOptions) -> dict[str, Any]:
+    """The options that decide the output's content, for run.json and for recognising a finished run."""
+    ways = {
+        "output",
+        "overwrite",
+        "model_dir",
+        "interactions",
+        "strategy",
+        "broadcast_limit_mb",
+        "user_shards",
+        "compute_threads",
+    }
+    named: dict[str, Any] = {}
+    for kind in (InteractionOptions, CfOptions):
+        parser = argparse.ArgumentParser()
+        kind._add_argparse_args(parser)
+        view = options.view_as(kind)
+        named |= {action.dest: getattr(view, action.dest) for action in parser._actions if action.dest != "help"}
+    return {name: value for name, value in sorted(named.items()) if name not in ways}
+
+
+def parse_half_life(text: str) -> int | None:
+    """Microseconds of a duration such as 12h, 30d or 2w; None if it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text)
+    duration = round(float(found[1]) * _UNITS_US[found[2]]) if found else 0
+    return duration if duration > 0 else None

@@ -1,0 +1,124 @@
+"""From pair sums to the neighbors of each item: score every pair once, keep the best of each row.
+
+The score is computed once, in float64 from the final sums, and published as float32; pairs whose published scores are
+equal are ordered by item id, so that a reader can check the order. Which thread or strategy asked for a
+row cannot change its answer.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.batch_cf import kernels
+from pipelines.batch_cf.histories import Histories, ItemMajor
+from pipelines.batch_cf.similarities import Parameters, Similarity
+from pipelines.batch_cf.sums import PairSums, empty, sum_rows
+
+__all__ = ["Neighbors", "Scoring", "join", "rank_histories", "rank_sums"]
+
+TASK_ROWS = 256
+"""Rows a thread takes at a time: short enough that two threads end together, long enough to forget the hand-over."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scoring:
+    """All that turns a pair's sums into a score.
+
+    marginals: float64 [items], n_i; users with the item, or for weighted sums the sum of w^2. exponent: pair sums are
+    in units of 2^-exponent. eligible: bool [items], candidates that may be a neighbor.
+    """
+
+    similarity: Similarity
+    parameters: Parameters
+    marginals: npt.NDArray[np.float64]
+    exponent: int
+    eligible: npt.NDArray[np.bool_]
+    top_k: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The best of rows first_row, first_row + 1, …, best first.
+
+    lengths: int64 [rows]. neighbors: uint32, scores: float32, cooccurrence: int64, all [sum of lengths]. pairs: number
+    of pairs scored.
+    """
+
+    first_row: int
+    lengths: npt.NDArray[np.int64]
+    neighbors: npt.NDArray[np.uint32]
+    scores: npt.NDArray[np.float32]
+    cooccurrence: npt.NDArray[np.int64]
+    pairs: int
+
+
+def rank_sums(part: PairSums, scoring: Scoring) -> Neighbors:
+    """Score and rank the rows of one chunk of final sums."""
+    rows = len(part.row_ends)
+    row_lengths = np.diff(part.row_ends, prepend=0)
+    n_i = np.repeat(scoring.marginals[part.first_row : part.first_row + rows], row_lengths)
+    n_j = scoring.marginals.take(part.columns)
+    n_ij = (
+        part.counts.astype(np.float64)
+        if part.sums is None
+        else np.ldexp(part.sums.astype(np.float64), -scoring.exponent)
+    )
+    scores = scoring.similarity.score(n_ij, n_i, n_j, scoring.parameters).astype(np.float32)
+    scores += np.float32(0.0)  # -0.0 becomes 0.0, so that equal scores have equal bits
+    places = np.empty((rows, scoring.top_k), np.int64)
+    lengths = np.empty(rows, np.int64)
+    kernels.top_k(part.row_ends, part.columns, scores.view(np.int32), scoring.eligible, places, lengths)
+    best = places[np.arange(scoring.top_k) < lengths[:, None]]
+    return Neighbors(
+        part.first_row,
+        lengths,
+        part.columns.take(best),
+        scores.take(best),
+        part.counts.take(best).astype(np.int64),
+        len(part.columns),
+    )
+
+
+def rank_histories(
+    histories: Histories,
+    by_item: ItemMajor,
+    start: int,
+    stop: int,
+    scoring: Scoring,
+    user_scale: npt.NDArray[np.float64] | None = None,
+    threads: int = 1,
+    on_rows: Callable[[int, int], None] | None = None,
+) -> Neighbors:
+    """Neighbors of item rows [start, stop), summed and ranked chunk by chunk on `threads` threads.
+
+    on_rows: called on the calling thread with the rows and the pairs of each piece as it is done.
+    """
+
+    def rank_task(first: int) -> list[Neighbors]:
+        last = min(first + TASK_ROWS, stop)
+        return [rank_sums(part, scoring) for part in sum_rows(histories, by_item, first, last, user_scale)]
+
+    done = []
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for parts in pool.map(rank_task, range(start, stop, TASK_ROWS)):
+            done += parts
+            if on_rows is not None:
+                on_rows(sum(len(part.lengths) for part in parts), sum(part.pairs for part in parts))
+    return join(done) if done else rank_sums(empty(len(scoring.marginals), start, 0), scoring)
+
+
+def join(parts: Sequence[Neighbors]) -> Neighbors:
+    """Parts of consecutive rows, in order, as one."""
+    return Neighbors(
+        parts[0].first_row,
+        np.concatenate([part.lengths for part in parts]),
+        np.concatenate([part.neighbors for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.cooccurrence for part in parts]),
+        sum(part.pairs for part in parts),
+    )

@@ -1,0 +1,129 @@
+"""Blocks of interactions to deduplicated histories, a shard of users an element."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.batch_cf.rules import HistoryRules
+from pipelines.batch_cf.shards import UserShard, largest_timestamp, limit_users, merge_blocks, partition, storable
+from transforms.errors import BadInput
+
+__all__ = ["GroupByUser", "Grouped", "MergeShardFn", "ShardHistories", "merge_shard"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShardHistories:
+    """One shard's users. stored: what a later run must know, None if none will. after: within the limits on users.
+
+    before: what the touched users had in the base run, None without a base. touched: the touched users' part of
+    `after`, None without a base. A user is touched who has an interaction that the base had not.
+    """
+
+    shard: int
+    stored: UserShard | None
+    after: UserShard
+    before: UserShard | None
+    touched: UserShard | None
+
+
+class Grouped(NamedTuple):
+    """What GroupByUser returns; faults are sentences for the person, one each."""
+
+    shards: beam.PCollection[ShardHistories]
+    faults: beam.PCollection[str]
+
+
+@dataclasses.dataclass
+class GroupByUser(beam.PTransform[beam.PCollection[tuple[bool, pa.RecordBatch]], Grouped]):
+    """(from the base run?, block) to ShardHistories. until_us: reference time of the decay; None: the newest time.
+
+    keep: whether to bring along what a later run must know.
+    """
+
+    rules: HistoryRules
+    shards: int
+    until_us: int | None
+    keep: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shards <= 65_536:
+            raise ValueError(f"shards={self.shards} is not between 1 and 65536")
+
+    def expand(self, blocks: beam.PCollection[tuple[bool, pa.RecordBatch]]) -> Grouped:
+        newest = (
+            blocks
+            | "TakeNewest" >> beam.Map(_newest)
+            | "CombineNewest" >> beam.CombineGlobally(_max_time)
+        )  # fmt: skip
+        merged = (
+            blocks
+            | "PartitionByUser" >> beam.FlatMap(_partition, self.shards, self.rules.seed)
+            | "GroupByShard" >> beam.GroupByKey()
+            | "MergeShard" >> beam.ParDo(
+                MergeShardFn(self.rules, self.until_us, self.keep), beam.pvalue.AsSingleton(newest)
+            ).with_outputs("faults", main="shards")
+        )  # fmt: skip
+        return Grouped(merged.shards, merged.faults)
+
+
+class MergeShardFn(beam.DoFn):
+    """`merge_blocks` and `limit_users` for all blocks of a shard; a sum that overflows becomes a fault."""
+
+    def __init__(self, rules: HistoryRules, until_us: int | None, keep: bool) -> None:
+        self._rules = rules
+        self._keep = keep
+        self._until_us = until_us
+
+    def process(
+        self, element: tuple[int, Iterable[tuple[bool, pa.RecordBatch]]], newest: int | None
+    ) -> Iterator[ShardHistories | beam.pvalue.TaggedOutput[str, str]]:
+        shard, tagged = element
+        reference_us = self._until_us if self._until_us is not None else newest
+        try:
+            yield merge_shard(shard, list(tagged), self._rules, reference_us, self._keep)
+        except BadInput as fault:
+            yield beam.pvalue.TaggedOutput("faults", str(fault))
+
+
+def merge_shard(
+    shard: int, tagged: list[tuple[bool, pa.RecordBatch]], rules: HistoryRules, reference_us: int | None, keep: bool
+) -> ShardHistories:
+    """All of a shard, and apart the touched users before and after, where there is a base."""
+    blocks = [block for _, block in tagged]
+    stored = storable(blocks, rules) if keep else None
+    after = limit_users(merge_blocks(blocks, rules, reference_us), rules)
+    base = [block for from_base, block in tagged if from_base]
+    if not base:
+        return ShardHistories(shard, stored, after, None, None)
+    new = [block.column("user_id").dictionary for from_base, block in tagged if not from_base]
+    new_users = pa.concat_arrays(new) if new else pa.array([], pa.string())
+    before = limit_users(merge_blocks(base, rules, reference_us), rules)
+    return ShardHistories(shard, stored, after, _of_users(before, new_users), _of_users(after, new_users))
+
+
+def _of_users(shard: UserShard, users: pa.StringArray) -> UserShard:
+    known = pc.is_in(shard.users, value_set=users).to_numpy(zero_copy_only=False)
+    return shard.select(known[shard.user_codes] if len(known) else np.zeros(0, np.bool_))
+
+
+def _newest(tagged: tuple[bool, pa.RecordBatch]) -> int | None:
+    return largest_timestamp(tagged[1])
+
+
+def _max_time(times: Iterable[int | None]) -> int | None:
+    return max((time for time in times if time is not None), default=None)
+
+
+def _partition(
+    tagged: tuple[bool, pa.RecordBatch], shards: int, seed: int
+) -> Iterator[tuple[int, tuple[bool, pa.RecordBatch]]]:
+    from_base, block = tagged
+    for shard, part in partition(block, shards, seed):
+        yield shard, (from_base, part)

@@ -1,0 +1,150 @@
+"""Shards to one numbering of items, histories under it, and the marginals that scores need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+
+from pipelines.batch_cf.encoding import encode
+from pipelines.batch_cf.histories import Histories
+from pipelines.batch_cf.metrics import CfMetrics
+from pipelines.batch_cf.plan import (
+    Marginals,
+    Plan,
+    Strategy,
+    Totals,
+    make_plan,
+    merge_marginals,
+    merge_totals,
+    totals_of,
+)
+from pipelines.batch_cf.rules import HistoryRules
+from pipelines.batch_cf.steps.group_by_user import ShardHistories
+
+__all__ = [
+    "EncodeHistories",
+    "EncodeShardFn",
+    "EncodedShard",
+    "MergeMarginalsFn",
+    "MergeTotalsFn",
+    "NumberItems",
+    "Numbered",
+]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedShard:
+    """Numbered, capped histories of a shard. added, removed: those whose pairs an increment adds and subtracts."""
+
+    whole: Histories
+    added: Histories | None
+    removed: Histories | None
+
+
+class Numbered(NamedTuple):
+    """What EncodeHistories returns; marginals is a single value."""
+
+    histories: beam.PCollection[EncodedShard]
+    marginals: beam.PCollection[Marginals]
+
+
+@dataclasses.dataclass
+class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollection[Plan]]):
+    """Shards to the Plan, a single value."""
+
+    rules: HistoryRules
+    unavailable: pa.StringArray
+    strategy: Strategy
+    broadcast_bytes: int
+
+    def expand(self, shards: beam.PCollection[ShardHistories]) -> beam.PCollection[Plan]:
+        totals = (
+            shards
+            | "TotalsPerShard" >> beam.Map(_totals, self.rules.max_items_per_user)
+            | "MergeTotals" >> beam.CombineGlobally(MergeTotalsFn())  # type: ignore[no-untyped-call]
+        )  # fmt: skip
+        plan: beam.PCollection[Plan] = totals | "MakePlan" >> beam.Map(
+            make_plan, self.rules, self.unavailable, self.strategy, self.broadcast_bytes
+        )
+        return plan
+
+
+@dataclasses.dataclass
+class EncodeHistories(beam.PTransform[beam.PCollection[ShardHistories], Numbered]):
+    """Shards to numbered histories and to their marginals. user_exponent: see `encoding.user_factors`."""
+
+    plan: beam.PCollection[Plan]
+    rules: HistoryRules
+    user_exponent: float | None
+
+    def expand(self, shards: beam.PCollection[ShardHistories]) -> Numbered:
+        encoded = shards | "EncodeShard" >> beam.ParDo(
+            EncodeShardFn(self.rules, self.user_exponent), beam.pvalue.AsSingleton(self.plan)
+        ).with_outputs("marginals", main="histories")
+        marginals = encoded.marginals | "MergeMarginals" >> beam.CombineGlobally(MergeMarginalsFn())  # type: ignore[no-untyped-call]
+        return Numbered(encoded.histories, marginals)
+
+
+class EncodeShardFn(beam.DoFn):
+    """`encode` for a whole shard and, in an incremental run, for its touched users before and after."""
+
+    def __init__(self, rules: HistoryRules, user_exponent: float | None) -> None:
+        self._rules = rules
+        self._user_exponent = user_exponent
+        self._metrics = CfMetrics()
+
+    def process(
+        self, shard: ShardHistories, plan: Plan
+    ) -> Iterator[EncodedShard | beam.pvalue.TaggedOutput[str, Marginals]]:
+        whole, marginals = encode(shard.after, plan, self._rules, self._user_exponent)
+        added = removed = None
+        if shard.touched is not None and shard.before is not None:
+            added, _ = encode(shard.touched, plan, self._rules, self._user_exponent)
+            removed, _ = encode(shard.before, plan, self._rules, self._user_exponent)
+        self._metrics.users.inc(marginals.users)
+        self._metrics.interactions.inc(len(whole.items))
+        yield EncodedShard(whole, added, removed)
+        yield beam.pvalue.TaggedOutput("marginals", marginals)
+
+
+class MergeTotalsFn(beam.CombineFn):
+    """Totals per shard to totals of all; the accumulator is a list, merged when it grows long."""
+
+    MOST_PARTS = 64
+
+    def create_accumulator(self) -> list[Totals]:
+        return []
+
+    def add_input(self, parts: list[Totals], part: Totals) -> list[Totals]:
+        parts.append(part)
+        return [merge_totals(parts)] if len(parts) >= self.MOST_PARTS else parts
+
+    def merge_accumulators(self, accumulators: Iterable[list[Totals]]) -> list[Totals]:
+        return [merge_totals([part for parts in accumulators for part in parts])]
+
+    def extract_output(self, parts: list[Totals]) -> Totals:
+        return merge_totals(parts)
+
+
+class MergeMarginalsFn(beam.CombineFn):
+    """Marginals per shard to marginals of all."""
+
+    def create_accumulator(self) -> Marginals:
+        return merge_marginals([])
+
+    def add_input(self, merged: Marginals, part: Marginals) -> Marginals:
+        return merge_marginals([merged, part])
+
+    def merge_accumulators(self, accumulators: Iterable[Marginals]) -> Marginals:
+        return merge_marginals(accumulators)
+
+    def extract_output(self, merged: Marginals) -> Marginals:
+        return merged
+
+
+def _totals(shard: ShardHistories, max_items_per_user: int | None) -> Totals:
+    return totals_of(shard.after, max_items_per_user)

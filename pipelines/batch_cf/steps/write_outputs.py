@@ -1,0 +1,123 @@
+"""Every file of a run that workers write, each under a fixed name and by rename, so that a retry is harmless."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.batch_cf import increment, neighbors_file
+from pipelines.batch_cf.plan import BLOCK_ITEMS, Marginals, Plan, blocks_of
+from pipelines.batch_cf.ranking import Neighbors
+from pipelines.batch_cf.scoring import Measure, pair_exponent
+from pipelines.batch_cf.shards import to_block
+from pipelines.batch_cf.steps.group_by_user import ShardHistories
+from pipelines.batch_cf.sums import PairSums
+from transforms import storage
+
+__all__ = ["WriteIncrement", "WriteItems", "WriteNeighbors"]
+
+
+@dataclasses.dataclass
+class WriteNeighbors(beam.PTransform[beam.PCollection[Neighbors], beam.PCollection[tuple[str, Any]]]):
+    """Neighbors to folder/neighbors/part-*.parquet; returns facts for `gather_facts`."""
+
+    folder: str
+    plan: beam.PCollection[Plan]
+
+    def expand(self, neighbors: beam.PCollection[Neighbors]) -> beam.PCollection[tuple[str, Any]]:
+        facts: beam.PCollection[tuple[str, Any]] = neighbors | "WriteBlock" >> beam.Map(
+            _write_neighbors, beam.pvalue.AsSingleton(self.plan), self.folder
+        )
+        return facts
+
+
+@dataclasses.dataclass
+class WriteItems(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[str, Any]]]):
+    """The plan's items to folder/items.parquet; returns facts."""
+
+    folder: str
+    titles: pa.Table
+    marginals: beam.PCollection[Marginals]
+
+    def expand(self, plan: beam.PCollection[Plan]) -> beam.PCollection[tuple[str, Any]]:
+        facts: beam.PCollection[tuple[str, Any]] = plan | "WriteItemTable" >> beam.FlatMap(
+            _write_items, beam.pvalue.AsSingleton(self.marginals), self.titles, self.folder
+        )
+        return facts
+
+
+@dataclasses.dataclass
+class WriteIncrement(beam.PTransform[beam.PCollection[ShardHistories], None]):
+    """What a later run builds on, to folder/increment; see `increment`. description: its stored_by and summed_by."""
+
+    folder: str
+    measure: Measure
+    description: dict[str, Any]
+    plan: beam.PCollection[Plan]
+    marginals: beam.PCollection[Marginals]
+    pairs: beam.PCollection[tuple[int, PairSums]]
+
+    def expand(self, shards: beam.PCollection[ShardHistories]) -> None:
+        _ = shards | "WriteShard" >> beam.Map(_write_shard, self.folder)
+        _ = self.pairs | "WriteSums" >> beam.Map(_write_sums, self.folder)
+        _ = self.plan | "WriteDescription" >> beam.Map(
+            _write_description, beam.pvalue.AsSingleton(self.marginals), self.measure, self.description, self.folder
+        )
+
+
+def _write_neighbors(neighbors: Neighbors, plan: Plan, folder: str) -> tuple[str, Any]:
+    blocks = blocks_of(len(plan.items))
+    name = neighbors_file.file_name(neighbors.first_row // BLOCK_ITEMS, blocks)
+    with storage.write_whole(storage.join(folder, "neighbors", name)) as file:
+        neighbors_file.write_table(neighbors_file.neighbors_table(neighbors, plan.items), file)
+    return "neighbors", [[name, len(neighbors.neighbors), neighbors.pairs]]
+
+
+def _write_items(plan: Plan, marginals: Marginals, titles: pa.Table, folder: str) -> Iterable[tuple[str, Any]]:
+    place = titles["item_id"].combine_chunks() if len(titles) else pa.array([], pa.string())
+    found = pc.index_in(plan.items, value_set=place)
+    known = pc.take(titles["title"].combine_chunks(), found) if len(titles) else pa.nulls(len(plan.items), pa.string())
+    table = neighbors_file.items_table(plan.items, plan.item_users, pc.coalesce(known, plan.items), plan.available)
+    with storage.write_whole(storage.join(folder, "items.parquet")) as file:
+        neighbors_file.write_table(table, file)
+    yield "items", len(plan.items)
+    yield "users", marginals.users
+    yield "interactions", plan.interactions
+    yield "pair_work", plan.pair_work
+    yield "strategy", [plan.strategy]
+
+
+def _write_shard(shard: ShardHistories, folder: str) -> None:
+    if shard.stored is None:
+        return
+    name = f"shard-{shard.shard:05d}.parquet"
+    with storage.write_whole(storage.join(folder, increment.FOLDER, "interactions", name)) as file:
+        neighbors_file.write_table(pa.Table.from_batches([to_block(shard.stored)]), file)
+
+
+def _write_sums(element: tuple[int, PairSums], folder: str) -> None:
+    block, part = element
+    with storage.write_whole(storage.join(folder, increment.FOLDER, "sums", f"block-{block:05d}.parquet")) as file:
+        neighbors_file.write_table(increment.sums_table(part), file)
+
+
+def _write_description(
+    plan: Plan, marginals: Marginals, measure: Measure, description: dict[str, Any], folder: str
+) -> None:
+    with storage.write_whole(storage.join(folder, increment.FOLDER, "items.parquet")) as file:
+        neighbors_file.write_table(pa.table({"item_id": plan.items}), file)
+    _write_json(
+        description | {"exponent": pair_exponent(plan, marginals, measure)},
+        storage.join(folder, increment.FOLDER, "increment.json"),
+    )
+
+
+def _write_json(value: dict[str, Any], uri: str) -> None:
+    with storage.write_whole(uri) as file:
+        file.write(json.dumps(value, indent=1, sort_keys=True).encode())

@@ -1,0 +1,108 @@
+"""What a finished item-to-item model is: for every item its best neighbors, as plain arrays; and how to read one back.
+
+Writing the folder that `load_table` reads is the pipeline's work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from transforms.errors import BadInput
+
+__all__ = ["NeighborTable", "load_table"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NeighborTable:
+    """Item neighbors in CSR form; the row is the history item, its columns the candidates.
+
+    items: string [items], unique, in the order of their UTF-8 bytes; an item's index is its place here.
+    indptr: int64 [items + 1]; row i owns neighbors[indptr[i]:indptr[i + 1]].
+    neighbors: int32 [pairs], item indices, best first within a row, never the row's own item.
+    scores: float32 [pairs], similarity s(row item, neighbor).
+    users: int64 [items], users with the item, before any cap.
+    available: bool [items], whether the item may be recommended.
+    """
+
+    items: pa.StringArray
+    indptr: npt.NDArray[np.int64]
+    neighbors: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    users: npt.NDArray[np.int64]
+    available: npt.NDArray[np.bool_]
+
+
+def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
+    """Reads neighbors/*.parquet and items.parquet of a batch_cf output folder (local).
+
+    Rows may lie in the files in any order. Without a column `available` every item is. Raises BadInput for a missing,
+    unreadable or contradictory file.
+    """
+    folder = Path(output_dir)
+    catalogue = _read(folder / "items.parquet", ["item_id", "users"], optional=["available"]).sort_by("item_id")
+    items = catalogue["item_id"].cast(pa.string()).combine_chunks()
+    parts = sorted((folder / "neighbors").glob("*.parquet"))
+    if not parts:
+        raise BadInput(f"{folder / 'neighbors'}: holds no .parquet file; name the --output folder of a batch_cf run")
+    columns: list[tuple[npt.NDArray[np.int64], ...]] = []
+    scores: list[npt.NDArray[np.float32]] = []
+    for part in parts:
+        rows = _read(part, ["item_id", "rank", "neighbor_id", "score"])
+        owner, neighbor = _places(rows["item_id"], items, part), _places(rows["neighbor_id"], items, part)
+        columns.append((owner, rows["rank"].to_numpy(), neighbor))
+        scores.append(rows["score"].to_numpy().astype(np.float32, copy=False))
+    owner, rank, neighbor = (np.concatenate(column) for column in zip(*columns, strict=True))
+    score = np.concatenate(scores)
+    step = np.diff(owner)
+    if ((step < 0) | ((step == 0) & (np.diff(rank) < 0))).any():
+        order = np.lexsort((rank, owner))
+        owner, neighbor, score = owner[order], neighbor[order], score[order]
+    return NeighborTable(
+        items=items,
+        indptr=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(items)))]).astype(np.int64),
+        neighbors=neighbor.astype(np.int32),
+        scores=score,
+        users=catalogue["users"].to_numpy().astype(np.int64),
+        available=(
+            pc.fill_null(catalogue["available"], True).to_numpy().astype(np.bool_)
+            if "available" in catalogue.column_names
+            else np.ones(len(items), np.bool_)
+        ),
+    )
+
+
+def _read(path: Path, columns: list[str], optional: list[str] | None = None) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+        missing = [column for column in columns if column not in file.schema_arrow.names]
+        if missing:
+            raise BadInput(f"{path}: has no column {missing[0]}; name the --output folder of a batch_cf run")
+        present = [column for column in optional or [] if column in file.schema_arrow.names]
+        return file.read(columns + present)
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file; name the --output folder of a batch_cf run") from error
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path}: cannot be read as Parquet ({reason}); run batch_cf again") from error
+
+
+def _places(ids: pa.ChunkedArray, items: pa.StringArray, path: Path) -> npt.NDArray[np.int64]:
+    """The index in `items` of each id; looked up once per distinct id, not once per row."""
+    parts = [np.empty(0, np.int64)]
+    for chunk in (ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()).chunks:
+        found = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=items)
+        if found.null_count:
+            strange = chunk.dictionary.filter(found.is_null())[0].as_py()
+            raise BadInput(
+                f"{path}: item {strange!r} is not in items.parquet; the folder mixes two runs, run batch_cf again"
+            )
+        parts.append(found.to_numpy().astype(np.int64)[chunk.indices.to_numpy()])
+    return np.concatenate(parts)

@@ -1,0 +1,125 @@
+"""The command line: what a person's mistake ends in, and what stays as it was."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.batch_cf.__main__ import main
+from transforms.publish import versions
+
+from .oracle import Row
+from .running import promised_bytes, write_rows
+
+ROWS: list[Row] = [(f"u{u}", f"c{c}", 1.0, u) for u in range(6) for c in range(u % 3 + 2)]
+USAGE = {
+    "no input": (("--output=out",), "--interactions is missing"),
+    "no output": (("--interactions=in",), "--output is missing"),
+    "misspelt": (("--interactions=in", "--output=out", "--similarty=cosine"), "did you mean --similarity?"),
+    "decay of a count": (("--interactions=in", "--output=out", "--similarity=lift", "--half_life=3d"), "cannot decay"),
+    "no duration": (("--interactions=in", "--output=out", "--half_life=soon"), "--half_life=soon is no duration"),
+    "crossed limits": (
+        ("--interactions=in", "--output=out", "--min_user_items=5", "--max_user_items=2"),
+        "nothing would be left",
+    ),
+    "zero neighbors": (("--interactions=in", "--output=out", "--top_k=0"), "--top_k=0 is below 1"),
+    "remote without dependencies": (
+        ("--interactions=in", "--output=out", "--runner=FlinkRunner"),
+        "--sdk_container_image or --requirements_file",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "in", ROWS)
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_bad_usage_exits_2_with_a_sentence_and_writes_nothing(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    argv, sentence = USAGE[case]
+    assert main(argv) == 2
+    assert sentence in capsys.readouterr().err
+    assert not pathlib.Path("out").exists()
+
+
+def test_bad_input_exits_3_names_file_and_column_and_leaves_the_old_output(capsys: pytest.CaptureFixture[str]) -> None:
+    pathlib.Path("no_item.csv").write_text("user_id,course\nu,c\n")
+    cases = {
+        "nothing.parquet": "nothing.parquet",
+        "no_item.csv": "no_item.csv: has no column item_id",
+    }
+    write_rows(pathlib.Path("out/neighbors"), ROWS)
+    before = sorted(pathlib.Path("out").rglob("*"))
+    for name, sentence in cases.items():
+        assert main([f"--interactions={name}", "--output=out", "--overwrite"]) == 3
+        assert sentence in capsys.readouterr().err
+    pathlib.Path("late.csv").write_text("user_id,item_id,timestamp\n" + "u,c,1\n" * 3 + "u,c,someday\n" * 3)
+    assert main(["--interactions=late.csv", "--output=fresh"]) == 3
+    assert "3 of 6" in (error := capsys.readouterr().err) and "fresh/rejected" in error
+    letters = [
+        json.loads(line) for file in pathlib.Path("fresh/rejected").iterdir() for line in file.read_text().splitlines()
+    ]
+    assert [letter["position"] for letter in letters] == [5, 6, 7] and "someday" in letters[0]["reason"]
+    assert sorted(pathlib.Path("out").rglob("*")) == before
+    assert not list(pathlib.Path("fresh").glob("neighbors"))
+
+
+def test_nothing_left_after_the_filters_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--interactions=in", "--output=out", "--min_user_items=100"]) == 3
+    assert "no interaction is left" in capsys.readouterr().err
+
+
+def test_a_whole_run_writes_the_contract_and_publishes_and_a_second_one_knows_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pathlib.Path("items.csv").write_text('item_id,title,available\nc0,"Course, zero",true\nc1,One,false\n')
+    argv = ["--interactions=in", "--items=items.csv", "--output=out", "--model_dir=models/cf"]
+    assert main(argv) == 0
+    shown = capsys.readouterr()
+    assert "rows read" in shown.out and "published as version" in shown.err
+    assert pq.read_schema("out/neighbors/part-00000-of-00001.parquet").to_string(show_schema_metadata=False) == (
+        "item_id: string\nrank: int32\nneighbor_id: string\nscore: float\ncooccurrence: int64"
+    )
+    items = pq.read_table("out/items.parquet").to_pylist()
+    assert items[:2] == [
+        {"item_id": "c0", "users": 6, "title": "Course, zero", "available": True},
+        {"item_id": "c1", "users": 6, "title": "One", "available": False},
+    ]
+    assert items[2]["title"] == "c2"
+    assert "c1" not in pq.read_table("out/neighbors")["neighbor_id"].to_pylist()
+    assert len(versions("models/cf")) == 1
+    before = promised_bytes(pathlib.Path("out"))
+    assert main(argv) == 0
+    assert "already done" in capsys.readouterr().err
+    assert main([*argv, "--top_k=1"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert promised_bytes(pathlib.Path("out")) == before
+    assert main([*argv, "--top_k=1", "--overwrite"]) == 0
+    assert promised_bytes(pathlib.Path("out")) != before
+
+
+def test_a_model_loads_in_a_fresh_process_without_recbeam_and_recommends() -> None:
+    assert main(["--interactions=in", "--output=out"]) == 0
+    script = (
+        "import tensorflow as tf\n"
+        "model = tf.saved_model.load('out/model')\n"
+        "answer = model.signatures['serving_default'](history=tf.constant([['c0', '']]))\n"
+        "print([item.decode() for item in answer['items'].numpy()[0] if item])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['c1', 'c2', 'c3']"
+
+
+def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--similarity" in shown and "(default: cosine)" in shown and "example:" in shown
