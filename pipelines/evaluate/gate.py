@@ -1,0 +1,119 @@
+"""Whether a candidate may be published: what a gate's text means, and what the sums say to it.
+
+`--gate=CANDIDATE>=BASELINE:ndcg@100[:MARGIN]` passes if mean(candidate) >= mean(baseline) - MARGIN, same users.
+MARGIN is in the metric's own unit, 0 by default. The difference is paired by user, and its 95% interval is reported
+beside the verdict, so that a pass by chance is visible as one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.evaluate.metrics import METRICS
+from pipelines.evaluate.sums import Sums, paired
+from transforms.errors import BadUsage
+
+__all__ = ["SERVING", "Z95", "Gate", "Verdict", "as_json", "decide", "parse", "with_baseline"]
+
+SERVING = "serving"
+"""As a baseline: the newest version in the folder that --publish names; popularity where there is none."""
+Z95 = 1.959963984540054
+LOWER_IS_BETTER = ("list_shortfall",)
+PATTERN = re.compile(r"(?P<candidate>[^>=:]+)>=(?P<baseline>[^>=:]+):(?P<metric>[a-z_]+)@(?P<k>\d+)(:(?P<margin>.+))?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """A condition for publishing; margin >= 0."""
+
+    candidate: str
+    baseline: str
+    metric: str
+    k: int
+    margin: float = 0.0
+
+    def __str__(self) -> str:
+        margin = f":{self.margin:g}" if self.margin else ""
+        return f"{self.candidate}>={self.baseline}:{self.metric}@{self.k}{margin}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a gate came to; difference = candidate - baseline, mean over users, low..high its 95% interval."""
+
+    gate: Gate
+    passed: bool
+    candidate_mean: float
+    baseline_mean: float
+    difference: float
+    low: float
+    high: float
+
+    def sentence(self) -> str:
+        """For a person."""
+        sure = "significant" if self.low > 0 or self.high < 0 else "not significant"
+        return (
+            f"{self.gate.candidate} {self.candidate_mean:.4f}, {self.gate.baseline} {self.baseline_mean:.4f} on "
+            f"{self.gate.metric}@{self.gate.k}: difference {self.difference:+.4f} "
+            f"(95% interval {self.low:+.4f} to {self.high:+.4f}, {sure}; margin {self.gate.margin:g})"
+        )
+
+
+def parse(text: str) -> Gate:
+    """A gate from its text. Raises BadUsage."""
+    found = PATTERN.fullmatch(text)
+    if found is None:
+        raise BadUsage(
+            f"--gate={text} is not CANDIDATE>=BASELINE:METRIC@K[:MARGIN]; write it like 'cf>=cosine:ndcg@100'"
+        )
+    try:
+        margin = float(found["margin"] or 0)
+    except ValueError:
+        margin = -1.0
+    if not 0 <= margin < float("inf"):
+        raise BadUsage(f"--gate={text}: margin {found['margin']} is not a number from 0; it is in the metric's unit")
+    if found["metric"] not in METRICS or found["metric"] in LOWER_IS_BETTER:
+        known = ", ".join(metric for metric in METRICS if metric not in LOWER_IS_BETTER)
+        raise BadUsage(f"--gate={text}: metric {found['metric']} cannot be gated; use one of {known}")
+    return Gate(found["candidate"], found["baseline"], found["metric"], int(found["k"]), margin)
+
+
+def decide(gate: Gate, sums: Sums, models: Sequence[str], names: Sequence[str]) -> Verdict:
+    """The verdict. models: names in the order of the sums; names: names of the metric columns."""
+    a, b = models.index(gate.candidate), models.index(gate.baseline)
+    column = names.index(f"{gate.metric}@{gate.k}")
+    difference = paired(sums, a, b, column)
+    users = sums.total_users()
+    means = [int(sums.values[one, :, column].sum()) / (2**40 * users) for one in (a, b)]
+    spread = Z95 * difference.standard_error
+    return Verdict(
+        gate=gate,
+        passed=difference.mean >= -gate.margin,
+        candidate_mean=means[0],
+        baseline_mean=means[1],
+        difference=difference.mean,
+        low=difference.mean - spread,
+        high=difference.mean + spread,
+    )
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as metrics.json has it."""
+    return {
+        "gate": str(verdict.gate),
+        "passed": verdict.passed,
+        "candidate": verdict.candidate_mean,
+        "baseline": verdict.baseline_mean,
+        "difference": verdict.difference,
+        "interval_95": [verdict.low, verdict.high],
+        "margin": verdict.gate.margin,
+        "sentence": verdict.sentence(),
+    }
+
+
+def with_baseline(gate: Gate, baseline: str) -> Gate:
+    """The same gate against another baseline."""
+    return dataclasses.replace(gate, baseline=baseline)

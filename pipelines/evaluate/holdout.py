@@ -1,0 +1,97 @@
+"""How holdout files with the column `given` are read: what `split` writes; a plain interactions reader would lose it.
+
+Strict where the interactions reader is lenient: these files come from a program, so one bad row is a fault of the file,
+not a dead letter. Holdout data without `given` goes through `transforms.interactions` like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from transforms.interactions.files import FileFault, InputFile, describe, open_binary, sniff
+from transforms.interactions.format import InteractionFormat, resolve_columns
+from transforms.interactions.read import FileReport
+from transforms.interactions.times import UNITS_US
+
+__all__ = ["has_given", "read_given"]
+
+BLOCK_ROWS = 500_000
+
+
+def has_given(files: Sequence[InputFile]) -> bool:
+    """Whether the first file is Parquet with a column `given`. A file that cannot be read says no: the interactions
+    reader then names its fault."""
+    try:
+        with open_binary(files[0].uri) as stream:
+            if sniff(stream).kind != "parquet":
+                return False
+            stream.seek(0)
+            return "given" in pq.ParquetFile(stream).schema_arrow.names
+    except (OSError, FileFault, pa.ArrowException):
+        return False
+
+
+def read_given(file: InputFile, format: InteractionFormat) -> Iterator[pa.RecordBatch | FileReport]:
+    """Blocks (user_id, item_id, [timestamp], given) of one file, then its report, whose fault is one sentence."""
+    rows, has_timestamp, fault = 0, False, None
+    try:
+        with open_binary(file.uri) as stream:
+            if sniff(stream).kind != "parquet":
+                raise FileFault("is not Parquet, but the first holdout file is; pass files of one format")
+            stream.seek(0)
+            parquet = pq.ParquetFile(stream)
+            present = parquet.schema_arrow.names
+            names = resolve_columns(present, format)
+            if "given" not in present:
+                raise FileFault("has no column given, but the first holdout file has; split all of them alike")
+            has_timestamp = names.timestamp is not None
+            wanted = [name for name in (names.user, names.item, names.timestamp) if name] + ["given"]
+            for batch in parquet.iter_batches(BLOCK_ROWS, columns=wanted):
+                rows += batch.num_rows
+                yield _block(batch, names.user, names.item, names.timestamp, format)
+    except FileFault as error:
+        fault = f"{file.uri}: {error}"
+    except (OSError, pa.ArrowException) as error:
+        fault = f"{file.uri}: cannot be read ({describe(error)}); write it again"
+    yield FileReport(
+        uri=file.uri,
+        rows_read=rows,
+        rows_rejected=0,
+        rows_filtered=0,
+        has_weight=False,
+        has_timestamp=has_timestamp,
+        fault=fault,
+    )
+
+
+def _block(
+    batch: pa.RecordBatch, user: str, item: str, timestamp: str | None, format: InteractionFormat
+) -> pa.RecordBatch:
+    columns: dict[str, Any] = {}
+    for name, source in (("user_id", user), ("item_id", item)):
+        ids = batch.column(source)
+        kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
+        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise FileFault(f"column {source} has type {ids.type}; ids are strings or integers")
+        columns[name] = ids.cast(pa.string()).dictionary_encode()
+    if timestamp is not None:
+        times = batch.column(timestamp)
+        if pa.types.is_timestamp(times.type):
+            times = times.cast(pa.timestamp("us", times.type.tz), safe=False).cast(pa.int64())
+        elif pa.types.is_integer(times.type):
+            times = pc.multiply(times.cast(pa.int64()), UNITS_US[format.timestamp_unit])
+        else:
+            raise FileFault(f"column {timestamp} has type {times.type}; in a split it is a timestamp or an integer")
+        columns["timestamp"] = times
+    columns["given"] = batch.column("given")
+    if not pa.types.is_boolean(columns["given"].type):
+        raise FileFault(f"column given has type {columns['given'].type}; it is a boolean")
+    for name, column in columns.items():
+        if column.null_count:
+            raise FileFault(f"column {name} has {column.null_count} nulls; write the split again")
+    return pa.RecordBatch.from_pydict(columns)

@@ -1,0 +1,80 @@
+"""Whether a model was trained on the rows it is about to be asked for.
+
+A model's `run.json` lists the files it was trained on. It is refused if one of them is a holdout file (same path or
+same content), or one of the files that the split was made from: a model trained on the whole log saw the holdout, too.
+A model without a run.json cannot be checked, and the caller says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from transforms import storage
+from transforms.errors import Refused
+from transforms.run_record import Artifact
+
+__all__ = ["SPLIT", "Fingerprint", "check", "fingerprints", "inputs_of", "model_record", "split_record"]
+
+SPLIT = "evaluate split"
+"""Name of the split pipeline in run.json."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """One input file: where it lies (absolute, without file://) and the digest of its content, None if not known."""
+
+    uri: str
+    digest: str | None
+
+
+def model_record(folder: str) -> dict[str, Any] | None:
+    """The run.json of a model: in its folder, in assets.extra, or above DIR/model and its versions; else None."""
+    folder = folder.rstrip("/")
+    places = [folder, os.path.join(folder, "assets.extra")]
+    while os.path.basename(folder) == "model" or os.path.basename(folder).isdecimal():
+        folder = os.path.dirname(folder)
+        places.append(folder)
+    return next((record for record in map(_record, places) if record is not None), None)
+
+
+def split_record(folder: str) -> dict[str, Any] | None:
+    """The run.json of the split that wrote a folder of holdout files, None if no split did."""
+    for place in (folder, os.path.dirname(folder.rstrip("/"))):
+        record = _record(place)
+        if record is not None and record.get("pipeline") == SPLIT:
+            return record
+    return None
+
+
+def inputs_of(record: dict[str, Any]) -> list[Fingerprint]:
+    """The inputs that a run.json lists."""
+    return [Fingerprint(_plain(entry["uri"]), entry.get("digest")) for entry in record.get("inputs", [])]
+
+
+def fingerprints(files: Sequence[Artifact]) -> list[Fingerprint]:
+    """Of the holdout files themselves."""
+    return [Fingerprint(_plain(file.uri), file.digest) for file in files]
+
+
+def check(model: str, trained_on: Sequence[Fingerprint], forbidden: Sequence[Fingerprint]) -> None:
+    """Raises Refused if the model was trained on a forbidden file."""
+    uris = {one.uri for one in forbidden}
+    digests = {one.digest for one in forbidden if one.digest}
+    for one in trained_on:
+        if one.uri in uris or one.digest in digests:
+            raise Refused(
+                f"model {model} was trained on {one.uri}, which holds the holdout; train it on the train rows alone"
+            )
+
+
+def _record(folder: str) -> dict[str, Any] | None:
+    found = storage.read_json(os.path.join(folder, "run.json"))
+    return found if isinstance(found, dict) else None
+
+
+def _plain(uri: str) -> str:
+    uri = uri.removeprefix("file://")
+    return uri if "://" in uri else os.path.realpath(uri)

@@ -1,0 +1,200 @@
+"""The flags of `split` and `evaluate`, and every problem they can have before anything is opened."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from pipelines.evaluate import gate as gates
+from pipelines.evaluate.baselines import BASELINES, EASE_ITEMS
+from transforms.errors import BadUsage
+from transforms.interactions.options import InteractionOptions, check_options
+
+__all__ = [
+    "EvaluateOptions",
+    "SplitOptions",
+    "check_evaluate",
+    "check_split",
+    "cut_offs",
+    "defining",
+    "named_models",
+    "publish_to",
+    "read_gates",
+]
+
+
+class SplitOptions(InteractionOptions):
+    """Interactions to train and holdout."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--output", metavar="DIR", help="folder for train/ and holdout/; required")
+        parser.add_argument(
+            "--by",
+            choices=("user", "time", "user_time"),
+            default="user_time",
+            help="hold out a share of the users, the rows after a cut time, or held-out users' rows after the cut "
+            "(default: user_time; without times it is the same as user)",
+        )
+        parser.add_argument(
+            "--holdout",
+            type=float,
+            default=0.1,
+            help="share of the users held out, and share of the rows after the cut time, 0 to 1 (default: 0.1)",
+        )
+        parser.add_argument(
+            "--fold_in",
+            type=float,
+            default=0.8,
+            help="share of a held-out user's rows that is given as history, 0 to 1; not used where a cut time "
+            "divides them (default: 0.8)",
+        )
+        parser.add_argument("--seed", type=int, default=1, help="seed of every hash (default: 1)")
+        parser.add_argument(
+            "--overwrite", action="store_true", help="replace an output folder that holds other content"
+        )
+
+
+class EvaluateOptions(InteractionOptions):
+    """Models and held-out interactions to metrics, report, gate and publishing; --interactions are the train rows."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--output", metavar="DIR", help="folder for metrics.json and report.html; required")
+        parser.add_argument("--holdout", metavar="GLOB[,GLOB]", help="files of held-out interactions; required")
+        parser.add_argument(
+            "--model",
+            action="append",
+            default=[],
+            metavar="NAME=DIR",
+            help="a model: an output folder of batch_cf or vae_train, a SavedModel, or a folder of numbered versions; "
+            "may be repeated (default: the baselines alone)",
+        )
+        parser.add_argument("--k", default="20,50,100", help="cut-offs of the metrics (default: 20,50,100)")
+        parser.add_argument(
+            "--protocol",
+            choices=("fold_in", "per_user"),
+            help="history of a user: the holdout rows marked given, or the user's train rows (default: fold_in if the "
+            "holdout has rows marked given, otherwise per_user)",
+        )
+        parser.add_argument(
+            "--gate",
+            action="append",
+            default=[],
+            metavar="CANDIDATE>=BASELINE:METRIC@K[:MARGIN]",
+            help="refuse (exit 4) if the candidate's mean is more than MARGIN below the baseline's; a baseline is a "
+            "model, popularity, cooccurrence, cosine, ease, or serving (the newest version where --publish points; "
+            "none there: popularity); may be repeated (default: none; with --publish NAME>=serving:ndcg@ the last k)",
+        )
+        parser.add_argument(
+            "--publish", metavar="NAME:MODEL_DIR", help="publish this model there if every gate passes (default: no)"
+        )
+        parser.add_argument("--ease_lambda", type=float, default=500.0, help="regularization of EASE (default: 500)")
+        parser.add_argument(
+            "--tune_baselines",
+            action="store_true",
+            help="choose the lambda of EASE on users held out of the train rows (default: --ease_lambda as it is)",
+        )
+        parser.add_argument(
+            "--ease_items",
+            type=int,
+            default=EASE_ITEMS,
+            help=f"no EASE for more items than this; 0 = never (default: {EASE_ITEMS})",
+        )
+        parser.add_argument(
+            "--overwrite", action="store_true", help="replace an output folder that holds other content"
+        )
+
+
+def check_split(options: Any) -> list[str]:
+    """Every problem of the flags of `split`, one sentence each."""
+    problems = check_options(options) + _output_problems(options)
+    for flag in ("holdout", "fold_in"):
+        if not 0 < getattr(options, flag) < 1:
+            problems.append(f"--{flag}={getattr(options, flag):g} is not between 0 and 1, both excluded")
+    if not 0 <= options.seed < 2**64:
+        problems.append(f"--seed={options.seed} is not between 0 and 2^64 - 1")
+    return problems
+
+
+def check_evaluate(options: Any) -> list[str]:
+    """Every problem of the flags of `evaluate`, one sentence each."""
+    problems = check_options(options) + _output_problems(options)
+    if not options.holdout:
+        problems.append("--holdout is missing; pass the held-out files, for example --holdout='split/holdout'")
+    if not (math.isfinite(options.ease_lambda) and options.ease_lambda > 0):
+        problems.append(f"--ease_lambda={options.ease_lambda:g} is not a finite number above 0")
+    for read in (cut_offs, named_models, publish_to, read_gates):
+        try:
+            read(options)
+        except BadUsage as error:
+            problems.append(str(error))
+    return problems
+
+
+def cut_offs(options: Any) -> list[int]:
+    """The values of --k, ascending, each once. Raises BadUsage."""
+    parts = options.k.split(",")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
+        raise BadUsage(f"--k={options.k} is not a list of whole numbers from 1 to 10000; write it like --k=20,50,100")
+    return sorted({int(part) for part in parts})
+
+
+def named_models(options: Any) -> dict[str, str]:
+    """Folder by name. Raises BadUsage for a name that is malformed, repeated or a baseline's."""
+    found: dict[str, str] = {}
+    for text in options.model:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder) or set(name) & set(">=:"):
+            raise BadUsage(f"--model={text} is not NAME=DIR (no > = : in the name); write it like --model=cf=out/cf")
+        if name in (*BASELINES, gates.SERVING):
+            raise BadUsage(f"--model={text}: {name} is the name of a baseline; choose another")
+        if name in found:
+            raise BadUsage(f"--model={text}: {name} is there twice; give each model its own name")
+        found[name] = folder
+    return found
+
+
+def publish_to(options: Any) -> tuple[str, str] | None:
+    """Model name and base folder of --publish, None without it. Raises BadUsage."""
+    if options.publish is None:
+        return None
+    name, colon, base = options.publish.partition(":")
+    if not (name and colon and base):
+        raise BadUsage(f"--publish={options.publish} is not NAME:MODEL_DIR; write it like --publish=cf:models/cf")
+    if name not in named_models(options):
+        raise BadUsage(f"--publish={options.publish}: no --model={name}=DIR; name one of the models")
+    return name, base
+
+
+def read_gates(options: Any) -> list[gates.Gate]:
+    """The gates, with the one that --publish implies. Raises BadUsage."""
+    ks, publish = cut_offs(options), publish_to(options)
+    found = [gates.parse(text) for text in options.gate]
+    if publish and not any(gate.candidate == publish[0] for gate in found):
+        found.append(gates.Gate(publish[0], gates.SERVING, "ndcg", ks[-1]))
+    known = [*named_models(options), *BASELINES]
+    for gate in found:
+        if gate.k not in ks:
+            raise BadUsage(f"--gate={gate}: {gate.k} is not a cut-off of --k={options.k}; add it there")
+        if gate.candidate not in known:
+            raise BadUsage(f"--gate={gate}: no model {gate.candidate}; known are {', '.join(known)}")
+        if gate.baseline == gates.SERVING and publish is None:
+            raise BadUsage(f"--gate={gate}: serving is what --publish=NAME:MODEL_DIR would replace; pass --publish")
+        if gate.baseline not in (*known, gates.SERVING):
+            raise BadUsage(f"--gate={gate}: no model {gate.baseline}; known are {', '.join(known)}, serving")
+    return found
+
+
+def defining(options: Any) -> dict[str, Any]:
+    """The flags that decide what is written, for run.json: all but where, and where from (its digests are there)."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for kind in (InteractionOptions, type(options)):
+        kind._add_argparse_args(parser)
+    names = set(vars(parser.parse_known_args([])[0])) - {"output", "overwrite", "interactions"}
+    return {name: getattr(options, name) for name in sorted(names)}
+
+
+def _output_problems(options: Any) -> list[str]:
+    return [] if options.output else ["--output is missing; pass the folder to write, for example --output=out/run1"]

@@ -1,0 +1,221 @@
+"""What the main process does around the graphs: open inputs, run, look at the reports, write results, gate, publish."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from rich.console import Console
+
+from pipelines.evaluate import gate as gates
+from pipelines.evaluate import leakage, models, workspace
+from pipelines.evaluate.baselines import BASELINES
+from pipelines.evaluate.dataset import Dataset
+from pipelines.evaluate.holdout import has_given
+from pipelines.evaluate.metrics import columns
+from pipelines.evaluate.options import (
+    EvaluateOptions,
+    SplitOptions,
+    cut_offs,
+    defining,
+    named_models,
+    publish_to,
+    read_gates,
+)
+from pipelines.evaluate.outputs import Run
+from pipelines.evaluate.pipeline import build_read, build_score, build_split
+from pipelines.evaluate.report import render
+from pipelines.evaluate.scoring import Fitted, user_blocks
+from pipelines.evaluate.split_files import SplitCounts
+from pipelines.evaluate.splitting import SplitRule
+from pipelines.evaluate.summary import summarize, to_json
+from pipelines.evaluate.sums import Sums
+from pipelines.evaluate.terminal import print_evaluation, print_split
+from transforms import publish, storage
+from transforms.command_line import pipeline_for
+from transforms.errors import BadInput, BadUsage, Refused
+from transforms.interactions.files import match, split_globs
+from transforms.interactions.options import interaction_format, interaction_globs
+from transforms.interactions.read import check_first, check_reports
+from transforms.run_record import Artifact, describe_inputs
+
+__all__ = ["evaluate", "split"]
+
+
+def split(options: PipelineOptions, clock: Callable[[], int]) -> str:
+    """`split`: write DIR/train and DIR/holdout; the closing sentence. clock: microseconds since 1970."""
+    view: Any = options.view_as(SplitOptions)
+    files = match(interaction_globs(options), options)
+    format = interaction_format(options)
+    first = check_first(files, format)
+    if view.by == "time" and first.timestamp is None:
+        raise BadInput(f"{files[0].uri}: has no times to split by; pass --timestamp_column, or use --by=user")
+    inputs = describe_inputs({file.uri: file.size_bytes for file in files})
+    run = Run(leakage.SPLIT, view.output, defining(view), inputs, clock)
+    if not view.overwrite and run.is_done():
+        return f"{view.output}: already done"
+    rule = SplitRule(view.by, view.holdout, view.fold_in, view.seed)
+    with run.folder(view.overwrite) as folder:
+        work = folder.path("work")
+        for name in ("train", "holdout", "work"):
+            storage.make_folder(folder.path(name))
+        with run.step("split", "splitting"):
+            root = pipeline_for(options)
+            build_split(root, files, format, rule, folder.work, work)
+            root.run().wait_until_finish()
+        reports = workspace.get(work, "reports")
+        check_reports(reports, view.max_bad_fraction, f"{view.output}/rejected")
+        counts = sum(workspace.get(work, "counts"), SplitCounts())
+        _check_split(counts, view)
+        rejected = sum(report.rows_rejected for report in reports)
+        unused = sum(report.rows_read - report.rows_filtered for report in reports) - rejected
+        unused -= counts.train_rows + counts.given_rows + counts.target_rows
+        numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected}
+        run.commit(folder, ["train", "holdout", "dead_letters"], numbers)
+    print_split(_console(), counts, unused, rejected, view.output)
+    by = "user, in the order of a hash, as the input has no times" if first.timestamp is None else view.by
+    return f"{view.output}: split by {by}; train on {view.output}/train"
+
+
+def evaluate(options: PipelineOptions, clock: Callable[[], int]) -> str:
+    """`evaluate`: write DIR/metrics.json and DIR/report.html; publish or refuse; the closing sentence."""
+    view: Any = options.view_as(EvaluateOptions)
+    ks, publishing = cut_offs(view), publish_to(view)
+    sources = {name: models.locate(name, folder) for name, folder in named_models(view).items()}
+    servable = models.publishable(sources[publishing[0]]) if publishing else None
+    conditions, serving = _with_serving(read_gates(view), publishing)
+    train = match(interaction_globs(options), options)
+    holdout = match(split_globs(view.holdout), options)
+    format = interaction_format(options)
+    check_first(train, format)
+    given = has_given(holdout)
+    if not given:
+        check_first(holdout, format)
+    asked = describe_inputs({file.uri: file.size_bytes for file in holdout})
+    notes = _check_leaks(sources, asked)
+    inputs = describe_inputs({file.uri: file.size_bytes for file in train}) + asked
+    inputs += [one for source in sources.values() for one in describe_inputs(models.files(source))]
+    run = Run("evaluate", view.output, defining(view), inputs, clock)
+    if not view.overwrite and run.is_done():
+        _refuse(storage.read_json(storage.join(view.output, "metrics.json"))["gates"])
+        return f"{view.output}: already done"
+    sources |= {serving.name: serving} if serving else {}
+
+    with run.folder(view.overwrite) as folder:
+        work = folder.path("work")
+        storage.make_folder(work)
+        with run.step("read", "reading train and holdout"):
+            root = pipeline_for(options)
+            build_read(root, train, holdout, given, format, view.protocol, folder.work, work)
+            root.run().wait_until_finish()
+        for part in ("train", "holdout"):
+            letters = f"{view.output}/rejected"
+            check_reports(workspace.get(work, f"{part}-reports"), view.max_bad_fraction, letters)
+        dataset: Dataset = workspace.get(work, "dataset")
+        _check_dataset(dataset)
+        kinds = _kinds(dataset, view, conditions, notes)
+        baselines = [name for name in BASELINES if name != "ease" or "ease" in kinds]
+        names = [*sources, *baselines]
+        blocks = user_blocks(dataset.counts.users_evaluated)
+        with run.step("score", f"ranking for {dataset.counts.users_evaluated} users: {', '.join(names)}"):
+            root = pipeline_for(options)
+            tuning = (view.ease_lambda, view.tune_baselines)
+            build_score(root, blocks, names, list(sources.values()), kinds, ks, *tuning, work)
+            root.run().wait_until_finish()
+        sums: Sums = workspace.get(work, "sums")
+        fitted: list[Fitted] = workspace.get(work, "fitted")
+        how = {name: one.note for one in fitted for name in one.names} | {"popularity": "users of the item"}
+        described: list[tuple[str, str, str]] = [(name, one.kind, one.uri) for name, one in sources.items()]
+        described += [(name, "baseline", how[name]) for name in baselines]
+        verdicts = [gates.decide(condition, sums, names, columns(ks)) for condition in conditions]
+        result = summarize(dataset, sums, ks, described, verdicts, notes)
+        for name, text in (("metrics.json", to_json(result)), ("report.html", render(result))):
+            with storage.write_whole(folder.path(name)) as file:
+                file.write(text.encode())
+        numbers = {name: value for name, value in dataclasses.asdict(result.counts).items() if isinstance(value, int)}
+        published = ""
+        # Before run.json: a run that dies here is run again and publishes once more, rather than never.
+        if publishing and servable and all(verdict.passed for verdict in verdicts):
+            numbers["published_version"] = publish.publish(servable, publishing[1], clock)
+            published = f"; published {publishing[0]} as version {numbers['published_version']} in {publishing[1]}"
+        run.commit(folder, ["metrics.json", "report.html", "dead_letters"], numbers)
+    print_evaluation(_console(), result)
+    _refuse([gates.as_json(verdict) for verdict in verdicts])
+    return f"look at {storage.join(view.output, 'report.html')}{published}"
+
+
+def _kinds(dataset: Dataset, view: Any, conditions: Sequence[gates.Gate], notes: list[str]) -> list[str]:
+    """The kinds of baselines to fit; adds a note, or raises BadUsage, where EASE is left out."""
+    items = dataset.counts.train_items
+    if items <= view.ease_items:
+        return ["neighbors", "ease"]
+    for condition in conditions:
+        if "ease" in (condition.candidate, condition.baseline):
+            raise BadUsage(
+                f"--gate={condition}: EASE is left out for {items} items; raise --ease_items={view.ease_items}"
+            )
+    notes.append(f"EASE left out: {items} items are more than --ease_items={view.ease_items}")
+    return ["neighbors"]
+
+
+def _refuse(verdicts: Sequence[dict[str, Any]]) -> None:
+    for verdict in verdicts:
+        if not verdict["passed"]:
+            raise Refused(f"gate {verdict['gate']} refused, nothing was published: {verdict['sentence']}")
+
+
+def _with_serving(
+    conditions: Sequence[gates.Gate], publishing: tuple[str, str] | None
+) -> tuple[list[gates.Gate], models.ModelSource | None]:
+    """The gates with `serving` resolved: to the newest published version, or to popularity where there is none."""
+    if publishing is None or not any(one.baseline == gates.SERVING for one in conditions):
+        return list(conditions), None
+    version = models.newest_version(publishing[1])
+    if version:
+        return list(conditions), models.ModelSource(gates.SERVING, "saved_model", version, version)
+    print(f"{publishing[1]} holds no version yet: the gate compares with popularity", file=sys.stderr)
+    return [
+        gates.with_baseline(one, "popularity") if one.baseline == gates.SERVING else one for one in conditions
+    ], None
+
+
+def _check_leaks(sources: dict[str, models.ModelSource], holdout: Sequence[Artifact]) -> list[str]:
+    """Notes on models that cannot be checked. Raises Refused for one that was trained on the holdout."""
+    forbidden = leakage.fingerprints(holdout)
+    for folder in sorted({os.path.dirname(file.uri) for file in holdout}):
+        record = leakage.split_record(folder)
+        forbidden += leakage.inputs_of(record) if record else []
+    notes = []
+    for name, source in sources.items():
+        record = leakage.model_record(source.given) or leakage.model_record(source.uri)
+        if record is None:
+            notes.append(f"{name} has no run.json: whether it was trained on the holdout is not known")
+        else:
+            leakage.check(name, leakage.inputs_of(record), forbidden)
+    return notes
+
+
+def _check_split(counts: SplitCounts, options: Any) -> None:
+    if counts.train_rows == 0 or counts.target_rows == 0:
+        side = "train" if counts.train_rows == 0 else "holdout targets"
+        raise BadInput(
+            f"--by={options.by} --holdout={options.holdout:g} leaves no {side} in this input; "
+            "change --holdout or --by, or pass more interactions"
+        )
+
+
+def _check_dataset(dataset: Dataset) -> None:
+    counts = dataset.counts
+    if counts.users_evaluated == 0:
+        raise BadInput(
+            f"--holdout: none of {counts.users_empty_holdout} users has an item to find ({counts.holdout_rows} rows, "
+            f"{counts.targets_in_history} of them already in a history); check --holdout and --protocol"
+        )
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120)  # a pipe has no width; 80 would cut the table

@@ -1,0 +1,185 @@
+"""What the sums say, as the values that metrics.json, the report and the terminal show.
+
+Means and errors are over evaluated users; coverage and popularity are over the lists of all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.evaluate.dataset import Counts, Dataset
+from pipelines.evaluate.gate import Z95, Verdict, as_json
+from pipelines.evaluate.metrics import DENOMINATORS, columns
+from pipelines.evaluate.sums import BUCKETS, Moments, Sums, moments, paired
+
+__all__ = ["BEYOND", "Bucket", "Evaluation", "ModelResult", "bucket_label", "percentiles", "summarize", "to_json"]
+
+BEYOND = {
+    "coverage": "items recommended to anybody / items in train",
+    "popularity_percentile": "mean over recommended places of the share of train items with fewer users, ties by half",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Users of one activity class and their metrics, by metric column."""
+
+    label: str
+    users: int
+    metrics: dict[str, Moments]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelResult:
+    """One model. metrics, coverage, popularity_percentile and foreign_items by column or cut-off.
+
+    against: paired difference (this model - reference) of each metric column; reference is Evaluation.reference.
+    foreign_items: places taken by items that neither train nor holdout has. removed_places: places that the model gave
+    to an item of the history, or to an item twice, and lost.
+    """
+
+    name: str
+    kind: str
+    source: str
+    metrics: dict[str, Moments]
+    against: dict[str, Moments]
+    coverage: dict[int, float]
+    popularity_percentile: dict[int, float]
+    foreign_items: dict[int, int]
+    removed_places: int
+    buckets: tuple[Bucket, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Everything a run found. reference: the best baseline by ndcg at the largest k."""
+
+    ks: tuple[int, ...]
+    counts: Counts
+    reference: str
+    models: tuple[ModelResult, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+
+
+def summarize(
+    dataset: Dataset,
+    sums: Sums,
+    ks: Sequence[int],
+    described: Sequence[tuple[str, str, str]],
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
+) -> Evaluation:
+    """described: (name, kind, source) of every model in the order of the sums; kind `baseline` marks a baseline."""
+    names = columns(ks)
+    users = sums.total_users()
+    main = names.index(f"ndcg@{max(ks)}")
+    standings = [int(sums.values[model, :, main].sum()) for model in range(len(described))]
+    candidates = [model for model, (_, kind, _) in enumerate(described) if kind == "baseline"]
+    reference = max(candidates, key=lambda model: standings[model])
+    train_users = dataset.item_users()
+    percentile = percentiles(train_users)
+    results = []
+    for model, (name, kind, source) in enumerate(described):
+        shown = sums.recommended[[model * len(ks) + place for place in range(len(ks))]]
+        results.append(
+            ModelResult(
+                name=name,
+                kind=kind,
+                source=source,
+                metrics={
+                    column: moments(int(sums.values[model, :, i].sum()), int(sums.squares[model, :, i].sum()), users)
+                    for i, column in enumerate(names)
+                },
+                against={column: paired(sums, model, reference, i) for i, column in enumerate(names)},
+                coverage={k: _coverage(shown[[i]].toarray()[0], train_users) for i, k in enumerate(ks)},
+                popularity_percentile={
+                    k: _mean_percentile(shown[[i]].toarray()[0], percentile) for i, k in enumerate(ks)
+                },
+                foreign_items={k: int(sums.foreign[model, i]) for i, k in enumerate(ks)},
+                removed_places=int(sums.removed[model]),
+                buckets=tuple(_bucket(sums, model, bucket, names) for bucket in range(len(BUCKETS))),
+            )
+        )
+    return Evaluation(tuple(ks), dataset.counts, described[reference][0], tuple(results), tuple(verdicts), tuple(notes))
+
+
+def percentiles(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Per item the share of train items with fewer users, those with as many counted by half; 0.0 where users is 0.
+
+    users: int64 [items]. The most popular of n distinct items has 1 - 1/(2n).
+    """
+    known = users > 0
+    ordered = np.sort(users[known])
+    below = np.searchsorted(ordered, users, side="left")
+    upto = np.searchsorted(ordered, users, side="right")
+    return np.where(known, (below + upto) / 2 / max(1, len(ordered)), 0.0)
+
+
+def bucket_label(bucket: int) -> str:
+    """0, 1-4, ..., 200+."""
+    first, last = BUCKETS[bucket]
+    return f"{first}+" if last is None else str(first) if first == last else f"{first}-{last}"
+
+
+def to_json(evaluation: Evaluation) -> str:
+    """The text of metrics.json: keys sorted, the same bytes for the same sums."""
+    ks = evaluation.ks
+
+    def named(values: dict[str, Moments]) -> dict[str, Any]:
+        return {name: dataclasses.asdict(value) for name, value in values.items()}
+
+    def at(values: dict[int, Any], name: str) -> dict[str, Any]:
+        return {f"{name}@{k}": values[k] for k in ks}
+
+    document = {
+        "format": 1,
+        "k": list(ks),
+        "data": dataclasses.asdict(evaluation.counts),
+        "denominators": {**DENOMINATORS, **BEYOND},
+        "reference": evaluation.reference,
+        "notes": list(evaluation.notes),
+        "models": {
+            model.name: {
+                "kind": model.kind,
+                "source": model.source,
+                "metrics": named(model.metrics),
+                "minus_reference": named(model.against),
+                **at(model.coverage, "coverage"),
+                **at(model.popularity_percentile, "popularity_percentile"),
+                **at(model.foreign_items, "foreign_items"),
+                "removed_places": model.removed_places,
+                "activity": [
+                    {"history": bucket.label, "users": bucket.users, "metrics": named(bucket.metrics)}
+                    for bucket in model.buckets
+                    if bucket.users
+                ],
+            }
+            for model in evaluation.models
+        },
+        "gates": [as_json(verdict) for verdict in evaluation.verdicts],
+        "interval_z": Z95,
+    }
+    return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _bucket(sums: Sums, model: int, bucket: int, names: Sequence[str]) -> Bucket:
+    users = int(sums.users[bucket])
+    values, squares = sums.values[model, bucket], sums.squares[model, bucket]
+    metrics = {name: moments(int(values[i]), int(squares[i]), users) for i, name in enumerate(names)} if users else {}
+    return Bucket(bucket_label(bucket), users, metrics)
+
+
+def _coverage(shown: npt.NDArray[np.int64], users: npt.NDArray[np.int64]) -> float:
+    known = users > 0
+    return int(((shown > 0) & known).sum()) / max(1, int(known.sum()))
+
+
+def _mean_percentile(shown: npt.NDArray[np.int64], percentile: npt.NDArray[np.float64]) -> float:
+    return float((shown * percentile).sum() / max(1, int(shown.sum())))

@@ -1,0 +1,71 @@
+"""What a person sees on the terminal at the end of a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.evaluate.split_files import SplitCounts
+from pipelines.evaluate.summary import Evaluation, ModelResult
+from pipelines.evaluate.sums import Moments
+
+__all__ = ["print_evaluation", "print_split", "ranked"]
+
+
+def print_split(console: Console, counts: SplitCounts, unused: int, rejected: int, output: str) -> None:
+    """One line per number."""
+    table = Table(title=f"split in {output}", show_header=False, title_justify="left")
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    rows = {
+        "train rows": counts.train_rows,
+        "train users": counts.train_users,
+        "holdout users": counts.holdout_users,
+        "  of them without a target": counts.users_empty_holdout,
+        "given rows (history)": counts.given_rows,
+        "target rows (to find)": counts.target_rows,
+        "rows in neither (later than the cut)": unused,
+        "rows rejected": rejected,
+    }
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,}")
+    console.print(table)
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Models by quality, baselines among them, then notes and gates."""
+    low, high = evaluation.ks[0], evaluation.ks[-1]
+    shown = list(dict.fromkeys([f"recall@{low}", f"recall_plain@{low}", f"ndcg@{low}", f"ndcg@{high}", f"map@{high}"]))
+    counts = evaluation.counts
+    table = Table(
+        title=f"{counts.users_evaluated:,} users, {counts.targets:,} held-out items, {counts.train_items:,} items in "
+        f"train; mean ± standard error",
+        title_justify="left",
+    )
+    table.add_column("model", no_wrap=True)
+    for name in [*shown, "coverage", "empty"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for model in ranked(evaluation):
+        cells = [_short(model.metrics[name]) for name in shown]
+        cells += [f"{model.coverage[high]:.1%}", f"{model.metrics[f'list_shortfall@{high}'].mean:.1%}"]
+        table.add_row(model.name, *cells, style=None if model.kind == "baseline" else "bold")
+    console.print(table)
+    console.print(
+        f"recall, ndcg, map divide by min(k, held out), recall_plain by held out; coverage and empty places at {high}"
+    )
+    for note in evaluation.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for verdict in evaluation.verdicts:
+        word = "[green]passed[/green]" if verdict.passed else "[red]refused[/red]"
+        console.print(f"gate {word}: ", end="", highlight=False)
+        console.print(verdict.sentence(), markup=False, highlight=False)
+
+
+def ranked(evaluation: Evaluation) -> list[ModelResult]:
+    """Best ndcg at the largest k first."""
+    column = f"ndcg@{evaluation.ks[-1]}"
+    return sorted(evaluation.models, key=lambda model: -model.metrics[column].mean)
+
+
+def _short(value: Moments) -> str:
+    return f"{value.mean:.4f} ±{value.standard_error:.4f}".replace("±0.", "±.")
