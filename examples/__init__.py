@@ -1,0 +1,1 @@
+"""Programs that show recbeam at work; no part of the distribution."""

@@ -1,0 +1,1 @@
+"""A made-up course platform: its generator, and the demo that recommends its courses."""

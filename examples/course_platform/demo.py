@@ -1,0 +1,212 @@
+"""How recbeam is used from raw log to recommendations with reasons: every step of the first pipeline, in one run.
+
+    python -m examples.course_platform.demo [--output=out/demo] [--interactions=GLOB] [--items=FILE] [FLAG=VALUE ...]
+
+Without --interactions it generates a course platform first. Further flags go where they belong: those that say how to
+read the log (--user_column=learner, --csv_delimiter=tab ...) to the split, all others (--similarity=llr ...) to
+batch_cf. A column named otherwise than the standard, but usually, is found by itself. A second run repeats nothing
+that is done. It computes nothing itself: each step is the `main` of the command that it names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import glob
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import rich.box
+import rich.console
+import rich.table
+from rich.markup import escape
+
+from examples.course_platform import generate
+from transforms.quiet import import_tensorflow
+
+__all__ = ["column_flags", "main", "split_flags"]
+
+SEED = 1
+USERS = 20_000
+PEOPLE = 3
+HISTORY = 8  # the people shown have about so many courses: enough for a taste, few enough to read
+NAMED = 10  # of a longer history, so many are named
+SHOWN = 6
+
+# Beginnings of the flags that say how to read a log.
+READING = (
+    "--input_format",
+    "--csv_",
+    "--user_column",
+    "--item_column",
+    "--timestamp_",
+    "--weight_column",
+    "--min_weight",
+    "--since",
+    "--until",
+    "--max_bad_fraction",
+)
+
+# Names that other logs give to the standard columns, most usual first.
+ALIASES: Mapping[str, Sequence[str]] = {
+    "user_id": ("user_id", "user", "userid", "learner_id", "customer_id", "account_id"),
+    "item_id": ("item_id", "item", "itemid", "course_id", "product_id", "article_id", "movie_id"),
+    "title": ("title", "name", "item_name", "course_name", "product_name"),
+}
+
+
+def column_flags(path: str, flags: Mapping[str, str]) -> list[str]:
+    """Flags for columns that a file names in another usual way; `flags` maps flag to standard column.
+
+    A file that has the standard column, or none of its usual names, needs or gets no flag: the reader names the fault.
+    """
+    header = _header(path)
+    found = []
+    for flag, standard in flags.items():
+        name = next((alias for alias in ALIASES[standard] if alias in header), standard)
+        if name != standard:
+            found.append(f"{flag}={name}")
+    return found
+
+
+def split_flags(flags: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(those that say how to read a log, all others)."""
+    reading = [flag for flag in flags if flag.startswith(READING)]
+    return reading, [flag for flag in flags if not flag.startswith(READING)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the demo; the exit code of the first step that fails, or 0."""
+    parser = argparse.ArgumentParser(prog="demo", description="from a raw log to recommendations with reasons")
+    parser.add_argument("--output", default="out/demo", help="folder for everything (default out/demo)")
+    parser.add_argument("--interactions", help="your own log: files or folder (default: one is generated)")
+    parser.add_argument("--items", help="your catalogue, for titles (default: the generated one, or ids alone)")
+    parser.add_argument("--users", type=int, default=USERS, help=f"users to generate (default {USERS})")
+    parser.add_argument("--overwrite", action="store_true", help="replace what another log or other flags left there")
+    options, further = parser.parse_known_args(argv)
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on the processor are no part of the story
+    # Imported late, because the variable above must come first.
+    from pipelines.batch_cf.__main__ import main as batch_cf
+    from pipelines.evaluate.__main__ import main as evaluate
+
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
+    output = pathlib.Path(options.output)
+    interactions, items = options.interactions, options.items
+    reading, others = split_flags(further)
+    steps: list[tuple[str, Callable[[], int]]] = []
+    if interactions is None:
+        platform = output / "platform"
+        interactions, items = str(platform / "interactions"), str(platform / "items.csv")
+        steps.append(("Generate a course platform's log", lambda: _generate(console, platform, options.users)))
+    else:
+        reading = column_flags(interactions, {"--user_column": "user_id", "--item_column": "item_id"}) + reading
+    if items is not None and options.items is not None:
+        others = column_flags(items, {"--items_id_column": "item_id", "--items_title_column": "title"}) + others
+
+    train, holdout = output / "split" / "train", output / "split" / "holdout"
+    catalogue = [] if items is None else [f"--items={items}"]
+    split = ["split", f"--interactions={interactions}", f"--output={output / 'split'}", "--by=user", *reading]
+    fit = [f"--interactions={train}", f"--output={output / 'cf'}", *catalogue, *others]
+    judge = ["evaluate", f"--model=batch_cf={output / 'cf'}", f"--interactions={train}", f"--holdout={holdout}"]
+    judge.append(f"--output={output / 'evaluation'}")
+    for arguments in (split, fit, judge):
+        arguments += ["--overwrite"] * options.overwrite
+    steps += [
+        ("Hold out a tenth of the users: evaluate split", lambda: evaluate(split)),
+        ("Item neighbors and a servable model: batch_cf", lambda: batch_cf(fit)),
+        ("Beside the baselines, on the users held out: evaluate", lambda: evaluate(judge)),
+        ("What the model recommends, and why", lambda: _recommend(console, output, holdout)),
+    ]
+    for number, (title, step) in enumerate(steps, start=1):
+        console.rule(f"[bold]{number}/{len(steps)}  {title}", align="left")
+        started = time.monotonic()
+        code = step()
+        if code:
+            return code
+        console.print(f"[dim]{time.monotonic() - started:.1f} s[/dim]\n")
+    console.print(f"Metrics and plots   [bold]{output / 'evaluation' / 'report.html'}[/bold]")
+    console.print(f"Item neighbors      [bold]{output / 'cf' / 'neighbors'}[/bold]")
+    console.print(f"Model for serving   [bold]{output / 'cf' / 'model'}[/bold]")
+    return 0
+
+
+def _generate(console: rich.console.Console, directory: pathlib.Path, users: int) -> int:
+    if generate.is_complete(directory, SEED, users):
+        console.print(f"already done: {directory}")
+        return 0
+    rows = generate.write(directory, SEED, users)
+    console.print(f"{rows:,} interactions of {users:,} users in {directory}")
+    return 0
+
+
+def _recommend(console: rich.console.Console, output: pathlib.Path, holdout: pathlib.Path) -> int:
+    """Tables of recommendations by title for three of the users held out, with the courses that led to each."""
+    tf = import_tensorflow()
+
+    model = tf.saved_model.load(str(output / "cf" / "model"))
+    items = pq.read_table(output / "cf" / "items.parquet", columns=["item_id", "title"])
+    titles = {i: t or i for i, t in zip(*(items[name].to_pylist() for name in ("item_id", "title")), strict=True)}
+    for user, given, later in _people(holdout, set(titles)):
+        history = tf.constant([given])
+        answer = model.signatures["serving_default"](history=history)
+        best = [item.decode() for item in answer["items"].numpy()[0][:SHOWN] if item]
+        parts = model.signatures["explain"](history=history, candidates=tf.constant([best]))["contributions"].numpy()[0]
+        scores = answer["scores"].numpy()[0]
+        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="", expand=True)
+        took = "; ".join(escape(titles[item]) for item in given[: -NAMED - 1 : -1])
+        took += f" and {len(given) - NAMED} more" if len(given) > NAMED else ""
+        table.title = f"[bold]{escape(user)}[/bold] took, newest first: {took}"
+        table.add_column("Recommended", ratio=5)
+        table.add_column("Score", justify="right")
+        table.add_column("Because of (share of the score)", ratio=7)
+        table.add_column("Taken later", justify="center")
+        for item, score, part in zip(best, scores, parts, strict=False):
+            table.add_row(escape(titles[item]), f"{score:.3f}", _reasons(part, given, titles), "✓" * (item in later))
+        console.print(table)
+    return 0
+
+
+def _reasons(parts: Sequence[float], given: Sequence[str], titles: Mapping[str, str]) -> str:
+    """The two owned items that gave most of a score, with their share of it."""
+    total = sum(parts)
+    ranked = sorted(zip(parts, given, strict=False), reverse=True)[:2]
+    return "; ".join(f"{escape(titles[item])} ({part / total:.0%})" for part, item in ranked if part > 0)
+
+
+def _people(holdout: pathlib.Path, known: set[str]) -> list[tuple[str, list[str], set[str]]]:
+    """Users with about HISTORY courses: (user, history shown to the model oldest first, courses hidden from it)."""
+    rows = pq.read_table(holdout)
+    rows = rows.filter(pc.is_in(pc.cast(rows["item_id"], pa.string()), pa.array(sorted(known))))
+    if "timestamp" in rows.column_names:
+        rows = rows.sort_by("timestamp")
+    histories: dict[str, dict[bool, list[str]]] = {}
+    columns = (rows[name].to_pylist() for name in ("user_id", "item_id", "given"))
+    for user, item, given in zip(*columns, strict=True):
+        histories.setdefault(user, {True: [], False: []})[given].append(item)
+    people = [(user, list(dict.fromkeys(h[True])), set(h[False])) for user, h in histories.items() if h[True]]
+    return sorted(people, key=lambda person: (abs(len(person[1]) - HISTORY), person[0]))[:PEOPLE]
+
+
+def _header(path: str) -> Sequence[str]:
+    """Column names of a local file, or of the first one of a folder or pattern; empty if it cannot be told."""
+    files = sorted(file for file in glob.glob(f"{path}/**" if os.path.isdir(path) else path, recursive=True))
+    first = next((file for file in files if os.path.isfile(file)), None)
+    if first is None:
+        return ()
+    with open(first, "rb") as file:
+        if file.read(4) == b"PAR1":
+            return list(pq.read_schema(first).names)
+        file.seek(0)
+        line = file.readline().decode("utf-8", errors="replace").strip()
+    return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
