@@ -1,8 +1,8 @@
 """The rules of the architecture that hold between files: who imports whom, and what a module says is public.
 
-In pipelines/NAME only options.py, pipeline.py, __main__.py, command.py, metrics.py, run.py (or runs.py: it drives the pipeline) and
-modules below NAME/steps/ import Beam; the domain's logic never does, not even inside a function, and opens files
-through transforms.storage.
+In pipelines/NAME only options.py, pipeline.py, __main__.py, command.py, metrics.py, run.py (or runs.py: it drives the
+pipeline) and modules below NAME/steps/ import Beam; the domain's logic never does, not even inside a function, and
+opens files through transforms.storage.
 """
 
 from __future__ import annotations

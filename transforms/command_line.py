@@ -45,7 +45,7 @@ def parse(
         allow_abbrev=False,
     )  # fmt: skip
     for kind in kinds:
-        kind._add_argparse_args(parser.add_argument_group(kind.__doc__ or kind.__name__))  # type: ignore[arg-type]
+        kind._add_argparse_args(parser.add_argument_group((kind.__doc__ or kind.__name__).rstrip(".")))  # type: ignore[arg-type]
     _, others = parser.parse_known_args(list(argv))
     beams_own = argparse.ArgumentParser(add_help=False, conflict_handler="resolve", allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():

@@ -42,31 +42,25 @@ def count_pairs(
     Returns the first row not done.
     """
     items = counter.shape[0]
-    used = 0
+    used = np.uint64(0)
     for row in range(start, stop):
-        if row > start and used + items >= columns.shape[0]:
+        if row > start and used + np.uint64(items) >= np.uint64(columns.shape[0]):
             return row
         first = used
-        for place in range(item_indptr[row], item_indptr[row + 1]):
+        counter[row] = 1  # as if seen before, so that the row's own item is never noted
+        for place in range(np.uint64(item_indptr[row]), np.uint64(item_indptr[row + 1])):
             user = item_users[place]
             for position in range(np.uint64(user_indptr[user]), np.uint64(user_indptr[user + np.uint32(1)])):
                 item = user_items[position]
                 seen = counter[item]
-                columns[np.uint64(used)] = (
-                    item  # written always, kept if new: a branch here is mispredicted half the time
-                )
-                used += seen == 0
+                columns[used] = item  # written always, kept if new: a branch here is mispredicted half the time
+                used += np.uint64(seen == 0)
                 counter[item] = seen + 1
-        kept = np.uint64(first)
-        own_item = np.uint32(row)
-        for place in range(np.uint64(first), np.uint64(used)):
+        for place in range(first, used):
             item = columns[place]
-            if item != own_item:
-                columns[kept] = item
-                counts[kept] = counter[item]
-                kept += np.uint64(1)
+            counts[place] = counter[item]
             counter[item] = 0
-        used = int(kept)
+        counter[row] = 0
         row_ends[row - start] = used
     return stop
 
@@ -95,34 +89,31 @@ def weigh_pairs(
     item_places[p]: where in user_items (and weights) the entry p of the item-major matrix stands.
     """
     items = counter.shape[0]
-    used = 0
+    used = np.uint64(0)
     for row in range(start, stop):
-        if row > start and used + items >= columns.shape[0]:
+        if row > start and used + np.uint64(items) >= np.uint64(columns.shape[0]):
             return row
         first = used
-        for place in range(item_indptr[row], item_indptr[row + 1]):
+        counter[row] = 1
+        for place in range(np.uint64(item_indptr[row]), np.uint64(item_indptr[row + 1])):
             user = item_users[place]
             own = weights[item_places[place]]
             scale = user_scale[user]
             for position in range(np.uint64(user_indptr[user]), np.uint64(user_indptr[user + np.uint32(1)])):
                 item = user_items[position]
                 seen = counter[item]
-                columns[np.uint64(used)] = item
-                used += seen == 0
+                columns[used] = item
+                used += np.uint64(seen == 0)
                 counter[item] = seen + 1
                 adder[item] += np.int64(np.rint((own * weights[position]) * scale))
-        kept = np.uint64(first)
-        own_item = np.uint32(row)
-        for place in range(np.uint64(first), np.uint64(used)):
+        for place in range(first, used):
             item = columns[place]
-            if item != own_item:
-                columns[kept] = item
-                counts[kept] = counter[item]
-                sums[kept] = adder[item]
-                kept += np.uint64(1)
+            counts[place] = counter[item]
+            sums[place] = adder[item]
             counter[item] = 0
             adder[item] = 0
-        used = int(kept)
+        counter[row] = 0
+        adder[row] = 0
         row_ends[row - start] = used
     return stop
 

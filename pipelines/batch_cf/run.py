@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ from transforms.interactions.options import InteractionOptions, interaction_form
 from transforms.interactions.read import FileReport, check_first, check_reports
 from transforms.publish import publish
 from transforms.run_folder import RunFolder, already_done, open_folder
-from transforms.run_record import RunRecord, code_version, describe_inputs, new_run_id, parents_of, rfc3339
+from transforms.run_record import Artifact, RunRecord, code_version, describe_inputs, new_run_id, parents_of, rfc3339
 
 __all__ = ["Exporter", "Outcome", "run"]
 
@@ -81,28 +81,40 @@ def run(options: PipelineOptions, clock: Callable[[], int], export: Exporter = e
             pipeline = pipeline_for(options)
             build(pipeline, job)
             pipeline.run().wait_until_finish()
-        timings["pipeline"] = time.perf_counter() - tick
-        tick = time.perf_counter()
-        facts = _facts(folder, reading.max_bad_fraction, view.output)
-        record = RunRecord(
-            run_id=run_id,
-            pipeline="batch_cf",
-            code_version=code_version(),
-            started_at=rfc3339(started_us),
-            options=defining,
-            inputs=inputs,
-            parents=parents_of([file.uri for file in files] + ([f"{view.base}/run.json"] if view.base else [])),
-            counters=_counters(facts),
-            notes=_notes(facts, base),
-        )
-        _export(folder, options, record, export)
-        timings["export"] = time.perf_counter() - tick
+            timings["pipeline"] = time.perf_counter() - tick
+            tick = time.perf_counter()
+            facts = _facts(folder, reading.max_bad_fraction, view.output)
+            record = _record(run_id, started_us, options, inputs, facts, base)
+            _export(folder, options, record, export)
+            timings["export"] = time.perf_counter() - tick
         parts = ["neighbors", "items.parquet", "model", "dead_letters", increment.FOLDER]
         record = folder.commit(parts, dataclasses.replace(record, timings=timings))
     except BaseException:
         folder.discard()
         raise
     return Outcome(record, reused=False, version=_publish(options, clock))
+
+
+def _record(
+    run_id: str,
+    started_us: int,
+    options: PipelineOptions,
+    inputs: Sequence[Artifact],
+    facts: dict[str, Any],
+    base: increment.Base | None,
+) -> RunRecord:
+    sources = [each.uri for each in inputs] + ([base.folder] if base else [])
+    return RunRecord(
+        run_id=run_id,
+        pipeline="batch_cf",
+        code_version=code_version(),
+        started_at=rfc3339(started_us),
+        options=cf_options.defining(options),
+        inputs=inputs,
+        parents=parents_of(sources),
+        counters=_counters(facts),
+        notes=_notes(facts, base),
+    )
 
 
 def _publish(options: PipelineOptions, clock: Callable[[], int]) -> int | None:
@@ -246,6 +258,8 @@ def _export(folder: RunFolder, options: PipelineOptions, record: RunRecord, expo
         "interactions": record.counters["interactions"],
         "options": dict(record.options),
     }
+    progress.expect("models exported", 1)
+    progress.advance("models exported", 0)
     with storage.local_copy(folder.work, ["items.parquet", "neighbors"]) as local:
         export(
             load_table(local),
@@ -256,3 +270,4 @@ def _export(folder: RunFolder, options: PipelineOptions, record: RunRecord, expo
         )
         if local != folder.work:
             storage.copy_folder(storage.join(local, "model"), folder.path("model"))
+    progress.advance("models exported", 1)

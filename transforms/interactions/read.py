@@ -16,6 +16,7 @@ import pyarrow as pa
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 
+from transforms import progress
 from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput
 from transforms.interactions.csv import open_csv
@@ -119,6 +120,7 @@ class ReadUnitFn(beam.DoFn):
                 yield TaggedOutput("reports", output)
             else:
                 self._counters["blocks"].inc()
+                progress.advance("rows read", len(output))
                 yield output
 
     def _count(self, report: FileReport) -> None:

@@ -24,6 +24,7 @@ from pipelines.batch_cf.plan import Marginals, Plan, block_bounds, blocks_of
 from pipelines.batch_cf.ranking import Neighbors, join, rank_histories, rank_sums
 from pipelines.batch_cf.scoring import Measure, pair_exponent, scoring_of, user_scale_of
 from pipelines.batch_cf.steps.number_items import EncodedShard
+from transforms import progress
 
 __all__ = [
     "EmitPairsFn",
@@ -123,6 +124,7 @@ class RankBlockFn(beam.DoFn):
         matrix = self._shared.acquire(lambda: _Matrix.of(parts, plan, marginals, self._measure))
         self._matrix = matrix  # Shared keeps it only as long as somebody does
         start, stop = block_bounds(block, len(plan.items))
+        progress.expect("items ranked", len(plan.items))
         neighbors = rank_histories(
             matrix.histories,
             matrix.by_item,
@@ -211,6 +213,7 @@ class RankBlockSumsFn(beam.DoFn):
     def process(self, element: tuple[int, sums.PairSums], plan: Plan, marginals: Marginals) -> Iterator[Neighbors]:
         _, part = element
         scoring = scoring_of(plan, marginals, self._measure)
+        progress.expect("items ranked", len(plan.items))
         with concurrent.futures.ThreadPoolExecutor(self._threads or os.cpu_count()) as pool:
             ranked = list(pool.map(lambda chunk: rank_sums(chunk, scoring), sums.chunks(part)))
         neighbors = join(ranked) if ranked else rank_sums(part, scoring)

@@ -1,0 +1,52 @@
+"""Write docs/commands.md: the `--help` of every command, so that the page cannot differ from the program.
+
+python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pathlib
+import sys
+
+__all__ = ["commands_page"]
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = pathlib.Path(__file__).with_name("commands.md")
+COMMANDS = {
+    "batch-cf": ("pipelines.batch_cf.__main__", ["--help"]),
+    "evaluate split": ("pipelines.evaluate.__main__", ["split", "--help"]),
+    "evaluate evaluate": ("pipelines.evaluate.__main__", ["evaluate", "--help"]),
+    "python -m transforms.publish": ("transforms.publish", ["--help"]),
+    "python -m transforms.publish rollback": ("transforms.publish", ["rollback", "--help"]),
+}
+
+
+def commands_page() -> str:
+    """The page's text. Help is wrapped to 100 columns."""
+    os.environ["COLUMNS"] = "100"
+    parts = [
+        "# Commands",
+        "",
+        "Written by `python docs/generate.py`; every pipeline also takes Beam's own options.",
+        "",
+    ]
+    for name, (module, argv) in COMMANDS.items():
+        parts += [f"## {name}", "```", _help(module, argv).rstrip(), "```", ""]
+    return "\n".join(parts)
+
+
+def _help(module: str, argv: list[str]) -> str:
+    main = __import__(module, fromlist=["main"]).main
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        main(argv)
+    return shown.getvalue()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    PAGE.write_text(commands_page())
+    print(PAGE)
