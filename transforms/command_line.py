@@ -88,6 +88,12 @@ def run_main(body: Callable[[], str]) -> int:
     except RecbeamError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except SystemExit as stopped:  # argparse has said why
+        return stopped.code if isinstance(stopped.code, int) else 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}; check the path, its rights and the space left", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; nothing was published, run the same command again", file=sys.stderr)
         return 1

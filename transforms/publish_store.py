@@ -95,7 +95,7 @@ def _model_files(source: str) -> dict[str, str]:
 def _below(base: str) -> dict[str, str]:
     """Names relative to `base` of all objects below it, and their uris."""
     start = len(base.rstrip("/")) + 1
-    return {uri[start:]: uri for uri in storage.list_files(storage.join(base, "**"))}
+    return {uri[start:]: uri for uri in storage.list_files(base.rstrip("/"))}
 
 
 def _create(uri: str) -> IO[bytes]:

@@ -65,10 +65,16 @@ def open_read(uri: str) -> IO[bytes]:
     return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
-def list_files(pattern: str) -> dict[str, int]:
-    """The files that match a glob and their sizes in bytes, by name; empty if there are none."""
-    matched = FileSystems.match([pattern])[0].metadata_list
-    return {found.path: found.size_in_bytes for found in sorted(matched, key=lambda found: str(found.path))}
+def list_files(uri: str) -> dict[str, int]:
+    """A file, or all files below a folder, and their sizes in bytes, by name; empty if there are none."""
+    if is_local(uri):
+        if os.path.isfile(uri):
+            return {uri: os.path.getsize(uri)}
+        below = [os.path.join(folder, name) for folder, _, names in os.walk(uri) for name in names]
+        return {path: os.path.getsize(path) for path in sorted(below)}
+    matches = FileSystems.match([uri, join(uri, "**")])
+    found = {each.path: each.size_in_bytes for match in matches for each in match.metadata_list}
+    return dict(sorted(found.items()))
 
 
 def make_folder(uri: str) -> None:
@@ -93,7 +99,7 @@ def remove(uri: str) -> None:
         elif os.path.exists(uri):
             os.remove(uri)
     else:
-        files = list(list_files(uri)) + list(list_files(join(uri, "**")))
+        files = list(list_files(uri))
         if files:
             FileSystems.delete(files)
 
@@ -122,7 +128,7 @@ def local_copy(folder: str, parts: Sequence[str]) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory() as local:
         for part in parts:
-            for uri in list(list_files(join(folder, part))) + list(list_files(join(folder, part, "**"))):
+            for uri in list_files(join(folder, part)):
                 _copy(uri, join(local, *uri[len(folder) :].strip("/").split("/")))
         yield local
 

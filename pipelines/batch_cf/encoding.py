@@ -20,7 +20,8 @@ def encode(
 ) -> tuple[Histories, Marginals]:
     """Number the items, leave out those the plan leaves out, take marginals, then cap.
 
-    user_exponent: as in `user_factors`; None where users weigh alike.
+    user_exponent: as in `user_factors`; None where users weigh alike: then the histories' weights are divided by
+    2^item_exponents of the plan, so that every pair is summed at the scale of its items.
     """
     code_of = pc.fill_null(pc.index_in(shard.items, value_set=plan.items), -1).to_numpy().astype(np.int64)
     items, users, weights, times = code_of[shard.item_codes], shard.user_codes, shard.weights, shard.timestamps
@@ -33,7 +34,10 @@ def encode(
     items, users = items[order], users[order]
     weights = None if weights is None else weights[order]
     times = None if times is None else times[order]
-    squares = None if not plan.weighted else _squares(items, weights, len(plan.items), plan.marginal_exponent)
+    scaled = None if weights is None else np.ldexp(weights, -plan.item_exponents[items])
+    squares = _squares(items, scaled, len(plan.items), plan.marginal_exponent) if plan.weighted else None
+    if user_exponent is None:
+        weights = scaled
     holders = int((np.diff(users, prepend=-1) > 0).sum())
     if rules.max_items_per_user is not None:
         hashes = _mix(siphash(shard.users, rules.seed)[users], siphash(plan.items, rules.seed)[items])

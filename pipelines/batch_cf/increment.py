@@ -8,7 +8,6 @@ pairs, or pushes an item out under a cap). Item numbers change when items come; 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +21,9 @@ from pipelines.batch_cf.sums import PairSums, slice_rows
 from transforms import storage
 from transforms.errors import BadUsage
 from transforms.interactions.files import InputFile
+from transforms.run_folder import is_complete
 
-__all__ = ["FOLDER", "Base", "open_base", "read_sums", "sums_table"]
+__all__ = ["FOLDER", "Base", "items_table", "open_base", "read_sums", "read_table", "sums_table"]
 
 FOLDER = "increment"
 
@@ -43,9 +43,25 @@ class Base:
     exponent: int | None
     recompute: str | None
 
-    def holds(self, exponent: int | None) -> bool:
-        """Whether its sums serve a run that sums in units of 2^-exponent."""
-        return self.recompute is None and exponent == self.exponent
+    def why_not(self, plan: Plan, exponent: int | None, per_user: bool) -> str | None:
+        """Why its sums do not serve a run that numbers items by `plan` and sums in units of 2^-exponent; None: they do.
+
+        per_user: whether what a user adds to a pair depends on the user's other items (a cap, or users weighed by
+        degree); then what the base had added for an item that is gone can no longer be told.
+        """
+        if self.recompute is not None:
+            return self.recompute
+        if exponent != self.exponent:
+            return "weights changed so much that sums need other units"
+        items = read_table(storage.join(self.folder, "items.parquet"))
+        number = pc.index_in(items["item_id"].combine_chunks(), value_set=plan.items)
+        if per_user and number.null_count:
+            return f"{number.null_count} items of the base are gone"
+        known = number.is_valid().to_numpy(zero_copy_only=False)
+        scales = items["scale"].to_numpy()[known]
+        if exponent is not None and (scales != plan.item_exponents[number.drop_null().to_numpy()]).any():
+            return "an item's largest weight moved it to another scale"
+        return None
 
 
 def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any], moves_all: str | None) -> Base:
@@ -53,17 +69,14 @@ def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any],
 
     stored_by: the options that shaped its stored interactions; they must be equal. summed_by: those that shaped its
     sums; where they differ, all is summed anew. moves_all: an option that moves every user, or None.
-    Raises BadUsage where there is no increment, or one of another shape.
+    Raises BadUsage where there is no increment, an incomplete one, or one of another shape.
     """
     folder = storage.join(output, FOLDER)
-    try:
-        with storage.open_read(storage.join(folder, "increment.json")) as file:
-            description = json.loads(file.read())
-    except Exception as error:
-        raise BadUsage(
-            f"--base={output}: holds no increment ({type(error).__name__}); "
-            "run it again with --keep_increment, or leave out --base"
-        ) from error
+    if not is_complete(output):
+        raise BadUsage(f"--base={output}: is no complete output of batch_cf; run it again, or leave out --base")
+    description = storage.read_json(storage.join(folder, "increment.json"))
+    if description is None:
+        raise BadUsage(f"--base={output}: holds no increment; run it again with --keep_increment, or leave out --base")
     for name, value in stored_by.items():
         if description["stored_by"].get(name) != value:
             raise BadUsage(
@@ -77,13 +90,23 @@ def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any],
     return Base(
         folder=folder,
         files=tuple(
-            InputFile(uri, size)
-            for uri, size in storage.list_files(storage.join(folder, "interactions", "*.parquet")).items()
+            InputFile(uri, size) for uri, size in storage.list_files(storage.join(folder, "interactions")).items()
         ),
-        sums_files=() if recompute else tuple(storage.list_files(storage.join(folder, "sums", "*.parquet"))),
+        sums_files=() if recompute else tuple(storage.list_files(storage.join(folder, "sums"))),
         exponent=description["exponent"],
         recompute=recompute,
     )
+
+
+def read_table(uri: str) -> pa.Table:
+    """A small Parquet file of any filesystem."""
+    with storage.open_read(uri) as file:
+        return pq.read_table(pa.BufferReader(file.read()))
+
+
+def items_table(plan: Plan) -> pa.Table:
+    """What a later run must know of this run's items: item_id, in the order of its numbers, and scale (exponent)."""
+    return pa.table({"item_id": plan.items, "scale": plan.item_exponents})
 
 
 def sums_table(part: PairSums) -> pa.Table:
@@ -101,10 +124,8 @@ def sums_table(part: PairSums) -> pa.Table:
 
 def read_sums(uri: str, base: Base, plan: Plan) -> Iterator[tuple[int, PairSums]]:
     """A file of `sums_table`, under this run's numbering, by block. Pairs of items that are no more are left out."""
-    with storage.open_read(uri) as file:
-        table = pq.read_table(pa.BufferReader(file.read()))
-    with storage.open_read(storage.join(base.folder, "items.parquet")) as file:
-        old_items = pq.read_table(pa.BufferReader(file.read()))["item_id"].combine_chunks()
+    table = read_table(uri)
+    old_items = read_table(storage.join(base.folder, "items.parquet"))["item_id"].combine_chunks()
     number = pc.fill_null(pc.index_in(old_items, value_set=plan.items), -1).to_numpy().astype(np.int64)
     rows, columns = number[table["item"].to_numpy()], number[table["neighbor"].to_numpy()]
     known = (rows >= 0) & (columns >= 0)

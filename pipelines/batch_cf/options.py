@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import re
 from typing import Any
 
@@ -65,7 +66,8 @@ class CfOptions(PipelineOptions):
             "--shrinkage",
             type=float,
             default=defaults.shrinkage,
-            help=f"asymmetric_cosine, rp3beta, degree_normalized: added to the denominator (default: {defaults.shrinkage:g})",
+            help="asymmetric_cosine, rp3beta, degree_normalized: added to the denominator "
+            f"(default: {defaults.shrinkage:g})",
         )
         add(
             "--user_exponent",
@@ -140,6 +142,13 @@ def check(options: PipelineOptions) -> list[str]:
         value = getattr(view, name)
         if value is not None and value < 1:
             problems.append(f"--{name}={value} is below 1; use 1 or more, or leave it out")
+    for name in ("asymmetry", "user_exponent", "item_exponent", "alpha", "beta", "locality"):
+        if not abs(getattr(view, name)) <= 16:  # false for nan too
+            problems.append(f"--{name}={getattr(view, name)} is not a number between -16 and 16")
+    if not 0 <= view.seed < 2**64:
+        problems.append(f"--seed={view.seed} is not between 0 and 2^64 - 1")
+    if view.base and view.output and os.path.normpath(view.base) == os.path.normpath(view.output):
+        problems.append(f"--base={view.base}: is --output as well, a rerun would add twice; write to another folder")
     for low, high in (("min_user_items", "max_user_items"), ("min_item_users", "max_item_users")):
         if getattr(view, high) is not None and getattr(view, high) < getattr(view, low):
             problems.append(
@@ -151,8 +160,8 @@ def check(options: PipelineOptions) -> list[str]:
         problems.append(f"--asymmetry={view.asymmetry} is not between 0 and 1")
     if not 0 < view.locality < math.inf:
         problems.append(f"--locality={view.locality} is not a positive number; 1 leaves scores as they are")
-    if view.shrinkage < 0:
-        problems.append(f"--shrinkage={view.shrinkage} is below 0")
+    if not 0 <= view.shrinkage < 1e12:
+        problems.append(f"--shrinkage={view.shrinkage} is not a number of at least 0")
     if view.recency_half_life is not None and not view.recency_half_life > 0:
         problems.append(f"--recency_half_life={view.recency_half_life} is not a positive number of places")
     if view.half_life is not None and parse_half_life(view.half_life) is None:
@@ -215,5 +224,5 @@ def defining(options: PipelineOptions) -> dict[str, Any]:
 def parse_half_life(text: str) -> int | None:
     """Microseconds of a duration such as 12h, 30d or 2w; None if it is none."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text)
-    duration = round(float(found[1]) * _UNITS_US[found[2]]) if found else 0
-    return duration if duration > 0 else None
+    duration = float(found[1]) * _UNITS_US[found[2]] if found else 0.0
+    return round(duration) if 1 <= duration < 2**62 else None

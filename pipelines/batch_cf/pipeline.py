@@ -21,7 +21,7 @@ from pipelines.batch_cf.scoring import Measure
 from pipelines.batch_cf.steps.gather_facts import GatherFacts
 from pipelines.batch_cf.steps.group_by_user import GroupByUser
 from pipelines.batch_cf.steps.number_items import EncodeHistories, NumberItems
-from pipelines.batch_cf.steps.rank_neighbors import RankByBroadcast, RankSums, SumPairs
+from pipelines.batch_cf.steps.rank_neighbors import CheckBase, RankByBroadcast, RankSums, SumPairs
 from pipelines.batch_cf.steps.read_blocks import ReadBlocks
 from pipelines.batch_cf.steps.write_outputs import WriteIncrement, WriteItems, WriteNeighbors
 from transforms.dead_letters import WriteDeadLetters
@@ -68,7 +68,8 @@ def build(root: beam.Pipeline, job: Job) -> None:
     numbers = (plan, encoded.marginals, job.measure)
 
     broadcast = encoded.histories | "RankByBroadcast" >> RankByBroadcast(*numbers, job.threads)
-    pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base)
+    base_verdict = plan | "CheckBase" >> CheckBase(*numbers[1:], job.base, job.rules.max_items_per_user is not None)
+    pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base, base_verdict)
     shuffled = pairs | "RankSums" >> RankSums(*numbers, job.threads)
     neighbors = (broadcast, shuffled) | "FlattenNeighbors" >> beam.Flatten()
 
@@ -78,5 +79,5 @@ def build(root: beam.Pipeline, job: Job) -> None:
         _ = grouped.shards | "WriteIncrement" >> WriteIncrement(
             job.folder, job.measure, job.keep_increment, plan, encoded.marginals, pairs
         )
-    facts = (read.reports, grouped.faults, blocks_written, items_written)
+    facts = (read.reports, grouped.faults, base_verdict, blocks_written, items_written)
     _ = facts | "GatherFacts" >> GatherFacts(f"{job.folder}/facts.json")

@@ -39,21 +39,26 @@ BLOCK_ITEMS = 4096
 """Items of one block: one unit of ranking work and one output file. A constant, so that files depend on items alone;
 4,096 rows of 100 neighbors are 410,000 rows, some 4 MB of Parquet, and a million items 245 files."""
 
+_SCALE_BITS, _SCALE_TOP = 8, 4
+"""Scales of items are 2^4 and every 8 bits from there: ratings and shares have one scale in common, so an increment
+survives a new largest weight; and with 40 bits behind the point a sum of squares keeps 24, a float32's, at worst."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Totals:
     """Sums over some shards, after the limits on users.
 
-    items: string, distinct, UTF-8 order. item_users: int64 [items]. users: with at least one interaction.
-    interactions: entries. pair_work: sum of squared history lengths, capped. largest_weight: 1.0 without weights.
+    items: string, distinct, UTF-8 order. item_users: int64 [items]. item_largest: float64 [items], the item's largest
+    weight, 1.0 without weights. users: with at least one interaction. interactions: entries. pair_work: sum of squared
+    history lengths, capped.
     """
 
     items: pa.StringArray
     item_users: npt.NDArray[np.int64]
+    item_largest: npt.NDArray[np.float64]
     users: int
     interactions: int
     pair_work: int
-    largest_weight: float
     weighted: bool
 
 
@@ -62,14 +67,17 @@ class Plan:
     """The numbering of items and the shape of the work.
 
     items: string [items], UTF-8 order, those within the limits. item_users: int64 [items], users with the item.
-    available: bool [items], may be a neighbor. weighted: pairs are sums of weights. marginal_exponent: sums of squared
-    weights are in units of 2^-marginal_exponent. strategy: broadcast or shuffle. interactions, pair_work: as in Totals.
+    available: bool [items], may be a neighbor. weighted: pairs are sums of weights. item_exponents: int64 [items];
+    an item's weights are at most 2^ its exponent and are divided by that before they are summed, so that a sum keeps
+    its bits whether the item's weights are 1e-9 or 1e9. marginal_exponent: sums of their squares are in units of
+    2^-marginal_exponent. strategy: broadcast or shuffle. interactions, pair_work: as in Totals.
     """
 
     items: pa.StringArray
     item_users: npt.NDArray[np.int64]
     available: npt.NDArray[np.bool_]
     weighted: bool
+    item_exponents: npt.NDArray[np.int64]
     marginal_exponent: int
     strategy: Strategy
     interactions: int
@@ -80,8 +88,8 @@ class Plan:
 class Marginals:
     """Second sums over some shards, with items numbered, before any cap.
 
-    users: with at least one interaction of a numbered item. squares: int64 [items], sum of w^2 in the plan's units,
-    None where all weights are 1. largest_pair: no user adds more than this to a pair.
+    users: with at least one interaction of a numbered item. squares: int64 [items], sum of squared scaled weights in
+    the plan's units, None where all weights are 1. largest_pair: no user adds more than this to a pair.
     """
 
     users: int
@@ -94,14 +102,17 @@ def totals_of(shard: UserShard, max_items_per_user: int | None) -> Totals:
     counts = np.bincount(shard.item_codes, minlength=len(shard.items))
     lengths = np.bincount(shard.user_codes)
     capped = lengths if max_items_per_user is None else np.minimum(lengths, max_items_per_user)
-    weighted = shard.weights is not None and len(shard.weights) > 0
+    largest = np.ones(len(counts))
+    if shard.weights is not None:
+        largest = np.zeros(len(counts))
+        np.maximum.at(largest, shard.item_codes, shard.weights)
+    items = shard.items.filter(pa.array(counts > 0))
     return Totals(
-        *_sum_by_item(shard.items.filter(pa.array(counts > 0)), counts[counts > 0].astype(np.int64)),
+        *_by_item(items, counts[counts > 0].astype(np.int64), largest[counts > 0]),
         users=int((lengths > 0).sum()),
         interactions=len(shard.item_codes),
         pair_work=int(capped @ capped),
-        largest_weight=float(shard.weights.max()) if weighted else 1.0,  # type: ignore[union-attr]
-        weighted=weighted,
+        weighted=shard.weights is not None and len(shard.weights) > 0,
     )
 
 
@@ -109,12 +120,12 @@ def merge_totals(parts: Sequence[Totals]) -> Totals:
     """Totals of all parts together."""
     items = pa.concat_arrays([part.items for part in parts]) if parts else pa.array([], pa.string())
     counts = np.concatenate([part.item_users for part in parts]) if parts else np.zeros(0, np.int64)
+    largest = np.concatenate([part.item_largest for part in parts]) if parts else np.zeros(0)
     return Totals(
-        *_sum_by_item(items, counts),
+        *_by_item(items, counts, largest),
         users=sum(part.users for part in parts),
         interactions=sum(part.interactions for part in parts),
         pair_work=sum(part.pair_work for part in parts),
-        largest_weight=max((part.largest_weight for part in parts), default=1.0),
         weighted=any(part.weighted for part in parts),
     )
 
@@ -141,7 +152,8 @@ def make_plan(
         item_users=item_users,
         available=~pc.is_in(items, value_set=unavailable).to_numpy(zero_copy_only=False),
         weighted=totals.weighted,
-        marginal_exponent=exponent_for(most_users, totals.largest_weight**2),
+        item_exponents=_scales(totals.item_largest[keep]),
+        marginal_exponent=exponent_for(most_users, 1.0),
         strategy=strategy,
         interactions=totals.interactions,
         pair_work=totals.pair_work,
@@ -179,9 +191,19 @@ def block_bounds(block: int, items: int) -> tuple[int, int]:
     return block * BLOCK_ITEMS, min((block + 1) * BLOCK_ITEMS, items)
 
 
-def _sum_by_item(items: pa.StringArray, counts: npt.NDArray[np.int64]) -> tuple[pa.StringArray, npt.NDArray[np.int64]]:
+def _scales(largest: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The scale of each item, given its largest weight."""
+    return _SCALE_TOP + _SCALE_BITS * np.ceil((np.log2(largest) - _SCALE_TOP) / _SCALE_BITS).astype(np.int64)
+
+
+def _by_item(
+    items: pa.StringArray, counts: npt.NDArray[np.int64], largest: npt.NDArray[np.float64]
+) -> tuple[pa.StringArray, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Distinct items in UTF-8 order, with the sum of their counts and the largest of their weights."""
     encoded = items.dictionary_encode()
-    sums = np.zeros(len(encoded.dictionary), np.int64)
-    np.add.at(sums, encoded.indices.to_numpy(), counts)
+    codes = encoded.indices.to_numpy()
+    sums, most = np.zeros(len(encoded.dictionary), np.int64), np.zeros(len(encoded.dictionary))
+    np.add.at(sums, codes, counts)
+    np.maximum.at(most, codes, largest)
     order = pc.array_sort_indices(encoded.dictionary).to_numpy()
-    return encoded.dictionary.take(pa.array(order)), sums[order]
+    return encoded.dictionary.take(pa.array(order)), sums[order], most[order]

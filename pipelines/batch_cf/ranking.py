@@ -29,8 +29,9 @@ TASK_ROWS = 256
 class Scoring:
     """All that turns a pair's sums into a score.
 
-    marginals: float64 [items], n_i; users with the item, or for weighted sums the sum of w^2. exponent: pair sums are
-    in units of 2^-exponent. eligible: bool [items], candidates that may be a neighbor.
+    marginals: float64 [items], n_i; users with the item, or for weighted sums the sum of w^2. exponent, scales: the sum
+    of pair (i, j) is in units of 2^(scales[i] + scales[j] - exponent); scales int64 [items], None for zeros.
+    eligible: bool [items], candidates that may be a neighbor.
     """
 
     similarity: Similarity
@@ -39,6 +40,7 @@ class Scoring:
     exponent: int
     eligible: npt.NDArray[np.bool_]
     top_k: int
+    scales: npt.NDArray[np.int64] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,11 +65,13 @@ def rank_sums(part: PairSums, scoring: Scoring) -> Neighbors:
     row_lengths = np.diff(part.row_ends, prepend=0)
     n_i = np.repeat(scoring.marginals[part.first_row : part.first_row + rows], row_lengths)
     n_j = scoring.marginals.take(part.columns)
-    n_ij = (
-        part.counts.astype(np.float64)
-        if part.sums is None
-        else np.ldexp(part.sums.astype(np.float64), -scoring.exponent)
-    )
+    if part.sums is None:
+        n_ij = part.counts.astype(np.float64)
+    elif scoring.scales is None:
+        n_ij = np.ldexp(part.sums.astype(np.float64), -scoring.exponent)
+    else:
+        scales = np.repeat(scoring.scales[part.first_row : part.first_row + rows], row_lengths)
+        n_ij = np.ldexp(part.sums.astype(np.float64), scales + scoring.scales.take(part.columns) - scoring.exponent)
     scores = scoring.similarity.score(n_ij, n_i, n_j, scoring.parameters).astype(np.float32)
     scores += np.float32(0.0)  # -0.0 becomes 0.0, so that equal scores have equal bits
     places = np.empty((rows, scoring.top_k), np.int64)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,13 +21,14 @@ from pipelines.batch_cf.pipeline import Job, build
 from pipelines.batch_cf.table import load_table
 from transforms import progress, storage
 from transforms.command_line import pipeline_for
-from transforms.errors import BadInput
-from transforms.interactions.catalogue import read_items
+from transforms.errors import BadInput, BadUsage
+from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.files import InputFile, match
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.options import InteractionOptions, interaction_format, interaction_globs
 from transforms.interactions.read import FileReport, check_first, check_reports
-from transforms.publish import publish
-from transforms.run_folder import RunFolder, already_done, open_folder
+from transforms.publish import publish, versions
+from transforms.run_folder import RunFolder, already_done, check_apart, open_folder
 from transforms.run_record import Artifact, RunRecord, code_version, describe_inputs, new_run_id, parents_of, rfc3339
 
 __all__ = ["Exporter", "Outcome", "run"]
@@ -56,43 +57,63 @@ def run(options: PipelineOptions, clock: Callable[[], int], export: Exporter = e
     view, reading = options.view_as(CfOptions), options.view_as(InteractionOptions)
     timings: dict[str, float] = {}
     started_us, tick = clock(), time.perf_counter()
-    files = match(interaction_globs(options))
-    items_files = match([reading.items]) if reading.items else []
-    format = interaction_format(options)
-    check_first(files, format)
-    inputs = describe_inputs({file.uri: file.size_bytes for file in [*files, *items_files]})
+    files, inputs = _inputs(options)
     defining = cf_options.defining(options)
     if not view.overwrite and already_done(view.output, "batch_cf", defining, inputs):
-        record = storage.read_json(storage.join(view.output, "run.json"))
-        return Outcome(RunRecord(**record), reused=True, version=None)
+        record = RunRecord(**storage.read_json(storage.join(view.output, "run.json")))
+        return Outcome(record, reused=True, version=_publish(options, record, clock))
     catalogue = None
     if reading.items:
         catalogue = read_items(
             reading.items, id_column=reading.items_id_column, title_column=reading.items_title_column
-        ).table
+        )
     base = _open_base(options) if view.base else None
     run_id = new_run_id(clock)
-    folder = open_folder(view.output, run_id, view.overwrite)
-    try:
+    with open_folder(view.output, run_id, view.overwrite) as folder, progress.display(f"batch_cf {run_id}"):
         job = _job(options, files, folder, catalogue, base)
         timings["prepare"] = time.perf_counter() - tick
         tick = time.perf_counter()
-        with progress.display(f"batch_cf {run_id}"):
-            pipeline = pipeline_for(options)
-            build(pipeline, job)
-            pipeline.run().wait_until_finish()
-            timings["pipeline"] = time.perf_counter() - tick
-            tick = time.perf_counter()
-            facts = _facts(folder, reading.max_bad_fraction, view.output)
-            record = _record(run_id, started_us, options, inputs, facts, base)
-            _export(folder, options, record, export)
-            timings["export"] = time.perf_counter() - tick
+        pipeline = pipeline_for(options)
+        build(pipeline, job)
+        pipeline.run().wait_until_finish()
+        timings["pipeline"] = time.perf_counter() - tick
+        tick = time.perf_counter()
+        facts = _facts(folder, reading.max_bad_fraction)
+        record = _record(run_id, started_us, options, inputs, facts, catalogue)
+        _export(folder, options, record, export)
+        timings["export"] = time.perf_counter() - tick
         parts = ["neighbors", "items.parquet", "model", "dead_letters", increment.FOLDER]
         record = folder.commit(parts, dataclasses.replace(record, timings=timings))
-    except BaseException:
-        folder.discard()
-        raise
-    return Outcome(record, reused=False, version=_publish(options, clock))
+    return Outcome(record, reused=False, version=_publish(options, record, clock))
+
+
+def _inputs(options: PipelineOptions) -> tuple[list[InputFile], list[Artifact]]:
+    """The files of interactions, and everything the output depends on, a base's own inputs included.
+
+    Raises BadUsage, BadInput for what can be told before any work.
+    """
+    view, reading = options.view_as(CfOptions), options.view_as(InteractionOptions)
+    files = match(interaction_globs(options), options)
+    check_apart(view.output, [file.uri for file in files])
+    if view.model_dir and storage.is_local(view.model_dir) and os.path.isfile(view.model_dir):
+        raise BadUsage(f"--model_dir={view.model_dir}: is a file; name a folder")
+    check_first(files, _format(options))
+    others = match([reading.items], options) if reading.items else []
+    inputs = describe_inputs({file.uri: file.size_bytes for file in [*files, *others]})
+    if view.base:
+        record_uri = storage.join(view.base, "run.json")
+        record = storage.read_json(record_uri) or {}
+        inputs += [Artifact(**each) for each in record.get("inputs", [])]
+        inputs += describe_inputs(storage.list_files(record_uri))
+    return files, inputs
+
+
+def _format(options: PipelineOptions) -> InteractionFormat:
+    """How to read; decay makes the time column required."""
+    format = interaction_format(options)
+    if options.view_as(CfOptions).half_life is None or format.timestamp_column is not None:
+        return format
+    return dataclasses.replace(format, timestamp_column="timestamp")
 
 
 def _record(
@@ -101,9 +122,8 @@ def _record(
     options: PipelineOptions,
     inputs: Sequence[Artifact],
     facts: dict[str, Any],
-    base: increment.Base | None,
+    catalogue: Catalogue | None,
 ) -> RunRecord:
-    sources = [each.uri for each in inputs] + ([base.folder] if base else [])
     return RunRecord(
         run_id=run_id,
         pipeline="batch_cf",
@@ -111,16 +131,21 @@ def _record(
         started_at=rfc3339(started_us),
         options=cf_options.defining(options),
         inputs=inputs,
-        parents=parents_of(sources),
-        counters=_counters(facts),
-        notes=_notes(facts, base),
+        parents=parents_of([each.uri for each in inputs]),
+        counters=_counters(facts, catalogue),
+        notes=sorted(facts["notes"]),
     )
 
 
-def _publish(options: PipelineOptions, clock: Callable[[], int]) -> int | None:
+def _publish(options: PipelineOptions, record: RunRecord, clock: Callable[[], int]) -> int | None:
+    """Publish the run's model, once: a rerun that finds it among the versions leaves it at that."""
     view = options.view_as(CfOptions)
     if not view.model_dir:
         return None
+    for number, folder in versions(view.model_dir).items():
+        card = storage.read_json(storage.join(str(folder), "assets.extra", "model_card.json"))
+        if card is not None and card.get("run_id") == record.run_id:
+            return number
     return publish(storage.join(view.output, "model"), view.model_dir, clock)
 
 
@@ -128,17 +153,16 @@ def _job(
     options: PipelineOptions,
     files: list[InputFile],
     folder: RunFolder,
-    catalogue: pa.Table | None,
+    catalogue: Catalogue | None,
     base: increment.Base | None,
 ) -> Job:
     view = options.view_as(CfOptions)
     nothing = pa.table({"item_id": pa.array([], pa.string()), "title": pa.array([], pa.string())})
-    titles = nothing if catalogue is None else catalogue.select(["item_id", "title"])
-    unavailable = (
-        nothing["item_id"] if catalogue is None else catalogue.filter(pc.invert(catalogue["available"]))["item_id"]
-    )
+    known = nothing if catalogue is None else catalogue.table
+    titles = known.select(["item_id", "title"])
+    unavailable = nothing["item_id"] if catalogue is None else known.filter(pc.invert(known["available"]))["item_id"]
     read_bytes = sum(file.size_bytes for file in [*files, *(base.files if base else ())])
-    format, rules = interaction_format(options), cf_options.history_rules(options)
+    format, rules = _format(options), cf_options.history_rules(options)
     return Job(
         files=files,
         format=format,
@@ -173,6 +197,9 @@ def _shapes(options: PipelineOptions) -> dict[str, Any]:
             "--until": reading.until,
         },
         "summed_by": {
+            "--half_life": view.half_life,
+            "--min_item_users": rules.min_item_users,
+            "--max_item_users": rules.max_item_users,
             "--similarity (counted or weighted)": rules.binary,
             "the weight of a user": cf_options.measure(options).user_exponent,
             "--min_user_items": rules.min_user_items,
@@ -194,17 +221,18 @@ def _open_base(options: PipelineOptions) -> increment.Base:
     return increment.open_base(view.base, shapes["stored_by"], shapes["summed_by"], moves_all)
 
 
-def _facts(folder: RunFolder, max_bad_fraction: float, output: str) -> dict[str, Any]:
+def _facts(folder: RunFolder, max_bad_fraction: float) -> dict[str, Any]:
     """What the workers reported. Raises BadInput where the input cannot be trusted or nothing is left of it."""
-    with storage.open_read(folder.path("facts.json")) as file:
-        facts: dict[str, Any] = json.loads(file.read())
+    facts: dict[str, Any] = storage.read_json(folder.path("facts.json"))
     reports = [FileReport(*report) for report in facts["new_reports"]]
+    stored = [FileReport(*report) for report in facts.get("base_reports", [])]
     try:
-        check_reports(reports, max_bad_fraction, dead_letters=f"{output}/rejected")
+        check_reports(reports, max_bad_fraction, dead_letters=storage.join(folder.output, "rejected"))
     except BadInput:
-        _keep_dead_letters(folder)
+        folder.keep_rejected("dead_letters")
         raise
-    check_reports(reports + [FileReport(*report) for report in facts.get("base_reports", [])], 1.0)
+    # A sum stores weights where the log had none, which does not matter; a time that only one side has does.
+    check_reports([dataclasses.replace(report, has_weight=False) for report in reports + stored], 1.0)
     if facts.get("faults"):
         raise BadInput(facts["faults"][0])
     if not facts.get("items"):
@@ -212,18 +240,10 @@ def _facts(folder: RunFolder, max_bad_fraction: float, output: str) -> dict[str,
     return facts
 
 
-def _keep_dead_letters(folder: RunFolder) -> None:
-    """A refused run leaves its dead letters in output/rejected, since they say why."""
-    for uri in storage.list_files(folder.path("dead_letters", "*")):
-        name = uri.rsplit("/", 1)[-1]
-        storage.make_folder(storage.join(folder.output, "rejected"))
-        storage.move(uri, storage.join(folder.output, "rejected", name))
-
-
-def _counters(facts: dict[str, Any]) -> dict[str, int]:
+def _counters(facts: dict[str, Any], catalogue: Catalogue | None) -> dict[str, int]:
     reports = [FileReport(*report) for report in facts["new_reports"]]
     blocks = facts["neighbors"]
-    return {
+    counters = {
         "rows_read": sum(report.rows_read for report in reports),
         "rows_rejected": sum(report.rows_rejected for report in reports),
         "rows_filtered": sum(report.rows_filtered for report in reports),
@@ -234,15 +254,11 @@ def _counters(facts: dict[str, Any]) -> dict[str, int]:
         "pairs_scored": sum(pairs for _, _, pairs in blocks),
         "neighbors": sum(rows for _, rows, _ in blocks),
     }
-
-
-def _notes(facts: dict[str, Any], base: increment.Base | None) -> list[str]:
-    notes = [f"strategy {facts['strategy'][0]}"]
-    if base is not None:
-        notes.append(
-            f"recomputed in full: {base.recompute}" if base.recompute else f"added to the sums of {base.folder}"
-        )
-    return notes
+    if catalogue is not None:
+        counters["catalogue_items"] = len(catalogue.table)
+        counters["catalogue_duplicates"] = catalogue.duplicates
+        counters["catalogue_rejected"] = len(catalogue.rejected)
+    return counters
 
 
 def _export(folder: RunFolder, options: PipelineOptions, record: RunRecord, export: Exporter) -> None:

@@ -49,10 +49,10 @@ def user_scale_of(histories: Histories, exponent: int | None, user_exponent: flo
 
 def scoring_of(plan: Plan, marginals: Marginals, measure: Measure) -> Scoring:
     """The measure with the marginals, units and number of users of this run."""
-    squares = marginals.squares
+    squares, scales = marginals.squares, plan.item_exponents
     n_i = plan.item_users.astype(np.float64)
     if squares is not None:
-        n_i = np.ldexp(squares.astype(np.float64), -plan.marginal_exponent)
+        n_i = np.ldexp(squares.astype(np.float64), 2 * scales - plan.marginal_exponent)
     return Scoring(
         similarity=measure.similarity,
         parameters=dataclasses.replace(measure.parameters, users=marginals.users),
@@ -60,4 +60,5 @@ def scoring_of(plan: Plan, marginals: Marginals, measure: Measure) -> Scoring:
         exponent=pair_exponent(plan, marginals, measure) or 0,
         eligible=plan.available,
         top_k=max(1, min(measure.top_k, len(plan.items))),
+        scales=scales if plan.weighted and measure.user_exponent is None else None,
     )

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.batch_cf.dedupe import deduplicate
 from pipelines.batch_cf.rules import HistoryRules
+from transforms.errors import BadInput
 from transforms.hashing import siphash
 
 __all__ = [
@@ -28,6 +29,9 @@ __all__ = [
     "storable",
     "to_block",
 ]
+
+LARGEST_WEIGHT, SMALLEST_WEIGHT = 2.0**200, 2.0**-200
+"""Within these, squares, their sums and quotients stay far from what float64 can hold. Decay passes the lower one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,9 +126,17 @@ def concatenate_blocks(blocks: Sequence[pa.RecordBatch]) -> UserShard:
 
 
 def limit_users(shard: UserShard, rules: HistoryRules) -> UserShard:
-    """Leave out what has weight 0, and users with too few or too many items; forget weights if rules are binary."""
-    if shard.weights is not None and not shard.weights.all():
-        shard = shard.select(shard.weights > 0)
+    """Leave out what has no weight, and users with too few or too many items; forget weights if rules are binary.
+
+    A weight below SMALLEST_WEIGHT is none. Raises BadInput for one above LARGEST_WEIGHT.
+    """
+    if shard.weights is not None and len(shard.weights):
+        if float(shard.weights.max()) > LARGEST_WEIGHT:
+            raise BadInput(
+                f"a weight of {shard.weights.max():.3g} is past {LARGEST_WEIGHT:.3g}; scale the weights down"
+            )
+        if float(shard.weights.min()) < SMALLEST_WEIGHT:
+            shard = shard.select(shard.weights >= SMALLEST_WEIGHT)
     if rules.min_user_items > 1 or rules.max_user_items is not None:
         lengths = np.bincount(shard.user_codes, minlength=len(shard.users))
         keep = (lengths >= rules.min_user_items) & (lengths <= (rules.max_user_items or np.iinfo(np.int64).max))

@@ -63,9 +63,9 @@ def publishable(source: ModelSource) -> str:
 def files(source: ModelSource) -> dict[str, int]:
     """The files of a model that decide how it ranks, with their sizes."""
     if source.kind == "neighbors":
-        listed = [os.path.join(source.uri, "items.parquet"), os.path.join(source.uri, "neighbors", "*.parquet")]
+        listed = [os.path.join(source.uri, "items.parquet"), os.path.join(source.uri, "neighbors")]
     else:
-        listed = [os.path.join(source.uri, "saved_model.pb"), os.path.join(source.uri, "variables", "*")]
+        listed = [os.path.join(source.uri, "saved_model.pb"), os.path.join(source.uri, "variables")]
     return {uri: size for pattern in listed for uri, size in storage.list_files(pattern).items()}
 
 
@@ -95,7 +95,9 @@ def read_neighbors(folder: str, items: pa.StringArray) -> NeighborRanker:
         ids = catalogue.column("item_id").combine_chunks().cast(pa.string())
         users = catalogue.column("users").to_numpy().astype(np.int64)
         parts = [
-            _neighbor_arrays(path, ids) for path in storage.list_files(os.path.join(folder, "neighbors", "*.parquet"))
+            _neighbor_arrays(path, ids)
+            for path in storage.list_files(os.path.join(folder, "neighbors"))
+            if path.endswith(".parquet")
         ]
     except (KeyError, pa.ArrowException) as error:
         raise BadInput(f"{folder}: not a batch_cf output ({str(error).splitlines()[0]}); run batch_cf again") from error
@@ -164,7 +166,7 @@ def _names(folder: str) -> list[str]:
     if "://" not in folder:
         return os.listdir(folder) if os.path.isdir(folder) else []
     prefix = folder.rstrip("/") + "/"
-    return sorted({uri[len(prefix) :].split("/")[0] for uri in storage.list_files(prefix + "**")})
+    return sorted({uri[len(prefix) :].split("/")[0] for uri in storage.list_files(folder.rstrip("/"))})
 
 
 def _exists(uri: str) -> bool:

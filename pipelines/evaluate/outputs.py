@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from transforms import storage
 from transforms.errors import BadInput
 from transforms.run_folder import RunFolder, already_done, open_folder
 from transforms.run_record import Artifact, RunRecord, code_version, new_run_id, parents_of, rfc3339
@@ -40,14 +39,12 @@ class Run:
     @contextlib.contextmanager
     def folder(self, overwrite: bool) -> Iterator[RunFolder]:
         """The working folder, gone after the block. An input that was refused leaves its dead letters in rejected/."""
-        folder = open_folder(self._output, self._run_id, overwrite)
-        try:
-            yield folder
-        except BadInput:
-            _keep_dead_letters(folder)
-            raise
-        finally:
-            folder.discard()
+        with open_folder(self._output, self._run_id, overwrite) as folder:
+            try:
+                yield folder
+            except BadInput:
+                folder.keep_rejected("dead_letters")
+                raise
 
     @contextlib.contextmanager
     def step(self, name: str, what: str) -> Iterator[None]:
@@ -72,12 +69,3 @@ class Run:
             timings=self._timings,
         )
         folder.commit(parts, record)
-
-
-def _keep_dead_letters(folder: RunFolder) -> None:
-    letters = folder.path("dead_letters")
-    found = storage.list_files(storage.join(letters, "*")) | storage.list_files(storage.join(letters, "*", "*"))
-    for uri in found:
-        if uri.endswith(".jsonl"):
-            storage.make_folder(storage.join(folder.output, "rejected"))
-            storage.move(uri, storage.join(folder.output, "rejected", uri.rsplit("/", 1)[-1]))

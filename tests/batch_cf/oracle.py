@@ -55,6 +55,9 @@ def similarity(name: str, i: str, j: str, of: dict[str, dict[str, float]], p: di
     def walked(exponent: float) -> float:
         return math.fsum(of[u][i] * of[u][j] * math.fsum(w**2 for w in of[u].values()) ** -exponent for u in both)
 
+    def tempered(numerator: float, denominator: float) -> float:
+        return (numerator / (denominator + p["shrinkage"])) ** p["locality"]
+
     if name == "count":
         return float(len(both))
     if name == "cosine":
@@ -76,12 +79,12 @@ def similarity(name: str, i: str, j: str, of: dict[str, dict[str, float]], p: di
                 total += 2 * observed * math.log(observed / expected) if observed else 0.0
         return max(0.0, total)
     if name == "asymmetric_cosine":
-        return dot / (square_i ** p["asymmetry"] * square_j ** (1 - p["asymmetry"]) + p["shrinkage"])
+        return tempered(dot, square_i ** p["asymmetry"] * square_j ** (1 - p["asymmetry"]))
     if name == "rp3beta":
-        return walked(p["alpha"]) * square_i ** -p["alpha"] * square_j ** -p["beta"]
+        return tempered(walked(p["alpha"]), square_i ** p["alpha"] * square_j ** p["beta"])
     if name == "degree_normalized":
         b = p["item_exponent"]
-        return walked(p["user_exponent"]) * square_i**-b * square_j ** (b - 1)
+        return tempered(walked(p["user_exponent"]), square_i**b * square_j ** (1 - b))
     raise AssertionError(name)
 
 

@@ -27,6 +27,13 @@ USAGE = {
         ("--interactions=in", "--output=out", "--min_user_items=5", "--max_user_items=2"),
         "nothing would be left",
     ),
+    "no number": (("--interactions=in", "--output=out", "--user_exponent=nan"), "--user_exponent=nan is not a number"),
+    "negative seed": (("--interactions=in", "--output=out", "--seed=-1"), "--seed=-1 is not between"),
+    "a word for a number": (("--interactions=in", "--output=out", "--top_k=many"), "invalid int value"),
+    "input in the output": (("--interactions=in", "--output=."), "lies in --output=."),
+    "output is a file": (("--interactions=in", "--output=in/rows-0.parquet"), "cannot be written"),
+    "a file for models": (("--interactions=in", "--output=out", "--model_dir=in/rows-0.parquet"), "is a file"),
+    "base and output": (("--interactions=in", "--output=out", "--base=out/"), "is --output as well"),
     "zero neighbors": (("--interactions=in", "--output=out", "--top_k=0"), "--top_k=0 is below 1"),
     "remote without dependencies": (
         ("--interactions=in", "--output=out", "--runner=FlinkRunner"),
@@ -117,9 +124,58 @@ def test_a_model_loads_in_a_fresh_process_without_recbeam_and_recommends() -> No
     assert done.stdout.strip() == "['c1', 'c2', 'c3']"
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "lift"])
+def test_filters_that_leave_nothing_end_in_one_sentence(similarity: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["--interactions=in", "--output=out", "--since=2030-01-01T00:00:00Z", f"--similarity={similarity}"]) == 3
+    )
+    assert "no interaction is left" in capsys.readouterr().err
+
+
+def test_decay_without_times_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(pathlib.Path("timeless"), ROWS, columns="")
+    assert main(["--interactions=timeless", "--output=out", "--half_life=3d"]) == 3
+    assert "has no column timestamp" in capsys.readouterr().err
+
+
+def test_a_weight_past_all_measure_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(pathlib.Path("huge"), [*ROWS, ("u1", "c1", 1e200, 99)])
+    assert main(["--interactions=huge", "--output=out"]) == 3
+    assert "a weight of 1e+200" in capsys.readouterr().err
+
+
+def test_after_a_refusal_the_corrected_input_runs_without_further_ado() -> None:
+    bad = pathlib.Path("log.csv")
+    bad.write_text("user_id,item_id\nu,a\nu,\nu,b\n")
+    assert main(["--interactions=log.csv", "--output=out"]) == 3
+    assert sorted(path.name for path in pathlib.Path("out").iterdir()) == ["rejected"]
+    bad.write_text("user_id,item_id\nu,a\nu,b\n")
+    assert main(["--interactions=log.csv", "--output=out"]) == 0
+    assert not pathlib.Path("out/rejected").exists()
+
+
+def test_a_finished_run_can_be_published_later_and_is_published_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--interactions=in", "--output=out"]) == 0
+    for _ in range(2):
+        assert main(["--interactions=in", "--output=out", "--model_dir=models"]) == 0
+        assert "already done" in capsys.readouterr().err
+    assert len(versions("models")) == 1
+
+
+def test_a_damaged_output_is_not_already_done() -> None:
+    assert main(["--interactions=in", "--output=out"]) == 0
+    next(pathlib.Path("out/neighbors").iterdir()).unlink()
+    assert main(["--interactions=in", "--output=out"]) == 2
+
+
+def test_rows_of_the_catalogue_that_are_no_use_are_counted() -> None:
+    pathlib.Path("items.csv").write_text("item_id,title\nc0,Zero\nc0,Again\n,Nobody\n")
+    assert main(["--interactions=in", "--items=items.csv", "--output=out"]) == 0
+    counters = json.loads(pathlib.Path("out/run.json").read_text())["counters"]
+    assert (counters["catalogue_items"], counters["catalogue_duplicates"], counters["catalogue_rejected"]) == (1, 1, 1)
+
+
 def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--help"])
-    assert stopped.value.code == 0
+    assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert "--similarity" in shown and "(default: cosine)" in shown and "example:" in shown

@@ -46,6 +46,8 @@ def notes_of(output: pathlib.Path) -> str:
 def test_an_increment_writes_the_bytes_of_a_full_run(case: str, tmp_path: pathlib.Path) -> None:
     old, new = split_rows(len(case))
     flags = (*CASES[case], "--top_k=6")
+    if "--dedupe=sum" in flags:  # so that no sum leaves the scale that its item had
+        old, new = ([(user, item, weight / 3, time) for user, item, weight, time in rows] for rows in (old, new))
     base = run(
         write_rows(tmp_path / "old", old, files=2), tmp_path / "base", *flags, "--keep_increment", "--user_shards=3"
     )
@@ -90,12 +92,13 @@ def test_another_measure_over_the_same_sums_still_adds(tmp_path: pathlib.Path) -
 
 
 def test_larger_weights_that_need_coarser_units_are_summed_anew(tmp_path: pathlib.Path) -> None:
-    """Weights of a million leave no room for 40 bits behind the point: the base's units no longer fit."""
+    """A weight of a million moves its item to another scale: the base's sums no longer fit."""
     old, new = split_rows(7)
     new = [*new, ("u1", "c1", 1e6, 10**15), ("u1", "c2", 1e6, 10**15)]
     base = run(write_rows(tmp_path / "old", old), tmp_path / "base", "--keep_increment")
     added = run(write_rows(tmp_path / "new", new), tmp_path / "added", f"--base={base}")
     full = run(write_rows(tmp_path / "all", old + new), tmp_path / "full")
+    assert "recomputed in full: an item's largest weight" in notes_of(added)
     assert promised_bytes(added) == promised_bytes(full)
 
 
@@ -114,6 +117,64 @@ def test_a_base_whose_interactions_were_merged_otherwise_is_refused_by_name(tmp_
     interactions = write_rows(tmp_path / "new", new)
     with pytest.raises(BadUsage, match=r"--dedupe=last, this run has --dedupe=sum"):
         run(interactions, tmp_path / "out", f"--base={base}", "--dedupe=sum")
-    with pytest.raises(BadUsage, match="holds no increment"):
+    with pytest.raises(BadUsage, match="is no complete output"):
         run(interactions, tmp_path / "out", f"--base={tmp_path / 'old'}")
+    without = run(interactions, tmp_path / "without")
+    with pytest.raises(BadUsage, match="holds no increment"):
+        run(interactions, tmp_path / "out", f"--base={without}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--max_items_per_user=2",),
+        ("--similarity=degree_normalized",),
+        ("--similarity=rp3beta",),
+        ("--similarity=llr",),
+    ],
+)
+def test_an_item_that_vanishes_changes_what_its_users_added_to_other_pairs(
+    flags: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    old = [("u0", item, 1.0, time) for time, item in enumerate("abc")] + [("u1", "a", 1.0, 1), ("u1", "b", 1.0, 2)]
+    old += [("u2", "b", 1.0, 1), ("u2", "d", 1.0, 2)]
+    new = [("u0", "c", 0.0, 9)]
+    base = run(write_rows(tmp_path / "old", old), tmp_path / "base", *flags, "--keep_increment")
+    added = run(write_rows(tmp_path / "new", new), tmp_path / "added", *flags, f"--base={base}")
+    full = run(write_rows(tmp_path / "all", old + new), tmp_path / "full", *flags)
+    assert promised_bytes(added) == promised_bytes(full)
+
+
+@pytest.mark.parametrize("only_base", [("--min_item_users=3",), ("--half_life=2d",), ("--max_items_per_user=2",)])
+def test_an_option_the_base_had_and_this_run_has_not_recomputes_in_full(
+    only_base: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    old, new = split_rows(9)
+    base = run(write_rows(tmp_path / "old", old), tmp_path / "base", *only_base, "--keep_increment")
+    added = run(write_rows(tmp_path / "new", new), tmp_path / "added", f"--base={base}")
+    assert "recomputed in full" in notes_of(added)
+    assert promised_bytes(added) == promised_bytes(run(write_rows(tmp_path / "all", old + new), tmp_path / "full"))
+
+
+def test_sums_of_a_log_without_weights_can_be_continued(tmp_path: pathlib.Path) -> None:
+    old, new = split_rows(10)
+    base = run(write_rows(tmp_path / "old", old, "t"), tmp_path / "base", "--dedupe=sum", "--keep_increment")
+    added = run(write_rows(tmp_path / "new", new, "t"), tmp_path / "added", "--dedupe=sum", f"--base={base}")
+    full = run(write_rows(tmp_path / "all", old + new, "t"), tmp_path / "full", "--dedupe=sum")
+    assert promised_bytes(added) == promised_bytes(full)
+
+
+def test_a_damaged_base_is_refused_and_a_changed_one_noticed(tmp_path: pathlib.Path) -> None:
+    old, new = split_rows(11)
+    interactions = write_rows(tmp_path / "new", new)
+    base = run(write_rows(tmp_path / "old", old), tmp_path / "base", "--keep_increment", "--user_shards=2")
+    output = run(interactions, tmp_path / "out", f"--base={base}")
+    before = promised_bytes(output)
+    run(write_rows(tmp_path / "old", old[:-50]), tmp_path / "base", "--keep_increment", "--overwrite")
+    with pytest.raises(BadUsage, match="--overwrite"):  # not "already done"
+        run(interactions, output, f"--base={base}")
+    assert promised_bytes(run(interactions, output, f"--base={base}", "--overwrite")) != before
+    next((base / "increment" / "interactions").iterdir()).unlink()
+    with pytest.raises(BadUsage, match="no complete output"):
+        run(interactions, tmp_path / "again", f"--base={base}")

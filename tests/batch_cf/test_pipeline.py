@@ -13,7 +13,15 @@ from pipelines.batch_cf.similarities import SIMILARITIES
 from . import oracle
 from .running import assert_same, promised_bytes, read_neighbors, run, write_rows
 
-PARAMETERS = {"asymmetry": 0.3, "shrinkage": 2.0, "user_exponent": 0.7, "item_exponent": 0.6, "alpha": 0.8, "beta": 0.4}
+PARAMETERS = {
+    "asymmetry": 0.3,
+    "shrinkage": 2.0,
+    "user_exponent": 0.7,
+    "item_exponent": 0.6,
+    "alpha": 0.8,
+    "beta": 0.4,
+    "locality": 1.5,
+}
 DAY_US = 86_400_000_000
 
 
@@ -175,3 +183,32 @@ def test_the_run_record_counts_what_was_done_and_names_the_inputs(tmp_path: path
     assert [pathlib.Path(each["uri"]).name for each in record["inputs"]] == ["rows-0.parquet", "rows-1.parquet"]
     assert {each["uri"] for each in record["outputs"]} >= {"items.parquet", "neighbors/part-00000-of-00001.parquet"}
     assert not list(output.glob(".tmp-*"))
+
+
+@pytest.mark.parametrize("spread", ["decay over two years", "one outlier", "all tiny", "tiny and huge"])
+def test_scores_stay_right_however_far_apart_the_weights_are(spread: str, tmp_path: pathlib.Path) -> None:
+    """o1 and o2 always together, n1 and n2 always together, a bridge: cosines are those of the plain formula."""
+    weights, days, flags = {
+        "decay over two years": ((1.0, 1.0), 700, ["--half_life=30d"]),
+        "one outlier": ((1.0, 1e12), 0, []),
+        "all tiny": ((1e-7, 3e-7), 0, []),
+        "tiny and huge": ((1e-20, 1e20), 0, []),
+    }[spread]
+    rows = [(f"a{u}", item, weights[0], 0) for u in range(3) for item in ("o1", "o2")]
+    rows += [(f"b{u}", item, weights[1], days * DAY_US) for u in range(3) for item in ("n1", "n2")]
+    rows += [("a0", "n1", weights[0], 0), ("b0", "o1", weights[1], days * DAY_US)]
+    found = read_neighbors(run(write_rows(tmp_path / "in", rows), tmp_path / "out", *flags))
+    of = oracle.histories(rows, half_life_us=30 * DAY_US if flags else None)
+    assert_same(found, oracle.neighbors(of, "cosine", {}, 100), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("measure", ["rp3beta", "degree_normalized"])
+def test_walks_over_decayed_weights_are_finite_and_right(measure: str, tmp_path: pathlib.Path) -> None:
+    rows = [(user, item, weight, time * 3) for user, item, weight, time in make_rows(9)]
+    flags = (f"--similarity={measure}", "--half_life=2d", *flags_of(PARAMETERS | {"shrinkage": 0.0, "locality": 1.0}))
+    found = read_neighbors(run(write_rows(tmp_path / "in", rows), tmp_path / "out", *flags))
+    of = oracle.histories(rows, half_life_us=2 * DAY_US)
+    expected = oracle.neighbors(of, measure, PARAMETERS | {"shrinkage": 0.0, "locality": 1.0}, 100)
+    for item, neighbors in expected.items():
+        got = {neighbor.item: neighbor.score for neighbor in found[item]}
+        assert got == pytest.approx({neighbor.item: neighbor.score for neighbor in neighbors}, rel=1e-4, abs=1e-7)

@@ -18,7 +18,15 @@ NONE = pa.array([], pa.string())
 
 
 def totals(counts: dict[str, int]) -> Totals:
-    return Totals(pa.array(list(counts), pa.string()), np.array(list(counts.values()), np.int64), 9, 9, 9, 1.0, False)
+    return Totals(
+        pa.array(list(counts), pa.string()),
+        np.array(list(counts.values()), np.int64),
+        np.ones(len(counts)),
+        9,
+        9,
+        9,
+        False,
+    )
 
 
 @given(ids=IDS, seed=st.integers(0, 1000))

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from transforms.errors import BadUsage
-from transforms.run_folder import already_done, open_folder
+from transforms.run_folder import already_done, is_complete, open_folder
 from transforms.run_record import RunRecord, describe_inputs, digest_of, new_run_id, parents_of
 
 
@@ -29,10 +29,10 @@ def fill(folder, text: str) -> None:
 
 def test_commit_moves_the_parts_and_writes_the_record_last(tmp_path: pathlib.Path) -> None:
     output = str(tmp_path / "out")
-    folder = open_folder(output, "r1", overwrite=False)
-    fill(folder, "hello")
-    assert os.listdir(output) == [".tmp-r1"]
-    done = folder.commit(["part", "absent"], record())
+    with open_folder(output, "r1", overwrite=False) as folder:
+        fill(folder, "hello")
+        assert sorted(os.listdir(output)) == [".lock", ".tmp-r1"]
+        done = folder.commit(["part", "absent"], record())
     assert sorted(os.listdir(output)) == ["part", "run.json"]
     assert [(each.uri, each.bytes) for each in done.outputs] == [("part/x", 5)]
     assert json.loads((tmp_path / "out/run.json").read_text())["outputs"][0]["digest"] == digest_of(
@@ -42,22 +42,23 @@ def test_commit_moves_the_parts_and_writes_the_record_last(tmp_path: pathlib.Pat
 
 def test_what_is_there_is_replaced_only_when_asked(tmp_path: pathlib.Path) -> None:
     output = str(tmp_path / "out")
-    folder = open_folder(output, "r1", overwrite=False)
-    fill(folder, "one")
-    folder.commit(["part"], record())
-    with pytest.raises(BadUsage, match=r"holds run r1.*--overwrite"):
-        open_folder(output, "r2", overwrite=False)
-    second = open_folder(output, "r2", overwrite=True)
-    fill(second, "two")
-    assert (tmp_path / "out/part/x").read_text() == "one"
-    second.commit(["part"], record("r2"))
+    with open_folder(output, "r1", overwrite=False) as folder:
+        fill(folder, "one")
+        folder.commit(["part"], record())
+    with pytest.raises(BadUsage, match=r"holds run r1.*--overwrite"), open_folder(output, "r2", overwrite=False):
+        pass
+    with open_folder(output, "r2", overwrite=True) as second:
+        fill(second, "two")
+        assert (tmp_path / "out/part/x").read_text() == "one"
+        second.commit(["part"], record("r2"))
     assert (tmp_path / "out/part/x").read_text() == "two"
 
 
 def test_a_folder_with_a_stranger_in_it_is_not_touched(tmp_path: pathlib.Path) -> None:
     (tmp_path / "thesis.doc").write_text("do not lose")
-    with pytest.raises(BadUsage, match=r"is not empty \(it holds thesis.doc\)"):
-        open_folder(str(tmp_path), "r1", overwrite=False)
+    stranger = pytest.raises(BadUsage, match=r"is not empty \(it holds thesis.doc\)")
+    with stranger, open_folder(str(tmp_path), "r1", overwrite=False):
+        pass
 
 
 def test_a_run_killed_half_way_leaves_the_old_version_and_does_not_stand_in_the_way(tmp_path: pathlib.Path) -> None:
@@ -65,15 +66,42 @@ def test_a_run_killed_half_way_leaves_the_old_version_and_does_not_stand_in_the_
     script = (
         "import os, signal, sys; sys.path.insert(0, '.')\n"
         "from transforms.run_folder import open_folder\n"
-        f"folder = open_folder({output!r}, 'dead', False)\n"
+        f"manager = open_folder({output!r}, 'dead', False); folder = manager.__enter__()\n"
         "open(folder.path('half'), 'w').write('x'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", script], cwd=pathlib.Path(__file__).parents[2], check=False)
     assert killed.returncode == -signal.SIGKILL
-    folder = open_folder(output, "r2", overwrite=False)
-    fill(folder, "new")
-    folder.commit(["part"], record("r2"))
-    assert {"part", "run.json"} <= set(os.listdir(output))
+    assert ".tmp-dead" in os.listdir(output)
+    with open_folder(output, "r2", overwrite=False) as folder:
+        fill(folder, "new")
+        folder.commit(["part"], record("r2"))
+    assert sorted(os.listdir(output)) == ["part", "run.json"]
+
+
+def test_a_commit_cut_short_is_not_complete_and_the_next_run_finishes_the_folder(tmp_path: pathlib.Path) -> None:
+    output = str(tmp_path / "out")
+    with open_folder(output, "r1", overwrite=False) as folder:
+        fill(folder, "one")
+        folder.commit(["part"], record())
+    (tmp_path / "out/run.json").unlink()
+    (tmp_path / "out/.committing").write_text("r1")
+    assert not is_complete(output)
+    with open_folder(output, "r2", overwrite=False) as folder:
+        fill(folder, "two")
+        folder.commit(["part"], record("r2"))
+    assert is_complete(output) and sorted(os.listdir(output)) == ["part", "run.json"]
+    (tmp_path / "out/part/x").unlink()
+    assert not is_complete(output)
+
+
+def test_two_runs_do_not_write_to_one_folder_at_once(tmp_path: pathlib.Path) -> None:
+    output = str(tmp_path / "out")
+    with open_folder(output, "r1", overwrite=False):
+        second = open_folder(output, "r2", overwrite=True)
+        with pytest.raises(BadUsage, match="another run is writing there"), second:
+            pass
+        assert ".tmp-r1" in os.listdir(output)
+    assert not (tmp_path / "out").exists()
 
 
 def test_already_done_means_same_pipeline_options_and_input_bytes(tmp_path: pathlib.Path) -> None:
@@ -81,8 +109,8 @@ def test_already_done_means_same_pipeline_options_and_input_bytes(tmp_path: path
     source.write_text("abc")
     inputs = describe_inputs({str(source): 3})
     output = str(tmp_path / "out")
-    folder = open_folder(output, "r1", overwrite=False)
-    folder.commit([], record(inputs=inputs, options={"a": 1, "b": None, "names": ["x"]}))
+    with open_folder(output, "r1", overwrite=False) as folder:
+        folder.commit([], record(inputs=inputs, options={"a": 1, "b": None, "names": ["x"]}))
     same = {"a": 1, "b": None, "names": ("x",)}
     assert already_done(output, "p", same, inputs)
     assert not already_done(output, "other", same, inputs)

@@ -20,15 +20,16 @@ __all__ = ["GatherFacts", "join_facts"]
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """(tagged reports, faults, facts of blocks, facts of items) to one JSON object; see `join_facts`."""
+    """(tagged reports, faults, verdict on the base, further facts …) to one JSON object; see `join_facts`."""
 
     uri: str
 
     def expand(self, collections: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[str]:
-        reports, faults, *others = collections
+        reports, faults, verdict, *others = collections
         named = [
             reports | "NameReports" >> beam.Map(_name_report),
             faults | "NameFaults" >> beam.Map(_name_fault),
+            verdict | "NameNotes" >> beam.Map(_name_notes),
             *others,
         ]
         facts = named | "Flatten" >> beam.Flatten()
@@ -57,6 +58,10 @@ def _name_report(tagged: tuple[str, FileReport]) -> tuple[str, Any]:
 
 def _name_fault(fault: str) -> tuple[str, Any]:
     return "faults", [fault]
+
+
+def _name_notes(verdict: tuple[bool, list[str]]) -> tuple[str, Any]:
+    return "notes", verdict[1]
 
 
 def _write(value: dict[str, Any], uri: str) -> str:

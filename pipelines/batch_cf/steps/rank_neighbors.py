@@ -27,6 +27,7 @@ from pipelines.batch_cf.steps.number_items import EncodedShard
 from transforms import progress
 
 __all__ = [
+    "CheckBase",
     "EmitPairsFn",
     "RankBlockFn",
     "RankBlockSumsFn",
@@ -64,31 +65,46 @@ class RankByBroadcast(beam.PTransform[beam.PCollection[EncodedShard], beam.PColl
 
 
 @dataclasses.dataclass
+class CheckBase(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[bool, list[str]]]]):
+    """The plan to one value: whether the base's sums serve this run, and what to tell the person of it."""
+
+    marginals: beam.PCollection[Marginals]
+    measure: Measure
+    base: increment.Base | None
+    capped: bool
+
+    def expand(self, plan: beam.PCollection[Plan]) -> beam.PCollection[tuple[bool, list[str]]]:
+        verdict: beam.PCollection[tuple[bool, list[str]]] = plan | "CompareWithBase" >> beam.Map(
+            _check_base, beam.pvalue.AsSingleton(self.marginals), self.measure, self.base, self.capped
+        )
+        return verdict
+
+
+@dataclasses.dataclass
 class SumPairs(beam.PTransform[beam.PCollection[EncodedShard], beam.PCollection[tuple[int, sums.PairSums]]]):
     """Histories to (block, PairSums), summed over all shards and the base; nothing unless the plan says shuffle.
 
-    base: see `increment.Base`; its sums are used where they are in the units of this run, otherwise every history is
-    summed again.
+    verdict: of CheckBase; where the base's sums do not serve, every history is summed again.
     """
 
     plan: beam.PCollection[Plan]
     marginals: beam.PCollection[Marginals]
     measure: Measure
     base: increment.Base | None
+    verdict: beam.PCollection[tuple[bool, list[str]]]
 
     def expand(self, histories: beam.PCollection[EncodedShard]) -> beam.PCollection[tuple[int, sums.PairSums]]:
         plan, marginals = beam.pvalue.AsSingleton(self.plan), beam.pvalue.AsSingleton(self.marginals)
-        partial = histories | "EmitPairs" >> beam.ParDo(EmitPairsFn(self.measure, self.base), plan, marginals)
+        verdict = beam.pvalue.AsSingleton(self.verdict)
+        partial = histories | "EmitPairs" >> beam.ParDo(EmitPairsFn(self.measure), plan, marginals, verdict)
         nothing = self.plan | "EmitEmptyBlocks" >> beam.FlatMap(_empty_blocks)
         parts = [partial, nothing]
         if self.base is not None:
             stored = self.plan.pipeline | "ListBaseSums" >> beam.Create(list(self.base.sums_files))
-            parts.append(
-                stored
-                | "ReadBaseSums" >> beam.FlatMap(_read_base_sums, plan, marginals, self.measure, self.base)
-            )  # fmt: skip
-        summed: beam.PCollection[tuple[int, sums.PairSums]] = (
-            parts | "FlattenPairs" >> beam.Flatten() | "SumPerBlock" >> beam.CombinePerKey(SumPairsFn())  # type: ignore[no-untyped-call]
+            parts.append(stored | "ReadBaseSums" >> beam.FlatMap(_read_base_sums, plan, verdict, self.base))
+        flat = parts | "FlattenPairs" >> beam.Flatten()
+        summed: beam.PCollection[tuple[int, sums.PairSums]] = flat | "SumPerBlock" >> beam.CombinePerKey(
+            SumPairsFn()  # type: ignore[no-untyped-call]
         )
         return summed
 
@@ -141,21 +157,20 @@ class RankBlockFn(beam.DoFn):
 class EmitPairsFn(beam.DoFn):
     """The partial sums of a shard's users, (block, PairSums), of touched users alone where the base's sums hold."""
 
-    def __init__(self, measure: Measure, base: increment.Base | None) -> None:
+    def __init__(self, measure: Measure) -> None:
         self._measure = measure
-        self._base = base
         self._metrics = CfMetrics()
 
-    def process(self, shard: EncodedShard, plan: Plan, marginals: Marginals) -> Iterator[tuple[int, sums.PairSums]]:
+    def process(
+        self, shard: EncodedShard, plan: Plan, marginals: Marginals, verdict: tuple[bool, list[str]]
+    ) -> Iterator[tuple[int, sums.PairSums]]:
         if plan.strategy != "shuffle":
             return
         exponent = pair_exponent(plan, marginals, self._measure)
-        if self._base is None or not self._base.holds(exponent):
-            yield from self._emit(shard.whole, plan, exponent, subtract=False)
-        elif shard.added is not None and shard.removed is not None:
+        if verdict[0] and shard.added is not None and shard.removed is not None:
             yield from self._emit(shard.added, plan, exponent, subtract=False)
             yield from self._emit(shard.removed, plan, exponent, subtract=True)
-        else:  # a shard of which the base knows no user
+        else:  # no base that holds, or a shard of which the base knows no user
             yield from self._emit(shard.whole, plan, exponent, subtract=False)
 
     def _emit(
@@ -240,19 +255,29 @@ def _broadcast(shard: EncodedShard, plan: Plan) -> Iterator[Histories]:
 
 
 def _broadcast_blocks(plan: Plan) -> Iterator[int]:
-    if plan.strategy == "broadcast":
+    if plan.strategy == "broadcast" and len(plan.items):
         yield from range(blocks_of(len(plan.items)))
 
 
 def _empty_blocks(plan: Plan) -> Iterator[tuple[int, sums.PairSums]]:
-    if plan.strategy == "shuffle":
+    if plan.strategy == "shuffle" and len(plan.items):
         for block in range(blocks_of(len(plan.items))):
             start, stop = block_bounds(block, len(plan.items))
             yield block, sums.empty(len(plan.items), start, stop - start)
 
 
+def _check_base(
+    plan: Plan, marginals: Marginals, measure: Measure, base: increment.Base | None, capped: bool
+) -> tuple[bool, list[str]]:
+    if base is None:
+        return False, []
+    per_user = capped or measure.user_exponent is not None
+    reason = base.why_not(plan, pair_exponent(plan, marginals, measure), per_user)
+    return reason is None, [f"recomputed in full: {reason}" if reason else f"added to the sums of {base.folder}"]
+
+
 def _read_base_sums(
-    uri: str, plan: Plan, marginals: Marginals, measure: Measure, base: increment.Base
+    uri: str, plan: Plan, verdict: tuple[bool, list[str]], base: increment.Base
 ) -> Iterator[tuple[int, sums.PairSums]]:
-    if plan.strategy == "shuffle" and base.holds(pair_exponent(plan, marginals, measure)):
+    if plan.strategy == "shuffle" and verdict[0]:
         yield from increment.read_sums(uri, base, plan)

@@ -90,7 +90,7 @@ def _write_items(plan: Plan, marginals: Marginals, titles: pa.Table, folder: str
     yield "users", marginals.users
     yield "interactions", plan.interactions
     yield "pair_work", plan.pair_work
-    yield "strategy", [plan.strategy]
+    yield "notes", [f"strategy {plan.strategy}"]
 
 
 def _write_shard(shard: ShardHistories, folder: str) -> None:
@@ -111,7 +111,7 @@ def _write_description(
     plan: Plan, marginals: Marginals, measure: Measure, description: dict[str, Any], folder: str
 ) -> None:
     with storage.write_whole(storage.join(folder, increment.FOLDER, "items.parquet")) as file:
-        neighbors_file.write_table(pa.table({"item_id": plan.items}), file)
+        neighbors_file.write_table(increment.items_table(plan), file)
     _write_json(
         description | {"exponent": pair_exponent(plan, marginals, measure)},
         storage.join(folder, increment.FOLDER, "increment.json"),

@@ -1,0 +1,1 @@
+"""What is measured, beside which peers; a benchmark takes a data path and judges nothing."""
