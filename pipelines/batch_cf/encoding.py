@@ -18,7 +18,7 @@ __all__ = ["encode", "user_factors"]
 def encode(
     shard: UserShard, plan: Plan, rules: HistoryRules, user_exponent: float | None
 ) -> tuple[Histories, Marginals]:
-    """Number the items, leave out those the plan leaves out, take marginals, then cap.
+    """Number the items, which keeps their order, leave out those the plan leaves out, take marginals, then cap.
 
     user_exponent: as in `user_factors`; None where users weigh alike: then the histories' weights are divided by
     2^item_exponents of the plan, so that every pair is summed at the scale of its items.
@@ -30,10 +30,6 @@ def encode(
         items, users = items[known], users[known]
         weights = None if weights is None else weights[known]
         times = None if times is None else times[known]
-    order = np.argsort(users * np.int64(len(plan.items) + 1) + items, kind="stable")
-    items, users = items[order], users[order]
-    weights = None if weights is None else weights[order]
-    times = None if times is None else times[order]
     scaled = None if weights is None else np.ldexp(weights, -plan.item_exponents[items])
     squares = _squares(items, scaled, len(plan.items), plan.marginal_exponent) if plan.weighted else None
     if user_exponent is None:

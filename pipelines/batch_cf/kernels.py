@@ -1,4 +1,4 @@
-"""The three inner loops: sum the pairs of a few item rows, merge partial sums, keep the best of every row.
+"""The inner loops: sum the pairs of a few item rows, merge partial sums, lay out for scoring, keep the best of a row.
 
 Compiled by numba, without the interpreter lock, so threads run them side by side. Sums are integers: no order of users,
 blocks or threads can change them. A pair's number is an item index; item order is id order, so a tie broken by
@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["count_pairs", "merge_pairs", "top_k", "weigh_pairs"]
+__all__ = ["count_pairs", "gather_terms", "merge_pairs", "top_k", "weigh_pairs"]
 
 _Int32s = npt.NDArray[np.int32]
 _Indices = npt.NDArray[np.uint32]
@@ -165,6 +165,28 @@ def merge_pairs(
 
 
 @numba.njit(cache=True, nogil=True)
+def gather_terms(
+    row_ends: _Int64s,
+    columns: _Indices,
+    counts: _Int32s | _Int64s,
+    row_marginals: _Float64s,
+    marginals: _Float64s,
+    n_ij: _Float64s,
+    n_i: _Float64s,
+    n_j: _Float64s,
+) -> None:
+    """What a similarity takes of every pair: its count and both marginals, as float64, in one pass."""
+    start = 0
+    for row in range(row_ends.shape[0]):
+        own = row_marginals[row]
+        for place in range(np.uint64(start), np.uint64(row_ends[row])):
+            n_ij[place] = counts[place]
+            n_i[place] = own
+            n_j[place] = marginals[columns[place]]
+        start = row_ends[row]
+
+
+@numba.njit(cache=True, nogil=True)
 def top_k(
     row_ends: _Int64s,
     columns: _Indices,
@@ -185,10 +207,13 @@ def top_k(
     for row in range(row_ends.shape[0]):
         size = 0
         threshold = np.int64(np.iinfo(np.int64).min)
+        least = np.int32(np.iinfo(np.int32).min)  # the threshold's score: most pairs are done with after looking at it
         for place in range(np.uint64(start), np.uint64(row_ends[row])):
-            item = columns[place]
             bits = score_bits[place]
             bits ^= (bits >> np.int32(31)) & np.int32(0x7FFFFFFF)  # below zero, more bits mean less: turn them round
+            if bits < least:
+                continue
+            item = columns[place]
             key = (np.int64(bits) << np.int64(32)) | np.int64(np.uint32(~item))  # unique in a row
             if key > threshold and eligible[item]:
                 place_of[item] = place
@@ -198,6 +223,7 @@ def top_k(
                     _keep_largest(buffer, size, k)
                     size = k
                     threshold = buffer[:k].min()
+                    least = np.int32(threshold >> np.int64(32))
         if size > k:
             _keep_largest(buffer, size, k)
             size = k

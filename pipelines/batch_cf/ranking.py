@@ -62,16 +62,11 @@ class Neighbors:
 def rank_sums(part: PairSums, scoring: Scoring) -> Neighbors:
     """Score and rank the rows of one chunk of final sums."""
     rows = len(part.row_ends)
-    row_lengths = np.diff(part.row_ends, prepend=0)
-    n_i = np.repeat(scoring.marginals[part.first_row : part.first_row + rows], row_lengths)
-    n_j = scoring.marginals.take(part.columns)
-    if part.sums is None:
-        n_ij = part.counts.astype(np.float64)
-    elif scoring.scales is None:
-        n_ij = np.ldexp(part.sums.astype(np.float64), -scoring.exponent)
-    else:
-        scales = np.repeat(scoring.scales[part.first_row : part.first_row + rows], row_lengths)
-        n_ij = np.ldexp(part.sums.astype(np.float64), scales + scoring.scales.take(part.columns) - scoring.exponent)
+    n_ij, n_i, n_j = np.empty((3, len(part.columns)))
+    row_marginals = scoring.marginals[part.first_row : part.first_row + rows]
+    kernels.gather_terms(part.row_ends, part.columns, part.counts, row_marginals, scoring.marginals, n_ij, n_i, n_j)
+    if part.sums is not None:
+        n_ij = np.ldexp(part.sums.astype(np.float64), _pair_scales(part, scoring) - scoring.exponent)
     scores = scoring.similarity.score(n_ij, n_i, n_j, scoring.parameters).astype(np.float32)
     scores += np.float32(0.0)  # -0.0 becomes 0.0, so that equal scores have equal bits
     places = np.empty((rows, scoring.top_k), np.int64)
@@ -126,3 +121,10 @@ def join(parts: Sequence[Neighbors]) -> Neighbors:
         np.concatenate([part.cooccurrence for part in parts]),
         sum(part.pairs for part in parts),
     )
+
+
+def _pair_scales(part: PairSums, scoring: Scoring) -> npt.NDArray[np.int64] | int:
+    if scoring.scales is None:
+        return 0
+    rows = scoring.scales[part.first_row : part.first_row + len(part.row_ends)]
+    return np.repeat(rows, np.diff(part.row_ends, prepend=0)) + scoring.scales.take(part.columns)

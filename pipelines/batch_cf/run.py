@@ -36,8 +36,8 @@ __all__ = ["Exporter", "Outcome", "run"]
 Exporter = Callable[..., None]
 """`export.saved_model.export_model`, or another that takes its arguments."""
 
-_BYTES_PER_SHARD = 8 << 20
-"""Input bytes behind a shard of users: Parquet grows some tenfold in memory, so a shard takes some 100 MB."""
+_BYTES_PER_SHARD = 16 << 20
+"""Input bytes behind a shard of users: Parquet grows some tenfold in memory, so a shard takes some 200 MB."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,8 @@ LARGEST_WEIGHT, SMALLEST_WEIGHT = 2.0**200, 2.0**-200
 class UserShard:
     """Deduplicated interactions of a shard's users, by user, then item code.
 
-    users, items: string, distinct; an index into them is a code. user_codes, item_codes: int64, int32 [entries].
+    users, items: string, distinct, items in UTF-8 order; an index into them is a code. user_codes, item_codes: int64
+    [entries].
     weights: float64 [entries] or None (all 1). timestamps: int64 [entries] microseconds or None.
     """
 
@@ -122,6 +123,10 @@ def concatenate_blocks(blocks: Sequence[pa.RecordBatch]) -> UserShard:
     """All interactions of the blocks, as they are and in their order."""
     users, user_codes = _unify([block.column("user_id") for block in blocks])
     items, item_codes = _unify([block.column("item_id") for block in blocks])
+    order = pc.array_sort_indices(items)  # then a user's items are in the order of their ids, now and when numbered
+    rank = np.empty(len(items), np.int64)
+    rank[order.to_numpy()] = np.arange(len(items))
+    items, item_codes = items.take(order), rank[item_codes]
     return UserShard(users, items, user_codes, item_codes, _floats(blocks), _times(blocks))
 
 

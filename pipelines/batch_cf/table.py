@@ -5,9 +5,11 @@ Writing the folder that `load_table` reads is the pipeline's work.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,33 +45,32 @@ class NeighborTable:
 def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
     """Reads neighbors/*.parquet and items.parquet of a batch_cf output folder (local).
 
-    Rows may lie in the files in any order. Without a column `available` every item is. Raises BadInput for a missing,
-    unreadable or contradictory file.
+    Without a column `available` every item is. Raises BadInput for a missing, unreadable or contradictory file, and
+    where rows are not in the order of item and rank.
     """
     folder = Path(output_dir)
-    catalogue = _read(folder / "items.parquet", ["item_id", "users"], optional=["available"]).sort_by("item_id")
-    items = catalogue["item_id"].cast(pa.string()).combine_chunks()
+    catalogue = _read(folder / "items.parquet", ["item_id", "users"], optional=["available"])
+    catalogue = catalogue.set_column(0, "item_id", catalogue["item_id"].cast(pa.string())).sort_by("item_id")
+    items = catalogue["item_id"].combine_chunks()
     parts = sorted((folder / "neighbors").glob("*.parquet"))
     if not parts:
         raise BadInput(f"{folder / 'neighbors'}: holds no .parquet file; name the --output folder of a batch_cf run")
-    columns: list[tuple[npt.NDArray[np.int64], ...]] = []
-    scores: list[npt.NDArray[np.float32]] = []
-    for part in parts:
-        rows = _read(part, ["item_id", "rank", "neighbor_id", "score"])
-        owner, neighbor = _places(rows["item_id"], items, part), _places(rows["neighbor_id"], items, part)
-        columns.append((owner, rows["rank"].to_numpy(), neighbor))
-        scores.append(rows["score"].to_numpy().astype(np.float32, copy=False))
-    owner, rank, neighbor = (np.concatenate(column) for column in zip(*columns, strict=True))
-    score = np.concatenate(scores)
-    step = np.diff(owner)
-    if ((step < 0) | ((step == 0) & (np.diff(rank) < 0))).any():
-        order = np.lexsort((rank, owner))
-        owner, neighbor, score = owner[order], neighbor[order], score[order]
+    lengths = np.zeros(len(items), np.int64)
+    neighbors, scores, last = [], [], -1
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # decoding and look-ups run outside the interpreter lock
+        for path, part in zip(parts, pool.map(_read_part, parts, [items] * len(parts)), strict=True):
+            if len(part.lengths) and part.first_owner < last:
+                raise BadInput(f"{path}: does not go on where the file before it ends; run batch_cf again")
+            last = part.first_owner + len(part.lengths) - 1
+            lengths[part.first_owner : last + 1] += part.lengths
+            neighbors.append(part.neighbors)
+            scores.append(part.scores)
+    pa.default_memory_pool().release_unused()
     return NeighborTable(
         items=items,
-        indptr=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(items)))]).astype(np.int64),
-        neighbors=neighbor.astype(np.int32),
-        scores=score,
+        indptr=np.concatenate([[0], np.cumsum(lengths)]),
+        neighbors=np.concatenate(neighbors),
+        scores=np.concatenate(scores),
         users=catalogue["users"].to_numpy().astype(np.int64),
         available=(
             pc.fill_null(catalogue["available"], True).to_numpy().astype(np.bool_)
@@ -79,14 +80,36 @@ def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
     )
 
 
+class _Part(NamedTuple):
+    """A file's rows: those of items first_owner, first_owner + 1, …, with the number of neighbors of each."""
+
+    first_owner: int
+    lengths: npt.NDArray[np.int64]
+    neighbors: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+
+
+def _read_part(path: Path, items: pa.StringArray) -> _Part:
+    rows = _read(path, ["item_id", "rank", "neighbor_id", "score"])
+    owner = _places(rows["item_id"], items, path)
+    step = np.diff(owner)
+    if ((step < 0) | ((step == 0) & (np.diff(rows["rank"].to_numpy()) < 0))).any():
+        raise BadInput(f"{path}: rows are not in the order of item and rank; run batch_cf again")
+    first = int(owner[0]) if len(owner) else 0
+    neighbors = _places(rows["neighbor_id"], items, path)
+    scores = rows["score"].to_numpy().astype(np.float32, copy=False)
+    return _Part(first, np.bincount(owner - first), neighbors, scores)
+
+
 def _read(path: Path, columns: list[str], optional: list[str] | None = None) -> pa.Table:
     try:
-        file = pq.ParquetFile(path)
-        missing = [column for column in columns if column not in file.schema_arrow.names]
+        names = pq.read_schema(path).names
+        missing = [column for column in columns if column not in names]
         if missing:
             raise BadInput(f"{path}: has no column {missing[0]}; name the --output folder of a batch_cf run")
-        present = [column for column in optional or [] if column in file.schema_arrow.names]
-        return file.read(columns + present)
+        present = [column for column in [*columns, *(optional or [])] if column in names]
+        ids = [column for column in present if column.endswith("_id")]  # as stored: a dictionary, decoded once per id
+        return pq.ParquetFile(path, read_dictionary=ids).read(present)
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file; name the --output folder of a batch_cf run") from error
     except (pa.ArrowException, OSError) as error:
@@ -94,9 +117,9 @@ def _read(path: Path, columns: list[str], optional: list[str] | None = None) -> 
         raise BadInput(f"{path}: cannot be read as Parquet ({reason}); run batch_cf again") from error
 
 
-def _places(ids: pa.ChunkedArray, items: pa.StringArray, path: Path) -> npt.NDArray[np.int64]:
+def _places(ids: pa.ChunkedArray, items: pa.StringArray, path: Path) -> npt.NDArray[np.int32]:
     """The index in `items` of each id; looked up once per distinct id, not once per row."""
-    parts = [np.empty(0, np.int64)]
+    parts = [np.empty(0, np.int32)]
     for chunk in (ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()).chunks:
         found = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=items)
         if found.null_count:
@@ -104,5 +127,5 @@ def _places(ids: pa.ChunkedArray, items: pa.StringArray, path: Path) -> npt.NDAr
             raise BadInput(
                 f"{path}: item {strange!r} is not in items.parquet; the folder mixes two runs, run batch_cf again"
             )
-        parts.append(found.to_numpy().astype(np.int64)[chunk.indices.to_numpy()])
+        parts.append(found.to_numpy().astype(np.int32)[chunk.indices.to_numpy()])
     return np.concatenate(parts)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.batch_cf import increment, neighbors_file
 from pipelines.batch_cf.plan import BLOCK_ITEMS, Marginals, Plan, blocks_of
@@ -20,7 +23,7 @@ from pipelines.batch_cf.steps.group_by_user import ShardHistories
 from pipelines.batch_cf.sums import PairSums
 from transforms import storage
 
-__all__ = ["WriteIncrement", "WriteItems", "WriteNeighbors"]
+__all__ = ["WriteBlockFn", "WriteIncrement", "WriteItems", "WriteNeighbors"]
 
 
 @dataclasses.dataclass
@@ -31,8 +34,8 @@ class WriteNeighbors(beam.PTransform[beam.PCollection[Neighbors], beam.PCollecti
     plan: beam.PCollection[Plan]
 
     def expand(self, neighbors: beam.PCollection[Neighbors]) -> beam.PCollection[tuple[str, Any]]:
-        facts: beam.PCollection[tuple[str, Any]] = neighbors | "WriteBlock" >> beam.Map(
-            _write_neighbors, beam.pvalue.AsSingleton(self.plan), self.folder
+        facts: beam.PCollection[tuple[str, Any]] = neighbors | "WriteBlock" >> beam.ParDo(
+            WriteBlockFn(self.folder), beam.pvalue.AsSingleton(self.plan)
         )
         return facts
 
@@ -69,6 +72,40 @@ class WriteIncrement(beam.PTransform[beam.PCollection[ShardHistories], None]):
         _ = self.plan | "WriteDescription" >> beam.Map(
             _write_description, beam.pvalue.AsSingleton(self.marginals), self.measure, self.description, self.folder
         )
+
+
+class WriteBlockFn(beam.DoFn):
+    """Write blocks on a thread of its own, so that the next is ranked meanwhile; a bundle ends when all are there.
+
+    At most MOST_PENDING blocks wait, each some 20 bytes a neighbor.
+    """
+
+    MOST_PENDING = 2
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def setup(self) -> None:
+        """One thread per worker: Parquet is written in order, and one keeps up with the ranking."""
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+
+    def start_bundle(self) -> None:
+        """No block is pending."""
+        self._pending: list[concurrent.futures.Future[tuple[str, Any]]] = []
+
+    def process(self, neighbors: Neighbors, plan: Plan) -> Iterator[tuple[str, Any]]:
+        self._pending.append(self._thread.submit(_write_neighbors, neighbors, plan, self._folder))
+        if len(self._pending) > self.MOST_PENDING:
+            yield self._pending.pop(0).result()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Wait for the rest; what failed to be written fails the bundle."""
+        for written in self._pending:
+            yield WindowedValue(written.result(), GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+    def teardown(self) -> None:
+        """Let the thread go."""
+        self._thread.shutdown()
 
 
 def _write_neighbors(neighbors: Neighbors, plan: Plan, folder: str) -> tuple[str, Any]:
