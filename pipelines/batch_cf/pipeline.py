@@ -71,13 +71,14 @@ def build(root: beam.Pipeline, job: Job) -> None:
     base_verdict = plan | "CheckBase" >> CheckBase(*numbers[1:], job.base, job.rules.max_items_per_user is not None)
     pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base, base_verdict)
     shuffled = pairs | "RankSums" >> RankSums(*numbers, job.threads)
-    neighbors = (broadcast, shuffled) | "FlattenNeighbors" >> beam.Flatten()
 
-    blocks_written = neighbors | "WriteNeighbors" >> WriteNeighbors(job.folder, plan)
+    # Each road writes for itself: a Flatten in between would keep all neighbors in memory before the first is written.
+    broadcast_written = broadcast | "WriteBroadcast" >> WriteNeighbors(job.folder, plan)
+    shuffled_written = shuffled | "WriteShuffled" >> WriteNeighbors(job.folder, plan)
     items_written = plan | "WriteItems" >> WriteItems(job.folder, job.titles, encoded.marginals)
     if job.keep_increment is not None:
         _ = grouped.shards | "WriteIncrement" >> WriteIncrement(
             job.folder, job.measure, job.keep_increment, plan, encoded.marginals, pairs
         )
-    facts = (read.reports, grouped.faults, base_verdict, blocks_written, items_written)
+    facts = (read.reports, grouped.faults, base_verdict, broadcast_written, shuffled_written, items_written)
     _ = facts | "GatherFacts" >> GatherFacts(f"{job.folder}/facts.json")
