@@ -7,11 +7,13 @@ importing recbeam must not need them.
 from __future__ import annotations
 
 import importlib
+import sys
 import types
+from collections.abc import Sequence
 
 from transforms.errors import RecbeamError
 
-__all__ = ["MissingExtra", "require"]
+__all__ = ["MissingExtra", "require", "run_command"]
 
 
 class MissingExtra(RecbeamError):
@@ -32,3 +34,14 @@ def require(module: str, extra: str) -> types.ModuleType:
             raise
         message = f"{module} is not installed; run: pip install 'recbeam[{extra}]'"
         raise MissingExtra(message) from error
+
+
+def run_command(module: str, argv: Sequence[str] | None) -> int:
+    """`module.main(argv)` of a pipeline's command; without the extra `pipelines`, one line on stderr and code 1."""
+    try:
+        require("apache_beam", "pipelines")
+    except MissingExtra as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    code: int = importlib.import_module(module).main(argv)
+    return code

@@ -1,25 +1,18 @@
-"""The command `python -m pipelines.batch_cf`, installed as `batch-cf`: it checks that its extra is there, then runs."""
+"""The command `python -m pipelines.batch_cf`, installed as `batch-cf`; all it does is in `command`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-from transforms.extras import MissingExtra, require
+from transforms.extras import run_command
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
-    try:
-        require("apache_beam", "pipelines")
-    except MissingExtra as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    from pipelines.batch_cf import command
-
-    return command.main(argv)
+    return run_command("pipelines.batch_cf.command", argv)
 
 
 if __name__ == "__main__":

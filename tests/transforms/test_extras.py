@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -33,3 +34,16 @@ def test_a_broken_installation_is_not_taken_for_a_missing_one(
     with pytest.raises(ModuleNotFoundError, match="recbeam_no_such_thing"):
         require("recbeam_half_installed", "redis")
     sys.modules.pop("recbeam_half_installed", None)
+
+
+@pytest.mark.parametrize("pipeline", ["batch_cf", "evaluate"])
+def test_a_command_without_its_extra_ends_in_one_line(pipeline: str) -> None:
+    """apache_beam is hidden from a fresh process, as in a base install."""
+    script = (
+        "import sys; sys.modules['apache_beam'] = None\n"
+        f"from pipelines.{pipeline}.__main__ import main; sys.exit(main(['--help']))"
+    )
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "apache_beam is not installed; run: pip install 'recbeam[pipelines]'\n"
