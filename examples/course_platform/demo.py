@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import glob
+import json
 import os
 import pathlib
 import sys
@@ -28,6 +29,7 @@ import rich.table
 from rich.markup import escape
 
 from examples.course_platform import generate
+from transforms.interactions.files import open_binary, open_text, sniff
 from transforms.quiet import import_tensorflow
 
 __all__ = ["column_flags", "main", "split_flags"]
@@ -153,6 +155,7 @@ def _recommend(console: rich.console.Console, output: pathlib.Path, holdout: pat
     model = tf.saved_model.load(str(output / "cf" / "model"))
     items = pq.read_table(output / "cf" / "items.parquet", columns=["item_id", "title"])
     titles = {i: t or i for i, t in zip(*(items[name].to_pylist() for name in ("item_id", "title")), strict=True)}
+    timed = "timestamp" in pq.read_schema(next(iter(sorted(holdout.glob("*.parquet"))))).names
     for user, given, later in _people(holdout, set(titles)):
         history = tf.constant([given])
         answer = model.signatures["serving_default"](history=history)
@@ -162,11 +165,11 @@ def _recommend(console: rich.console.Console, output: pathlib.Path, holdout: pat
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="", expand=True)
         took = "; ".join(escape(titles[item]) for item in given[: -NAMED - 1 : -1])
         took += f" and {len(given) - NAMED} more" if len(given) > NAMED else ""
-        table.title = f"[bold]{escape(user)}[/bold] took, newest first: {took}"
+        table.title = f"[bold]{escape(user)}[/bold] took{', newest first' * timed}: {took}"
         table.add_column("Recommended", ratio=5)
         table.add_column("Score", justify="right")
         table.add_column("Because of (share of the score)", ratio=7)
-        table.add_column("Taken later", justify="center")
+        table.add_column("Taken later" if timed else "Held out", justify="center")
         for item, score, part in zip(best, scores, parts, strict=False):
             table.add_row(escape(titles[item]), f"{score:.3f}", _reasons(part, given, titles), "✓" * (item in later))
         console.print(table)
@@ -200,11 +203,17 @@ def _header(path: str) -> Sequence[str]:
     first = next((file for file in files if os.path.isfile(file)), None)
     if first is None:
         return ()
-    with open(first, "rb") as file:
-        if file.read(4) == b"PAR1":
+    with open_binary(first) as stream:
+        found = sniff(stream)
+        if found.kind == "parquet":
             return list(pq.read_schema(first).names)
-        file.seek(0)
-        line = file.readline().decode("utf-8", errors="replace").strip()
+        with open_text(stream, found.gzipped) as text:
+            line = text.readline().decode("utf-8", errors="replace").strip()
+    if found.kind == "jsonl":
+        try:
+            return list(json.loads(line))
+        except ValueError:  # the reader will say what is wrong with it
+            return ()
     return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
 
 

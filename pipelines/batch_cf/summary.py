@@ -31,6 +31,9 @@ def show(outcome: Outcome, output: str) -> str:
     table.add_column(justify="right")
     for label, name in _LINES:
         table.add_row(label, f"{record.counters[name]:,}")
+        if name == "rows_filtered" and not any(note.startswith("added to") for note in record.notes):
+            kept = record.counters["rows_read"] - record.counters["rows_rejected"] - record.counters["rows_filtered"]
+            table.add_row("repeats, users limited", f"{max(0, kept - record.counters['interactions']):,}")
     table.add_section()
     for stage, seconds in record.timings.items():
         table.add_row(f"time: {stage}", f"{seconds:,.2f} s")

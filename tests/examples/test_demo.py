@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import pathlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from examples.course_platform import demo
 from examples.course_platform.demo import column_flags, main, split_flags
 
 LOG = {"--user_column": "user_id", "--item_column": "item_id"}
@@ -66,3 +68,11 @@ def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_noth
 
 def test_a_step_that_fails_ends_the_demo_with_its_exit_code(tmp_path: pathlib.Path) -> None:
     assert main([f"--output={tmp_path}", f"--interactions={tmp_path / 'nowhere.csv'}"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "jsonl", "jsonl.gz"])
+def test_columns_are_found_in_gzipped_and_json_logs_too(kind: str, tmp_path: pathlib.Path) -> None:
+    text = "learner_id,course_id\nu,c\n" if "csv" in kind else '{"learner_id": "u", "course_id": "c"}\n'
+    path = tmp_path / f"log.{kind}"
+    path.write_bytes(gzip.compress(text.encode()) if kind.endswith("gz") else text.encode())
+    assert demo._header(str(path)) == ["learner_id", "course_id"]
