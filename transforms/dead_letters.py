@@ -15,8 +15,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
+
+from transforms import storage
 
 __all__ = ["DeadLetter", "WriteDeadLetters", "file_name", "from_json_line", "to_json_line", "write_file"]
 
@@ -79,16 +80,10 @@ class WriteDeadLetters(beam.PTransform[PCollection[DeadLetter], PCollection[str]
 def write_file(letters: tuple[str, Iterable[tuple[int, str, bytes]]], output_dir: str) -> str:
     """Write one source's dead letters, sorted, to their file under `output_dir`; returns its path."""
     source, records = letters
-    path = FileSystems.join(output_dir, file_name(source))
-    partial = FileSystems.join(output_dir, f".tmp-{file_name(source)}")
-    if not FileSystems.exists(output_dir):
-        _make_folder(output_dir)
-    with FileSystems.create(partial, mime_type="application/json") as out:
+    path = storage.join(output_dir, file_name(source))
+    with storage.write_whole(path) as out:
         for line in _lines(source, records):
             out.write(line)
-    if FileSystems.exists(path):  # an earlier attempt; not every filesystem renames over a file
-        FileSystems.delete([path])
-    FileSystems.rename([partial], [path])
     return path
 
 
@@ -105,11 +100,3 @@ def _key_by_source(letter: DeadLetter) -> tuple[str, tuple[int, str, bytes]]:
 def _lines(source: str, records: Iterable[tuple[int, str, bytes]]) -> Iterator[bytes]:
     for position, reason, original in sorted(records):
         yield to_json_line(DeadLetter(source, position, reason, original)).encode("utf-8", "surrogateescape") + b"\n"
-
-
-def _make_folder(path: str) -> None:
-    try:
-        FileSystems.mkdirs(path)
-    except OSError:  # another worker made it between the question and now
-        if not FileSystems.exists(path):
-            raise

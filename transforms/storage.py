@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -27,6 +27,7 @@ __all__ = [
     "parent",
     "read_json",
     "remove",
+    "write_json",
     "write_whole",
 ]
 
@@ -107,6 +108,12 @@ def remove(uri: str) -> None:
 def parent(uri: str) -> str:
     """The folder of a file or folder; empty for a bare name."""
     return str(FileSystems.split(uri.rstrip("/"))[0]) if "/" in uri.rstrip("/") else ""
+
+
+def write_json(uri: str, value: Mapping[str, Any]) -> None:
+    """Write a JSON object whole, keys sorted."""
+    with write_whole(uri) as file:
+        file.write(json.dumps(value, indent=1, sort_keys=True).encode())
 
 
 def read_json(uri: str) -> Any:

@@ -65,6 +65,5 @@ def _name_notes(verdict: tuple[bool, list[str]]) -> tuple[str, Any]:
 
 
 def _write(value: dict[str, Any], uri: str) -> str:
-    with storage.write_whole(uri) as file:
-        file.write(json.dumps(value, indent=1, sort_keys=True).encode())
+    storage.write_json(uri, value)
     return uri

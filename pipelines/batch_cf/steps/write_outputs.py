@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -149,12 +148,7 @@ def _write_description(
 ) -> None:
     with storage.write_whole(storage.join(folder, increment.FOLDER, "items.parquet")) as file:
         neighbors_file.write_table(increment.items_table(plan), file)
-    _write_json(
-        description | {"exponent": pair_exponent(plan, marginals, measure)},
+    storage.write_json(
         storage.join(folder, increment.FOLDER, "increment.json"),
+        description | {"exponent": pair_exponent(plan, marginals, measure)},
     )
-
-
-def _write_json(value: dict[str, Any], uri: str) -> None:
-    with storage.write_whole(uri) as file:
-        file.write(json.dumps(value, indent=1, sort_keys=True).encode())
