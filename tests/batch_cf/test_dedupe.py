@@ -77,3 +77,8 @@ def test_a_sum_too_large_to_be_exact_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(BadInput, match="scale the weights down"):
         fast([(1, 6e6, 0), (1, 6e6, 1)], "sum")
     assert fast([(1, 6e6, 0), (2, 6e6, 1)], "sum") == {1: (6e6, 0), 2: (6e6, 1)}
+
+
+def test_a_sum_of_one_is_rounded_whoever_is_beside_it() -> None:
+    """0.1 is no multiple of 2^-30: rounded only beside a repetition, it would depend on the sharding."""
+    assert fast([(0, 0.1, 0)], "sum")[0] == fast([(0, 0.1, 0), (2, 1.0, 0), (2, 1.0, 0)], "sum")[0]
