@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from pipelines.batch_cf.histories import Histories
 from pipelines.batch_cf.plan import Marginals, Plan
 from pipelines.batch_cf.rules import HistoryRules
-from pipelines.batch_cf.shards import UserShard
 from transforms.hashing import siphash
+from transforms.histories.shards import UserShard
 
 __all__ = ["encode", "user_factors"]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.batch_cf.rules import HistoryRules
-from pipelines.batch_cf.shards import UserShard
+from transforms.histories.shards import UserShard
 
 __all__ = [
     "BLOCK_ITEMS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipelines.batch_cf.dedupe import DedupeRule
+from transforms.histories.dedupe import DedupeRule
 
 __all__ = ["HistoryRules"]
 

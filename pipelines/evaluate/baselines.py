@@ -15,20 +15,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 import scipy.sparse as sp
 
 from pipelines.evaluate.dataset import Dataset
-from pipelines.evaluate.lists import Lists, best_of_row
-from pipelines.evaluate.metrics import columns, user_metrics
 from pipelines.evaluate.rankers import EaseRanker, NeighborRanker, PopularityRanker, Ranker, popular_first
+from transforms.ease import ease_weights
+from transforms.ranking.lists import Lists, best_of_row
+from transforms.ranking.metrics import columns, user_metrics
 
 __all__ = [
     "BASELINES",
     "EASE_ITEMS",
     "LAMBDAS",
     "ease",
-    "ease_weights",
     "nearest",
     "neighbor_baselines",
     "popularity",
@@ -41,8 +40,6 @@ EASE_ITEMS = 20_000
 """Past this the dense inverse takes minutes and the weights alone 1.6 GB."""
 LAMBDAS = (100.0, 250.0, 500.0, 1000.0, 2000.0)
 TUNING_USERS = 2_000
-DOUBLE_ITEMS = 10_000
-"""Up to this many items EASE inverts in float64 (800 MB); beyond, in float32, which moves weights by about 1e-4."""
 BLOCK_ITEMS = 1_000
 """Rows of X'X held at once; Gowalla's whole product has 84M entries, 1 GB."""
 
@@ -95,29 +92,6 @@ def ease(dataset: Dataset, strength: float) -> EaseRanker:
     users = dataset.item_users()
     known = np.flatnonzero(users > 0).astype(np.int32)
     return EaseRanker(ease_weights(dataset.train[:, known], strength), known, popular_first(users), len(users))
-
-
-def ease_weights(train: sp.csr_array, strength: float) -> npt.NDArray[np.float32]:
-    """Weights float32 [items, items], row = history item. train: 0/1 [users, items]; strength > 0."""
-    items = train.shape[1]
-    kind = np.float64 if items <= DOUBLE_ITEMS else np.float32
-    gram = np.zeros((items, items), kind)
-    by_item = train.T.tocsr()
-    for start in range(0, items, BLOCK_ITEMS):  # a sparse product of the whole would hold the matrix a second time
-        gram[start : start + BLOCK_ITEMS] = (by_item[start : start + BLOCK_ITEMS] @ train).toarray()
-    diagonal = np.arange(items)
-    gram[diagonal, diagonal] += kind(strength)
-    factor, _ = scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-    (potri,) = scipy.linalg.get_lapack_funcs(("potri",), (factor,))
-    inverse, info = potri(factor, lower=True, overwrite_c=True)
-    if info:  # cannot happen: G + lambda I is positive definite
-        raise ArithmeticError(f"EASE: the Gram matrix could not be inverted (LAPACK potri says {info})")
-    lower = np.tril(inverse, -1)
-    scale = -1.0 / inverse[diagonal, diagonal]
-    lower += lower.T
-    lower *= scale[None, :]
-    weights: npt.NDArray[np.float32] = lower.astype(np.float32, copy=False)
-    return weights
 
 
 def tuned_lambda(dataset: Dataset, strengths: Sequence[float] = LAMBDAS, users: int = TUNING_USERS) -> float:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from pipelines.evaluate.lists import Lists
+from transforms.ranking.lists import Lists
 
 __all__ = ["Counts", "Dataset", "build", "compact"]
 

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.evaluate.metrics import METRICS
 from pipelines.evaluate.sums import Sums, paired
 from transforms.errors import BadUsage
+from transforms.ranking.metrics import METRICS
 
 __all__ = ["SERVING", "Z95", "Gate", "Verdict", "as_json", "decide", "parse", "with_baseline"]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from pipelines.evaluate.lists import EMPTY, FOREIGN, Lists, best_of_row
+from transforms.ranking.lists import EMPTY, FOREIGN, Lists, best_of_row
 
 __all__ = ["EaseRanker", "NeighborRanker", "PopularityRanker", "Ranker", "ServedRanker", "popular_first", "without"]
 

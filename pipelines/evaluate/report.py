@@ -10,9 +10,9 @@ import importlib.resources
 import jinja2
 
 from pipelines.evaluate import plots
-from pipelines.evaluate.metrics import DENOMINATORS
 from pipelines.evaluate.summary import BEYOND, Evaluation
 from pipelines.evaluate.terminal import ranked
+from transforms.ranking.metrics import DENOMINATORS
 
 __all__ = ["render"]
 

@@ -16,7 +16,6 @@ from pipelines.evaluate import leakage, models, workspace
 from pipelines.evaluate.baselines import BASELINES
 from pipelines.evaluate.dataset import Dataset
 from pipelines.evaluate.holdout import has_given
-from pipelines.evaluate.metrics import columns
 from pipelines.evaluate.options import (
     EvaluateOptions,
     SplitOptions,
@@ -41,6 +40,7 @@ from transforms.errors import BadInput, BadUsage, Refused
 from transforms.interactions.files import match, split_globs
 from transforms.interactions.options import interaction_format, interaction_globs
 from transforms.interactions.read import check_first, check_reports
+from transforms.ranking.metrics import columns
 from transforms.run_record import Artifact, describe_inputs
 
 __all__ = ["evaluate", "split"]

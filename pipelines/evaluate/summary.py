@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from pipelines.evaluate.dataset import Counts, Dataset
 from pipelines.evaluate.gate import Z95, Verdict, as_json
-from pipelines.evaluate.metrics import DENOMINATORS, columns
 from pipelines.evaluate.sums import BUCKETS, Moments, Sums, moments, paired
+from transforms.ranking.metrics import DENOMINATORS, columns
 
 __all__ = ["BEYOND", "Bucket", "Evaluation", "ModelResult", "bucket_label", "percentiles", "summarize", "to_json"]
 

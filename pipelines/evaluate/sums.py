@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from pipelines.evaluate.lists import Lists
-from pipelines.evaluate.metrics import user_metrics
+from transforms.ranking.lists import Lists
+from transforms.ranking.metrics import user_metrics
 
 __all__ = ["BUCKETS", "SCALE", "Moments", "Sums", "block_sums", "bucket_of", "merge", "moments", "paired"]
 

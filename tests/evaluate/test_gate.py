@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.gate import Gate, decide, parse
-from pipelines.evaluate.lists import Lists
-from pipelines.evaluate.metrics import columns
 from pipelines.evaluate.sums import block_sums
 from transforms.errors import BadUsage
+from transforms.ranking.lists import Lists
+from transforms.ranking.metrics import columns
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipelines.evaluate import baselines
 from pipelines.evaluate.dataset import Counts, Dataset
-from pipelines.evaluate.lists import EMPTY, FOREIGN, Lists
 from pipelines.evaluate.rankers import Ranker, ServedRanker, without
+from transforms.ease import ease_weights
+from transforms.ranking.lists import EMPTY, FOREIGN, Lists
 
 ITEMS = [f"i{n:02d}" for n in range(14)]
 
@@ -128,7 +129,7 @@ def test_ease_weights_equal_the_closed_form() -> None:
     inverse = np.linalg.inv(dense.T @ dense + 7.0 * np.eye(12))
     expected = -inverse / np.diag(inverse)[None, :]
     np.fill_diagonal(expected, 0)
-    assert baselines.ease_weights(train, 7.0) == pytest.approx(expected, abs=1e-6)
+    assert ease_weights(train, 7.0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_tuning_picks_a_strength_from_the_list_and_does_not_look_at_the_holdout() -> None:

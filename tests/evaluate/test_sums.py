@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.evaluate.lists import Lists
-from pipelines.evaluate.metrics import columns, user_metrics
 from pipelines.evaluate.summary import bucket_label, percentiles
 from pipelines.evaluate.sums import BUCKETS, Sums, block_sums, bucket_of, merge, moments, paired
+from transforms.ranking.lists import Lists
+from transforms.ranking.metrics import columns, user_metrics
 
 ITEMS, KS = 30, [2, 5]
 

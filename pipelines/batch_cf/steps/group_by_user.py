@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.batch_cf.rules import HistoryRules
-from pipelines.batch_cf.shards import UserShard, largest_timestamp, limit_users, merge_blocks, partition, storable
+from pipelines.batch_cf.shards import largest_timestamp, limit_users, merge_blocks, storable
 from transforms.errors import BadInput
+from transforms.histories.shards import UserShard, partition
 
 __all__ = ["GroupByUser", "Grouped", "MergeShardFn", "ShardHistories", "merge_shard"]
 

@@ -17,10 +17,10 @@ from pipelines.batch_cf import increment, neighbors_file
 from pipelines.batch_cf.plan import BLOCK_ITEMS, Marginals, Plan, blocks_of
 from pipelines.batch_cf.ranking import Neighbors
 from pipelines.batch_cf.scoring import Measure, pair_exponent
-from pipelines.batch_cf.shards import to_block
 from pipelines.batch_cf.steps.group_by_user import ShardHistories
 from pipelines.batch_cf.sums import PairSums
 from transforms import storage
+from transforms.histories.shards import to_block
 
 __all__ = ["WriteBlockFn", "WriteIncrement", "WriteItems", "WriteNeighbors"]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.batch_cf.dedupe import deduplicate
 from transforms.errors import BadInput
+from transforms.histories.dedupe import deduplicate
 
 RULES = ("last", "first", "sum", "max")
 EVENTS = st.lists(

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.evaluate.lists import EMPTY, Lists
+from transforms.ranking.lists import EMPTY, Lists
 
 __all__ = ["DENOMINATORS", "METRICS", "columns", "hits_of", "user_metrics"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.evaluate.lists import EMPTY, FOREIGN, Lists, best_of_row
-from pipelines.evaluate.metrics import METRICS, columns, user_metrics
+from transforms.ranking.lists import EMPTY, FOREIGN, Lists, best_of_row
+from transforms.ranking.metrics import METRICS, columns, user_metrics
 
 ITEMS = 12
 KS = [1, 3, 5]
