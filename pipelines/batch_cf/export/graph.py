@@ -15,12 +15,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from pipelines.batch_cf.export.tables import popularity, sort_rows
+from pipelines.batch_cf.export.tables import sort_rows
 from pipelines.batch_cf.table import NeighborTable
 from serving_client.contracts import signatures as contract
+from transforms.servable import by_popularity
+from transforms.servable_graph import frozen, traced, vocabulary_table
 
 __all__ = ["ServableModel"]
 
@@ -42,41 +43,24 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         items = len(table.items)
         widest = int(np.diff(table.indptr).max(initial=1))
         neighbors, scores = sort_rows(table)
-        order, by_item = popularity(table)
+        order, by_item = by_popularity(table.users, table.available)
         self.unknown = items
         self.serving_top_k = serving_top_k
         self.recency_half_life = recency_half_life
         self.search_steps = widest.bit_length()
 
-        self.vocabulary = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                vocabulary,
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
-                vocab_size=items,
-            ),
-            default_value=items,
-        )
-        # Variables, not constants: a graph is one protobuf and ends at 2 GB, a checkpoint does not.
-        self.names = _frozen("names", np.array([*table.items.to_pylist(), contract.PAD_ID], dtype=object))
-        self.row_splits = _frozen("row_splits", np.append(table.indptr, table.indptr[-1] + 1))
-        self.neighbors = _frozen("neighbors", np.append(neighbors, np.int32(items)))
-        self.scores = _frozen("scores", np.append(scores, np.float32(0)))
-        self.available = _frozen("available", np.append(table.available, False))
-        self.popularity = _frozen("popularity", np.append(by_item, np.float32(contract.PAD_SCORE)))
-        self.popular = _frozen("popular", order)
+        self.vocabulary = vocabulary_table(vocabulary, items)
+        self.names = frozen("names", np.array([*table.items.to_pylist(), contract.PAD_ID], dtype=object))
+        self.row_splits = frozen("row_splits", np.append(table.indptr, table.indptr[-1] + 1))
+        self.neighbors = frozen("neighbors", np.append(neighbors, np.int32(items)))
+        self.scores = frozen("scores", np.append(scores, np.float32(0)))
+        self.available = frozen("available", np.append(table.available, False))
+        self.popularity = frozen("popularity", np.append(by_item, np.float32(contract.PAD_SCORE)))
+        self.popular = frozen("popular", order)
 
     def signatures(self) -> dict[str, Any]:
         """The concrete function of every signature, by name; each is traced once, here."""
-        traced = {}
-        for name, signature in contract.SIGNATURES.items():
-            specs = [tf.TensorSpec([None, None], tf.string, name=argument) for argument in signature.inputs]
-            # Without AutoGraph (there is no Python control flow to convert) an export takes half as long. These are
-            # not attributes of the module: saving would trace them again.
-            traced[name] = tf.function(getattr(self, name), autograph=False).get_concrete_function(*specs)
-        return traced
+        return traced(self, contract.SIGNATURES)
 
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best K items that are not in the history."""
@@ -186,11 +170,6 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         first = self.popular[: self.serving_top_k + excluded]
         filled = tf.pad(first, [[0, self.serving_top_k + excluded - tf.size(first)]], constant_values=self.unknown)
         return tf.where(cold, filled[tf.newaxis, :], self.unknown)
-
-
-def _frozen(name: str, values: npt.NDArray[np.generic] | npt.NDArray[np.object_]) -> tf.Variable:
-    with tf.device("CPU"):  # where the exporting machine has a GPU, it is busy with something better
-        return tf.Variable(values, trainable=False, name=name)
 
 
 def _sum_runs(keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.batch_cf.export.tables import popularity
 from pipelines.batch_cf.table import NeighborTable
+from transforms.servable import by_popularity
 
 __all__ = ["explain", "recommend", "score_items"]
 
@@ -39,7 +39,7 @@ def recommend(
     if len(owned):
         candidates, scores = _sums(table, owned, weights)
     else:
-        order, by_item = popularity(table)
+        order, by_item = by_popularity(table.users, table.available)
         candidates, scores = order.astype(np.int64), by_item[order]
     masked = np.concatenate([owned, _known(table, exclude)])
     keep = table.available[candidates] & ~np.isin(candidates, masked)
@@ -58,7 +58,7 @@ def score_items(
 ) -> npt.NDArray[np.float32]:
     """float32 [m]: the score of each candidate, owned or not, available or not; -inf for an unknown one."""
     owned, weights = _counting(table, history, recency_half_life)
-    by_item = popularity(table)[1]
+    by_item = by_popularity(table.users, table.available)[1]
     if len(owned):
         related, sums = _sums(table, owned, weights)
         by_item = np.zeros(len(table.items), np.float32)

@@ -1,4 +1,4 @@
-"""How a neighbor table is laid out for serving: rows by neighbor, items by popularity. Arrays only, no TensorFlow."""
+"""How a neighbor table is laid out for serving: rows by neighbor. Arrays only, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from pipelines.batch_cf.table import NeighborTable
 
-__all__ = ["popularity", "sort_rows"]
+__all__ = ["sort_rows"]
 
 
 def sort_rows(table: NeighborTable) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -16,14 +16,3 @@ def sort_rows(table: NeighborTable) -> tuple[npt.NDArray[np.int32], npt.NDArray[
     items = len(table.items)
     rows = csr_array((table.scores, table.neighbors, table.indptr), shape=(items, items)).sorted_indices()
     return rows.indices.astype(np.int32), rows.data
-
-
-def popularity(table: NeighborTable) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The available items, most users first, and every item's popularity score.
-
-    The score is the number of users as float32: a count that a person can read. It is compared as published, so
-    items whose scores are equal (from 2^24 users, nearly equal) are in the order of their ids.
-    """
-    scores = table.users.astype(np.float32)
-    order = np.argsort(-scores, kind="stable")
-    return order[table.available[order]].astype(np.int32), scores
