@@ -13,20 +13,19 @@ a .tmp- folder or an incomplete one, never a version; delete it at leisure.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import os
 import shutil
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from transforms.durable import fsync, one_at_a_time, sync_to_disk
 from transforms.errors import BadInput, RecbeamError
 
-__all__ = ["main", "publish", "rollback", "versions"]
+__all__ = ["LOCK_FILE", "main", "publish", "publish_run", "rollback", "versions"]
 
 LOCK_FILE = ".publish.lock"
 
@@ -60,14 +59,26 @@ def publish(
             publish_store.fetch(str(source), str(copy))
         else:
             shutil.copytree(source, copy)
-        _sync_to_disk(copy)
-        with _one_at_a_time(base):  # number and rename belong together, or a lower number could appear after a higher
+        sync_to_disk(copy)
+        # Number and rename belong together, or a lower number could appear after a higher.
+        with one_at_a_time(base / LOCK_FILE):
             version = max(clock() // 1_000_000, max(versions(base), default=0) + 1)
             copy.rename(base / str(version))
-            _fsync(base)
+            fsync(base)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return version
+
+
+def publish_run(source: str | os.PathLike[str], model_dir: str, run_id: str, clock: Callable[[], int] = _now_us) -> int:
+    """Publishes the model of a run, once: the version whose model card names the run is returned if there is one."""
+    from transforms import storage
+
+    for number, folder in versions(model_dir).items():
+        card = storage.read_json(storage.join(folder, "assets.extra", "model_card.json"))
+        if isinstance(card, dict) and card.get("run_id") == run_id:
+            return number
+    return publish(source, model_dir, clock)
 
 
 def rollback(model_dir: str | os.PathLike[str], to: int, clock: Callable[[], int] = _now_us) -> int:
@@ -136,31 +147,8 @@ def _rollback_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextlib.contextmanager
-def _one_at_a_time(base: Path) -> Iterator[None]:
-    with open(base / LOCK_FILE, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes, also by a crash
-        yield
-
-
 def _on_store(path: str | os.PathLike[str]) -> bool:
     return "://" in str(path)
-
-
-def _sync_to_disk(folder: Path) -> None:
-    """Without it a power cut soon after the rename could leave a version with empty files."""
-    for place, _, files in os.walk(folder):
-        for name in files:
-            _fsync(Path(place) / name)
-        _fsync(Path(place))
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 if __name__ == "__main__":

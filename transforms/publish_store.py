@@ -15,14 +15,14 @@ from typing import IO
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.value_provider import RuntimeValueProvider
 
 from transforms import storage
 from transforms.errors import BadInput
+from transforms.manifest import CLAIM_PREFIX, COMPLETE_FILE
 
 __all__ = ["complete_versions", "fetch", "publish_to_store"]
-
-COMPLETE_FILE = "_COMPLETE.json"
-CLAIM_PREFIX = "_claim-"
 
 
 def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str) -> int:
@@ -31,6 +31,7 @@ def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str
     clock: microseconds since 1970. name: one that no other publisher has. Raises BadInput if `source` holds no
     SavedModel.
     """
+    _default_options()
     files = _model_files(source)
     version = _claim(base, clock, name)
     manifest = []
@@ -49,6 +50,7 @@ def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str
 
 def fetch(source: str, folder: str) -> None:
     """Copies a model from an object store to a local folder. Raises BadInput if `source` holds no SavedModel."""
+    _default_options()
     for name, uri in _model_files(source).items():
         target = os.path.join(folder, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -59,9 +61,16 @@ def fetch(source: str, folder: str) -> None:
 
 def complete_versions(base: str) -> dict[int, str]:
     """The versions below `base` that are whole, with their folders."""
+    _default_options()
     complete = (name for name in _below(base) if name.count("/") == 1 and name.endswith(f"/{COMPLETE_FILE}"))
     numbers = (name.partition("/")[0] for name in complete)
     return {int(number): storage.join(base, number) for number in numbers if _is_version(number)}
+
+
+def _default_options() -> None:
+    """Beam's S3 client wants options; a command that runs no pipeline has set none. Those of a pipeline stay."""
+    if not (FileSystems._pipeline_options or RuntimeValueProvider.runtime_options):
+        FileSystems.set_options(PipelineOptions([]))
 
 
 def _claim(base: str, clock: Callable[[], int], name: str) -> int:

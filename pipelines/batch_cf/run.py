@@ -28,7 +28,7 @@ from transforms.interactions.files import InputFile, match
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.options import InteractionOptions, interaction_format, interaction_globs
 from transforms.interactions.read import FileReport, check_first, check_reports
-from transforms.publish import publish, versions
+from transforms.publish import publish_run
 from transforms.run_folder import RunFolder, already_done, check_apart, open_folder
 from transforms.run_record import Artifact, RunRecord, code_version, describe_inputs, new_run_id, parents_of, rfc3339
 
@@ -146,15 +146,10 @@ def _record(
 
 
 def _publish(options: PipelineOptions, record: RunRecord, clock: Callable[[], int]) -> int | None:
-    """Publish the run's model, once: a rerun that finds it among the versions leaves it at that."""
     view = options.view_as(CfOptions)
     if not view.model_dir:
         return None
-    for number, folder in versions(view.model_dir).items():
-        card = storage.read_json(storage.join(str(folder), "assets.extra", "model_card.json"))
-        if card is not None and card.get("run_id") == record.run_id:
-            return number
-    return publish(storage.join(view.output, "model"), view.model_dir, clock)
+    return publish_run(storage.join(view.output, "model"), view.model_dir, record.run_id, clock)
 
 
 def _job(

@@ -104,7 +104,7 @@ def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
     def full(_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(publishing, "_sync_to_disk", full)
+    monkeypatch.setattr(publishing, "sync_to_disk", full)
     with pytest.raises(OSError, match="no space"):
         publish(source, tmp_path / "cf")
     assert list((tmp_path / "cf").iterdir()) == []

@@ -1,0 +1,55 @@
+"""Which versions does tensorflow_model_server's --model_config_file name: by a label, or by its version policy.
+
+The file is read as the server reads it, with the server's own messages: a field that they do not know is an error and
+not a label overlooked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from google.protobuf import text_format
+
+from transforms.errors import BadInput
+from transforms.extras import require
+
+__all__ = ["Named", "named_versions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """What a config says of one model.
+
+    versions: labelled, or listed by the policy `specific`. newest: so many the policy `latest` serves, 0 under another
+    policy. everything: the policy is `all`.
+    """
+
+    versions: frozenset[int] = frozenset()
+    newest: int = 0
+    everything: bool = False
+
+
+def named_versions(file: str | os.PathLike[str], model: str) -> Named:
+    """What the config file says of `model`. Raises BadInput if it cannot be read or does not name the model."""
+    messages = require("tensorflow_serving.config.model_server_config_pb2", "pipelines")  # brings no TensorFlow
+    try:
+        with open(file, encoding="utf-8") as read:
+            config = text_format.Parse(read.read(), messages.ModelServerConfig())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise BadInput(f"{file}: cannot be read ({reason}); check --model_config_file") from error
+    except text_format.ParseError as error:
+        raise BadInput(f"{file}: is no model server config ({error}); correct it") from error
+    models = {entry.name: entry for entry in config.model_config_list.config}
+    if model not in models:
+        there = ", ".join(sorted(models)) or "none"
+        raise BadInput(f"{file}: has no model {model}; models there: {there}; pass --model_name")
+    labels = models[model].version_labels.values()
+    policy = models[model].model_version_policy
+    choice = policy.WhichOneof("policy_choice") or "latest"
+    return Named(
+        versions=frozenset(labels) | frozenset(policy.specific.versions),
+        newest=max(1, policy.latest.num_versions) if choice == "latest" else 0,
+        everything=choice == "all",
+    )
