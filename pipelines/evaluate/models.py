@@ -65,7 +65,8 @@ def files(source: ModelSource) -> dict[str, int]:
     if source.kind == "neighbors":
         listed = [os.path.join(source.uri, "items.parquet"), os.path.join(source.uri, "neighbors")]
     else:
-        listed = [os.path.join(source.uri, "saved_model.pb"), os.path.join(source.uri, "variables")]
+        # assets holds the vocabulary: the same weights behind another one are another model.
+        listed = [os.path.join(source.uri, part) for part in ("saved_model.pb", "variables", "assets")]
     return {uri: size for pattern in listed for uri, size in storage.list_files(pattern).items()}
 
 

@@ -84,8 +84,9 @@ class EvaluateOptions(InteractionOptions):
             default=[],
             metavar="CANDIDATE>=BASELINE:METRIC@K[:MARGIN]",
             help="refuse (exit 4) if the candidate's mean is more than MARGIN below the baseline's; a baseline is a "
-            "model, popularity, cooccurrence, cosine, ease, or serving (the newest version where --publish points; "
-            "none there: popularity); may be repeated (default: none; with --publish NAME>=serving:ndcg@ the last k)",
+            "model, popularity, cooccurrence, cosine, rp3beta, ease, or serving (the newest version where --publish "
+            "points; none there: popularity); may be repeated (default: none; with --publish NAME>=serving:ndcg@ the "
+            "last k)",
         )
         parser.add_argument(
             "--publish", metavar="NAME:MODEL_DIR", help="publish this model there if every gate passes (default: no)"
@@ -94,7 +95,8 @@ class EvaluateOptions(InteractionOptions):
         parser.add_argument(
             "--tune_baselines",
             action="store_true",
-            help="choose the lambda of EASE on users held out of the train rows (default: --ease_lambda as it is)",
+            help="choose the lambda of EASE and the exponents of rp3beta on users held out of the train rows "
+            "(default: --ease_lambda as it is, alpha 1, beta .6)",
         )
         parser.add_argument(
             "--ease_items",

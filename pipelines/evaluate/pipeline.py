@@ -90,7 +90,7 @@ def build_score(
     tune: bool,
     work: str,
 ) -> None:
-    """The stored dataset to the stored sums of all models. baselines: kinds to fit first, `neighbors` and `ease`."""
+    """The stored dataset to the stored sums of all models. baselines: kinds to fit first, as `scoring.fit`."""
     kinds = root | "Baselines" >> beam.Create(list(baselines), reshuffle=False)
     fitted = kinds | "FitBaselines" >> beam.Map(fit, work, ease_lambda, tune)
     _ = fitted | "StoreFitted" >> StoreList(work, "fitted")

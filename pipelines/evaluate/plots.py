@@ -19,7 +19,13 @@ from pipelines.evaluate.summary import ModelResult
 __all__ = ["activity", "bars", "colors", "tradeoff"]
 
 CANDIDATES = ("#1f6feb", "#d1495b", "#2a9d8f", "#8957e5", "#e08e0b", "#0b7285")
-BASELINES = {"popularity": "#c3c9d1", "cooccurrence": "#a3abb6", "cosine": "#7d8794", "ease": "#525c69"}
+BASELINES = {
+    "popularity": "#c3c9d1",
+    "cooccurrence": "#a3abb6",
+    "cosine": "#8a94a1",
+    "rp3beta": "#6e7885",
+    "ease": "#525c69",
+}
 INK, FAINT = "#1f2933", "#e4e7eb"
 STYLE: Any = {
     "svg.hashsalt": "recbeam",  # ids in the file would be random otherwise

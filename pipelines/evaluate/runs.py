@@ -127,6 +127,7 @@ def evaluate(options: PipelineOptions, clock: Callable[[], int]) -> str:
             build_score(root, blocks, names, list(sources.values()), kinds, ks, *tuning, work)
             root.run().wait_until_finish()
         sums: Sums = workspace.get(work, "sums")
+        notes += _strangers(sums, names, list(sources), ks)
         fitted: list[Fitted] = workspace.get(work, "fitted")
         how = {name: one.note for one in fitted for name in one.names} | {"popularity": "users of the item"}
         described: list[tuple[str, str, str]] = [(name, one.kind, one.uri) for name, one in sources.items()]
@@ -152,14 +153,24 @@ def _kinds(dataset: Dataset, view: Any, conditions: Sequence[gates.Gate], notes:
     """The kinds of baselines to fit; adds a note, or raises BadUsage, where EASE is left out."""
     items = dataset.counts.train_items
     if items <= view.ease_items:
-        return ["neighbors", "ease"]
+        return ["neighbors", "rp3beta", "ease"]
     for condition in conditions:
         if "ease" in (condition.candidate, condition.baseline):
             raise BadUsage(
                 f"--gate={condition}: EASE is left out for {items} items; raise --ease_items={view.ease_items}"
             )
     notes.append(f"EASE left out: {items} items are more than --ease_items={view.ease_items}")
-    return ["neighbors"]
+    return ["neighbors", "rp3beta"]
+
+
+def _strangers(sums: Sums, names: Sequence[str], models: Sequence[str], ks: Sequence[int]) -> list[str]:
+    """Notes on models whose lists hold no item of the data at all: ids of another kind, most likely."""
+    largest = len(ks) - 1
+    return [
+        f"{name} recommended no item of train or holdout to anybody; are its item ids those of --interactions?"
+        for place, name in enumerate(names)
+        if name in models and not sums.recommended[[place * len(ks) + largest]].nnz
+    ]
 
 
 def _refuse(verdicts: Sequence[dict[str, Any]]) -> None:

@@ -44,7 +44,7 @@ def user_blocks(users: int) -> list[tuple[int, int]]:
 
 
 def fit(kind: str, folder: str, ease_lambda: float, tune: bool) -> Fitted:
-    """Fit `neighbors` (cooccurrence, cosine) or `ease` on the stored dataset and store the rankers."""
+    """Fit `neighbors` (cooccurrence, cosine), `rp3beta` or `ease` on the stored dataset and store the rankers."""
     started = time.perf_counter()
     dataset: Dataset = workspace.get(folder, "dataset")
     note = ""
@@ -53,6 +53,11 @@ def fit(kind: str, folder: str, ease_lambda: float, tune: bool) -> Fitted:
             ease_lambda = baselines.tuned_lambda(dataset)
         note = f"lambda {ease_lambda:g}" + (", tuned on train" if tune else "")
         fitted: dict[str, Ranker] = {"ease": baselines.ease(dataset, ease_lambda)}
+    elif kind == "rp3beta":
+        walk = baselines.tuned_walk(dataset) if tune else baselines.Walk()
+        note = f"alpha {walk.alpha:g}, beta {walk.beta:g}" + (", tuned on train" if tune else "")
+        note += f", {baselines.NEIGHBORS} neighbors an item"
+        fitted = {"rp3beta": baselines.rp3beta(dataset, walk)}
     else:
         fitted = baselines.neighbor_baselines(dataset)
         note = f"{baselines.NEIGHBORS} neighbors an item"

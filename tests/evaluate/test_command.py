@@ -111,7 +111,7 @@ def test_evaluate_ranks_the_good_model_above_the_bad_one(world: pathlib.Path, tm
     models = [f"--model=good={world}/good", f"--model=bad={world}/bad"]
     assert evaluate(world, tmp_path / "out", *models) == 0
     found = metrics_of(tmp_path / "out")["models"]
-    assert set(found) == {"good", "bad", "popularity", "cooccurrence", "cosine", "ease"}
+    assert set(found) == {"good", "bad", "popularity", "cooccurrence", "cosine", "rp3beta", "ease"}
     ndcg = {name: one["metrics"]["ndcg@10"]["mean"] for name, one in found.items()}
     assert ndcg["good"] > ndcg["bad"] and ndcg["good"] > ndcg["popularity"]
     assert ndcg["good"] == pytest.approx(ndcg["cosine"], abs=0.01)  # the model's scores are float32: ties may turn
@@ -185,6 +185,19 @@ def test_a_passed_gate_publishes_and_the_next_run_compares_with_it(world: pathli
     assert found["models"]["serving"]["source"].endswith(str(version))
     assert found["gates"][0]["difference"] == 0.0
     assert max(int(p.name) for p in (tmp_path / "served").iterdir() if p.name.isdecimal()) > version
+
+
+def test_a_model_of_other_ids_is_said_to_be_one(world: pathlib.Path, tmp_path) -> None:
+    """It ranks 0 without an error; the note says why. The same model with one known item is not noted."""
+    saved_model(tmp_path / "strange", [f"course-{n}" for n in range(ITEMS)])
+    saved_model(tmp_path / "known", ["course-1", "i1"])
+    models = [f"--model={name}={tmp_path}/{name}" for name in ("strange", "known")]
+    assert evaluate(world, tmp_path / "out", *models) == 0
+    notes = [note for note in metrics_of(tmp_path / "out")["notes"] if "no item" in note]
+    assert notes == [
+        "strange recommended no item of train or holdout to anybody; are its item ids those of --interactions?"
+    ]
+    assert notes[0] in (tmp_path / "out/report.html").read_text()
 
 
 @pytest.mark.parametrize("what", ["path", "content", "origin"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -56,12 +58,13 @@ def all_rankers(data: Dataset) -> dict[str, Ranker]:
     found: dict[str, Ranker] = dict(baselines.neighbor_baselines(data))
     return found | {
         "popularity": baselines.popularity(data),
+        "rp3beta": baselines.rp3beta(data, baselines.Walk(0.9, 0.4)),
         "ease": baselines.ease(data, 10.0),
         "served": served(data),
     }
 
 
-@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "cosine", "ease", "served"])
+@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "cosine", "rp3beta", "ease", "served"])
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_lists_hold_no_history_no_repeats_and_no_items_of_nowhere(name: str, k: int) -> None:
     data = dataset()
@@ -75,7 +78,7 @@ def test_lists_hold_no_history_no_repeats_and_no_items_of_nowhere(name: str, k: 
         assert all(data.item_users()[item] > 0 for item in found)
 
 
-@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "cosine", "ease", "served"])
+@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "cosine", "rp3beta", "ease", "served"])
 def test_without_a_known_item_the_list_is_popularity(name: str) -> None:
     data = dataset()
     ranked, _ = all_rankers(data)[name].rank(data.histories, 6)
@@ -83,7 +86,7 @@ def test_without_a_known_item_the_list_is_popularity(name: str) -> None:
         assert filled(ranked[user]) == popular(data, data.histories[user].tolist(), 6)
 
 
-@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "cosine", "ease", "served"])
+@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "cosine", "rp3beta", "ease", "served"])
 def test_a_user_ranks_alike_alone_and_in_company(name: str) -> None:
     data = dataset()
     ranker = all_rankers(data)[name]
@@ -109,6 +112,39 @@ def test_nearest_equals_the_dense_formula(seed: int, k: int) -> None:
             row = table[[item]].toarray()[0]
             assert np.flatnonzero(row).tolist() == sorted(best)
             assert row[sorted(best)].tolist() == [score[j] for j in sorted(best)]
+
+
+@given(seed=st.integers(0, 50), k=st.integers(1, 14), alpha=st.sampled_from([0.0, 0.7, 1.0, 1.6]))
+def test_walk_neighbors_equal_the_dense_formula(seed: int, k: int, alpha: float) -> None:
+    """P_iu = 1 / n_i, P_uj = 1 / n_u, each to the power alpha, over n_j^beta."""
+    train = dataset(seed).train
+    dense = train.toarray()
+    users, lengths = np.maximum(dense.sum(axis=0), 1), np.maximum(dense.sum(axis=1), 1)
+    betas = [0.0, 0.6, 1.3]
+    for beta, table in zip(betas, baselines.walk_neighbors(train, k, alpha, betas), strict=True):
+        forth, back = (dense.T / users[:, None]) ** alpha, (dense / lengths[:, None]) ** alpha
+        walks = np.where(dense.T[:, :, None] * dense[None], forth[:, :, None] * back[None], 0).sum(axis=1)
+        score = walks / users[None, :] ** beta
+        np.fill_diagonal(score, 0)
+        for item, row in enumerate(table.toarray()):
+            found = np.flatnonzero(row)
+            assert row[found] == pytest.approx(score[item][found])
+            assert len(found) == min(k, np.count_nonzero(score[item]))
+            left_out = np.delete(score[item], found)
+            assert not len(found) or left_out.max(initial=0) <= row[found].min() * (1 + 1e-9)
+
+
+def test_a_walk_by_hand() -> None:
+    """Users {a, b}, {a, b, c}, {a}; alpha 1, beta 1: a to b (1/2 + 1/3) / (3 * 2), a to c (1/3) / (3 * 1)."""
+    train = sp.csr_array(np.array([[1.0, 1, 0], [1, 1, 1], [1, 0, 0]]))
+    [table] = baselines.walk_neighbors(train, 2, 1.0, [1.0])
+    assert table.toarray()[0] == pytest.approx([0, 5 / 36, 1 / 9])
+
+
+def test_the_walk_without_exponents_is_cooccurrence() -> None:
+    train = dataset().train
+    [table] = baselines.walk_neighbors(train, 5, 0.0, [0.0])
+    assert (table != baselines.nearest(train, 5)["cooccurrence"]).nnz == 0
 
 
 @pytest.mark.parametrize("name", ["cooccurrence", "cosine"])
@@ -147,3 +183,28 @@ def test_a_served_model_that_gives_history_items_loses_those_places() -> None:
     cleaned, removed = without(ranked, Lists.of([[1], [2]]))
     assert cleaned.tolist() == [[3, FOREIGN, FOREIGN, 2, EMPTY, EMPTY], [EMPTY] * 6]
     assert removed == 2
+
+
+def test_tuning_the_walk_picks_the_best_and_does_not_look_at_the_holdout() -> None:
+    """Even users have the items 0 to 5, odd ones 6 to 11, and everybody likely 12: popular, and no sign of either."""
+    rng = np.random.default_rng(3)
+    users = 400
+    dense = np.zeros((users, len(ITEMS)))
+    for user in range(users):
+        first = 6 * int(rng.integers(2))
+        dense[user, first + rng.permutation(6)[:5]] = 1
+        dense[user, 12] = rng.random() < 0.5
+    data = dataclasses.replace(dataset(), train=sp.csr_array(dense))
+    bad, good = baselines.Walk(1.0, -3.0), baselines.Walk(1.0, 0.6)
+    assert baselines.tuned_walk(data, [bad, good]) == good
+    elsewhere = Dataset(
+        data.items, data.users, data.train, data.histories.part(0, 1), data.targets.part(0, 1), data.counts
+    )
+    assert baselines.tuned_walk(elsewhere, [bad, good]) == good
+
+
+def test_nobody_to_tune_on_leaves_the_defaults() -> None:
+    data = dataset()
+    data = dataclasses.replace(data, train=sp.csr_array(np.eye(20, len(ITEMS))))
+    assert baselines.tuned_walk(data) == baselines.Walk()
+    assert baselines.tuned_lambda(data, [3.0, 5.0]) == 3.0
