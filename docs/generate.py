@@ -17,10 +17,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = pathlib.Path(__file__).with_name("commands.md")
 COMMANDS = {
     "batch-cf": ("pipelines.batch_cf.__main__", ["--help"]),
+    "vae-train": ("pipelines.vae_train.__main__", ["--help"]),
     "evaluate split": ("pipelines.evaluate.__main__", ["split", "--help"]),
     "evaluate evaluate": ("pipelines.evaluate.__main__", ["evaluate", "--help"]),
     "python -m transforms.publish": ("transforms.publish", ["--help"]),
     "python -m transforms.publish rollback": ("transforms.publish", ["rollback", "--help"]),
+    "python -m transforms.sync": ("transforms.sync", ["--help"]),
 }
 
 

@@ -16,11 +16,13 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 __all__ = [
+    "copy_file",
     "copy_folder",
     "is_local",
     "join",
     "list_files",
     "local_copy",
+    "local_place",
     "make_folder",
     "move",
     "open_read",
@@ -136,17 +138,30 @@ def local_copy(folder: str, parts: Sequence[str]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as local:
         for part in parts:
             for uri in list_files(join(folder, part)):
-                _copy(uri, join(local, *uri[len(folder) :].strip("/").split("/")))
+                copy_file(uri, join(local, *uri[len(folder) :].strip("/").split("/")))
         yield local
+
+
+@contextlib.contextmanager
+def local_place(uri: str) -> Iterator[str]:
+    """A local path where the block writes a folder that is then at `uri`: uri itself, or a detour for a remote one."""
+    if is_local(uri):
+        yield uri
+        return
+    with tempfile.TemporaryDirectory() as local:
+        place = os.path.join(local, "folder")
+        yield place
+        copy_folder(place, uri)
 
 
 def copy_folder(source: str, target: str) -> None:
     """Copy a local folder to any filesystem."""
     for path in sorted(pathlib.Path(source).rglob("*")):
         if path.is_file():
-            _copy(str(path), join(target, *path.relative_to(source).parts))
+            copy_file(str(path), join(target, *path.relative_to(source).parts))
 
 
-def _copy(source: str, target: str) -> None:
+def copy_file(source: str, target: str) -> None:
+    """Copy a file between any filesystems; it appears whole."""
     with open_read(source) as file, write_whole(target) as copy:
         shutil.copyfileobj(file, copy, 1 << 20)

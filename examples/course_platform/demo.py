@@ -1,11 +1,12 @@
-"""How recbeam is used from raw log to recommendations with reasons: every step of the first pipeline, in one run.
+"""How recbeam is used from raw log to two compared models and recommendations with reasons, in one run.
 
     python -m examples.course_platform.demo [--output=out/demo] [--interactions=GLOB] [--items=FILE] [FLAG=VALUE ...]
 
 Without --interactions it generates a course platform first. Further flags go where they belong: those that say how to
 read the log (--user_column=learner, --csv_delimiter=tab ...) to the split, all others (--similarity=llr ...) to
-batch_cf. A column named otherwise than the standard, but usually, is found by itself. A second run repeats nothing
-that is done. It computes nothing itself: each step is the `main` of the command that it names.
+batch_cf; --vae_epochs=0 leaves the autoencoder out. A column named otherwise than the standard, but usually, is found
+by itself. A second run repeats nothing that is done. It computes nothing itself: each step is the `main` of the command
+that it names.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = ["column_flags", "main", "split_flags"]
 
 SEED = 1
 USERS = 20_000
+VAE_EPOCHS = 12  # a minute or so; vae-train's own default goes on for as long as validation improves
 PEOPLE = 3
 HISTORY = 8  # the people shown have about so many courses: enough for a taste, few enough to read
 NAMED = 10  # of a longer history, so many are named
@@ -90,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--interactions", help="your own log: files or folder (default: one is generated)")
     parser.add_argument("--items", help="your catalogue, for titles (default: the generated one, or ids alone)")
     parser.add_argument("--users", type=int, default=USERS, help=f"users to generate (default {USERS})")
+    parser.add_argument(
+        "--vae_epochs", type=int, default=VAE_EPOCHS, help=f"epochs of the autoencoder, 0: none (default {VAE_EPOCHS})"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what another log or other flags left there")
     options, further = parser.parse_known_args(argv)
 
@@ -97,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late, because the variable above must come first.
     from pipelines.batch_cf.__main__ import main as batch_cf
     from pipelines.evaluate.__main__ import main as evaluate
+    from pipelines.vae_train.__main__ import main as vae_train
 
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     output = pathlib.Path(options.output)
@@ -109,20 +115,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps.append(("Generate a course platform's log", lambda: _generate(console, platform, options.users)))
     else:
         reading = column_flags(interactions, {"--user_column": "user_id", "--item_column": "item_id"}) + reading
+    catalogue = [] if items is None else [f"--items={items}"]
     if items is not None and options.items is not None:
-        others = column_flags(items, {"--items_id_column": "item_id", "--items_title_column": "title"}) + others
+        catalogue += column_flags(items, {"--items_id_column": "item_id", "--items_title_column": "title"})
 
     train, holdout = output / "split" / "train", output / "split" / "holdout"
-    catalogue = [] if items is None else [f"--items={items}"]
     split = ["split", f"--interactions={interactions}", f"--output={output / 'split'}", "--by=user", *reading]
     fit = [f"--interactions={train}", f"--output={output / 'cf'}", *catalogue, *others]
+    learn = [f"--interactions={train}", f"--output={output / 'vae'}", *catalogue, f"--epochs={options.vae_epochs}"]
     judge = ["evaluate", f"--model=batch_cf={output / 'cf'}", f"--interactions={train}", f"--holdout={holdout}"]
+    judge += [f"--model=vae_train={output / 'vae'}"] * (options.vae_epochs > 0)
     judge.append(f"--output={output / 'evaluation'}")
-    for arguments in (split, fit, judge):
+    for arguments in (split, fit, learn, judge):
         arguments += ["--overwrite"] * options.overwrite
     steps += [
         ("Hold out a tenth of the users: evaluate split", lambda: evaluate(split)),
         ("Item neighbors and a servable model: batch_cf", lambda: batch_cf(fit)),
+        *[("An autoencoder that serves from raw ids: vae_train", lambda: vae_train(learn))] * (options.vae_epochs > 0),
         ("Beside the baselines, on the users held out: evaluate", lambda: evaluate(judge)),
         ("What the model recommends, and why", lambda: _recommend(console, output, holdout)),
     ]
@@ -135,7 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"[dim]{time.monotonic() - started:.1f} s[/dim]\n")
     console.print(f"Metrics and plots   [bold]{output / 'evaluation' / 'report.html'}[/bold]")
     console.print(f"Item neighbors      [bold]{output / 'cf' / 'neighbors'}[/bold]")
-    console.print(f"Model for serving   [bold]{output / 'cf' / 'model'}[/bold]")
+    models = [output / name / "model" for name in ("cf", "vae") if name == "cf" or options.vae_epochs > 0]
+    console.print(f"Models for serving  [bold]{'  '.join(map(str, models))}[/bold]")
     return 0
 
 

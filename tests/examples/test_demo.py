@@ -50,7 +50,7 @@ def test_flags_go_to_the_step_they_are_for() -> None:
 def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_nothing(
     tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [f"--output={tmp_path}", "--users=600"]
+    arguments = [f"--output={tmp_path}", "--users=600", "--vae_epochs=1"]
     assert main(arguments) == 0
     told = capfd.readouterr().out
     assert told.count("took, newest first:") == 3
@@ -58,11 +58,12 @@ def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_noth
     assert "%)" in told
     assert str(tmp_path / "evaluation" / "report.html") in told
     assert (tmp_path / "evaluation" / "report.html").exists()
+    assert "│ vae_train " in told
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert main(arguments) == 0
     again = capfd.readouterr()
-    assert (again.out + again.err).count("already done") == 4  # generate, split, batch_cf, evaluate
+    assert (again.out + again.err).count("already done") == 5  # generate, split, batch_cf, vae_train, evaluate
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -1,0 +1,1 @@
+"""Interactions to TF-Transform features, a variational autoencoder and a servable model."""

@@ -1,0 +1,41 @@
+"""The command line of vae_train: flags to a run, the run to a table and a closing sentence."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from pipelines.vae_train.checks import check
+from pipelines.vae_train.options import VaeOptions
+from pipelines.vae_train.run import run
+from pipelines.vae_train.summary import show
+from transforms.command_line import parse, run_main
+from transforms.errors import BadUsage
+from transforms.interactions.options import InteractionOptions
+
+__all__ = ["main"]
+
+_EXAMPLE = """example:
+  vae-train --interactions='logs/*.parquet' --items=courses.csv --output=out/vae --model_dir=models/vae
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 1 anything else."""
+    return run_main(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: Sequence[str]) -> str:
+    options = parse(
+        argv,
+        (InteractionOptions, VaeOptions),
+        "vae-train",
+        "Interactions to a variational autoencoder with its features inside, ready to serve.",
+        _EXAMPLE,
+    )
+    problems = check(options)
+    if problems:
+        raise BadUsage("\n".join(problems))
+    outcome = run(options, lambda: time.time_ns() // 1000)
+    return show(outcome, options.view_as(VaeOptions).output)

@@ -1,0 +1,126 @@
+"""Writes a trained autoencoder as the folder that TF Serving loads, once a fresh process has found it to answer right.
+
+What the model computes is `graph`'s, how it is looked at is `verify`'s; giving it a version number is
+`transforms.publish`'s. TensorFlow is imported when a model is written, not before.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.vae_train.export.verify import NOT_AN_ID, Expected, verify
+from pipelines.vae_train.features.items import Vocabulary, read_vocabulary
+from pipelines.vae_train.features.preprocessing import ITEM_IDS, SIDE_PREFIX
+from pipelines.vae_train.features.side import side_sizes
+from serving_client.contracts import signatures as contract
+from transforms.errors import BadInput, BadUsage, RecbeamError
+from transforms.quiet import import_tensorflow
+from transforms.servable import by_popularity, model_folder, write_extras, write_lines
+
+if TYPE_CHECKING:
+    from pipelines.vae_train.export.graph import Score
+    from pipelines.vae_train.model.interface import Model
+    from pipelines.vae_train.model.linear import LinearTerm
+
+__all__ = ["export_model"]
+
+IDS_FILE = "ids.txt"
+"""Asset with one item id a line, in UTF-8 order; TF-Transform's own vocabulary is in the order of frequency."""
+
+CHECKED_USERS = 32
+"""Histories that the written model must answer as the trained one does."""
+
+
+def export_model(
+    model: Model,
+    linear: LinearTerm | None,
+    share: float,
+    features_dir: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    serving_top_k: int = contract.SERVING_TOP_K,
+    model_card: Mapping[str, Any],
+) -> None:
+    """Writes a SavedModel with the signatures of `graph.SIGNATURES` to `directory`, which must not exist yet.
+
+    share: the model's in its blend with the linear term, 0 to 1. features_dir: a local folder with transform/ (which
+    the model embeds), vocabulary.parquet and examples/, of which a few histories are read to check the written model.
+    serving_top_k: the width of every answer. model_card: becomes assets.extra/model_card.json. The folder appears by
+    rename, whole or not at all. Raises BadUsage for an existing directory or an option out of range, BadInput for a
+    vocabulary without items, RecbeamError if scores are not finite, or if the model, loaded by a process that has
+    TensorFlow alone, answers otherwise than the one given.
+    """
+    if serving_top_k < 1:
+        raise BadUsage(f"--serving_top_k={serving_top_k}: a model returns at least one item; use 1 or more")
+    if linear is not None and not 0 <= share <= 1:
+        raise BadUsage(f"share={share}: the model's share in the blend is from 0 to 1")
+    import_tensorflow()
+
+    from pipelines.vae_train.export.graph import SIGNATURES, blended, id_order
+
+    vocabulary = read_vocabulary(os.fspath(features_dir))
+    if not len(vocabulary.ids):
+        raise BadInput(f"{features_dir}: a model needs at least one item, the vocabulary has none; check the filters")
+    order = id_order(vocabulary.ids)
+    ids = vocabulary.ids.take(pa.array(order))
+    users, available = vocabulary.users[order], vocabulary.available[order]
+    score = functools.partial(blended, model, linear, share)
+    with model_folder(directory) as place:
+        write_lines(place.scratch / IDS_FILE, ids)
+        histories, scores = _trained(score, Path(features_dir), vocabulary)
+        if not np.isfinite(scores).all():
+            raise RecbeamError(f"{directory}: the trained model's scores are not finite; lower --learning_rate")
+        _save(score, vocabulary, Path(features_dir) / "transform", place.scratch / IDS_FILE, place.model, serving_top_k)
+        scores = scores[:, order]
+        cold = [all(one == NOT_AN_ID for one in history) for history in histories]
+        scores[cold] = by_popularity(users, available)[1]
+        expected = Expected(ids.to_pylist(), available, histories, scores)
+        verify(place.model, place.scratch, expected, serving_top_k)
+        write_extras(place.model, SIGNATURES, ids, users, available, model_card)
+
+
+def _save(
+    score: Score, vocabulary: Vocabulary, transform: Path, ids_file: Path, target: Path, serving_top_k: int
+) -> None:
+    import tensorflow as tf
+
+    from pipelines.vae_train.export.graph import ServableVae
+    from pipelines.vae_train.features.serving import ServingFeatures
+
+    features = ServingFeatures(str(transform))
+    module = ServableVae(features, score, vocabulary, str(ids_file), serving_top_k=serving_top_k)
+    tf.saved_model.save(module, str(target), signatures=module.signatures())
+
+
+def _trained(
+    score: Score, features_dir: Path, vocabulary: Vocabulary
+) -> tuple[list[list[str]], npt.NDArray[np.float32]]:
+    """Some users' histories as ids, and float32 [users, items] of what the trained weights say, by item index.
+
+    They are users of the training records, which a model is never without, as the pipeline wrote them: their features
+    come from files, those of the served model from its own graph. One more has no history.
+    """
+    import tensorflow as tf
+
+    from pipelines.vae_train.features.examples import parse
+    from pipelines.vae_train.features.known import known_history
+
+    files = sorted(map(str, (features_dir / "examples").glob("train-*.gz")))
+    records = next(iter(tf.data.TFRecordDataset(files, compression_type="GZIP").batch(CHECKED_USERS)))
+    parsed = parse(records, list(side_sizes(str(features_dir / "transform"))))
+    given = {name: parsed[name] for name in parsed if name == ITEM_IDS or name.startswith(SIDE_PREFIX)}
+    given = {name: tf.concat([each, each[:1, :0]], axis=0) for name, each in given.items()}
+    item_ids, sides = known_history(given[ITEM_IDS], {name: given[name] for name in given if name != ITEM_IDS})
+    ids = np.array([*vocabulary.ids.to_pylist(), NOT_AN_ID], object)
+    histories = [ids[np.array(row, np.int64)].tolist() for row in given[ITEM_IDS].to_list()]
+    with tf.device("CPU"):  # where the served one computes: a GPU may multiply with fewer bits
+        scores: npt.NDArray[np.float32] = score({ITEM_IDS: item_ids, **sides}).numpy()
+    return histories, scores

@@ -1,0 +1,182 @@
+"""Which users validate and test, and which of a held-out user's items are given and which are asked for.
+
+A user's place is SipHash(split.seed, user_id), from 0 to 2^64: validation users at the lower end, test users at the
+upper. It is a function of ids and the number of users, not of files, order or workers, and stays from day to day while
+the fraction does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.vae_train.config import SplitRule
+from pipelines.vae_train.features.histories import Histories, hash_pairs
+from transforms.hashing import siphash
+
+__all__ = [
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "Division",
+    "Summary",
+    "choose_given",
+    "divide_users",
+    "merge_summaries",
+    "plan_division",
+    "summarise",
+]
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLITS = ("train", "validation", "test")
+_RANGE = 1 << 64
+_USERS_PER_FILE = 50_000
+"""Examples of some 20 items take 200 bytes each: files of 10 MB, small enough to shuffle, large enough to read fast."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What must be known of all users before they are divided.
+
+    first_place: the smallest place of a user with two items or more, None if there is none. last_place: the largest of
+    any user, None without users. oldest_us, newest_us: None without times.
+    """
+
+    users: int = 0
+    interactions: int = 0
+    weights_zero: int = 0
+    first_place: int | None = None
+    last_place: int | None = None
+    oldest_us: int | None = None
+    newest_us: int | None = None
+    has_weight: bool = False
+    has_timestamp: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """Places below `validation_below` validate; of the others, those from `test_from` on test; the rest train.
+
+    However small the fraction, one user validates, at the place `validates`, and one does not, at `never_validates`.
+    files: example files of each split, by TRAIN, VALIDATION, TEST; 0 for a split that nobody can be in.
+    """
+
+    validation_below: int
+    test_from: int
+    validates: int | None
+    never_validates: int | None
+    files: tuple[int, int, int]
+
+
+def summarise(histories: Histories, split: SplitRule) -> Summary:
+    """The summary of one shard."""
+    places = siphash(histories.users, split.seed)
+    divisible = places[histories.lengths >= 2]
+    times = histories.timestamps
+    timed = times is not None and len(times) > 0
+    return Summary(
+        users=len(histories.users),
+        interactions=len(histories.codes),
+        weights_zero=0 if histories.weights is None else int((histories.weights == 0).sum()),
+        first_place=int(divisible.min()) if len(divisible) else None,
+        last_place=int(places.max()) if len(places) else None,
+        oldest_us=int(times.min()) if timed and times is not None else None,
+        newest_us=int(times.max()) if timed and times is not None else None,
+        has_weight=histories.weights is not None,
+        has_timestamp=times is not None,
+    )
+
+
+def merge_summaries(summaries: Iterable[Summary]) -> Summary:
+    """The summary of all shards together."""
+    merged = Summary()
+    for each in summaries:
+        merged = Summary(
+            users=merged.users + each.users,
+            interactions=merged.interactions + each.interactions,
+            weights_zero=merged.weights_zero + each.weights_zero,
+            first_place=_pick(min, merged.first_place, each.first_place),
+            last_place=_pick(max, merged.last_place, each.last_place),
+            oldest_us=_pick(min, merged.oldest_us, each.oldest_us),
+            newest_us=_pick(max, merged.newest_us, each.newest_us),
+            has_weight=merged.has_weight or each.has_weight,
+            has_timestamp=merged.has_timestamp or each.has_timestamp,
+        )
+    return merged
+
+
+def plan_division(summary: Summary, split: SplitRule, analyze_all: bool) -> Division:
+    """Where validation ends and test begins. analyze_all: validation users train (a refit); test users never do."""
+    fraction = 0.0 if analyze_all else _validation_fraction(summary.users, split)
+    return Division(
+        validation_below=min(_RANGE, round(fraction * _RANGE)),
+        test_from=max(0, _RANGE - round(split.test_fraction * _RANGE)),
+        validates=None if analyze_all else summary.first_place,
+        never_validates=None if summary.last_place == summary.first_place else summary.last_place,
+        files=(
+            _files(summary.users),
+            0 if analyze_all else _files(fraction * summary.users),
+            0 if split.test_fraction == 0 else _files(split.test_fraction * summary.users),
+        ),
+    )
+
+
+def divide_users(histories: Histories, split: SplitRule, division: Division) -> npt.NDArray[np.int8]:
+    """TRAIN, VALIDATION or TEST for each user, int8 [users]."""
+    places = siphash(histories.users, split.seed)
+    validates = _below(places, division.validation_below) & ~_at(places, division.never_validates)
+    splits = np.full(len(places), TRAIN, np.int8)
+    splits[~_below(places, division.test_from)] = TEST
+    splits[validates | _at(places, division.validates)] = VALIDATION
+    return splits
+
+
+def choose_given(histories: Histories, split: SplitRule) -> npt.NDArray[np.bool_]:
+    """Which entries a held-out user shows, bool [entries]; the others are asked for.
+
+    by `time` the oldest, by `user` those of smallest hash of user and item: round(fold_in n) of a user's n, half up, at
+    least one and, of a user with two, at most n - 1.
+    """
+    lengths = histories.lengths
+    given = np.floor(split.fold_in * lengths + 0.5).astype(np.int64)
+    given = np.clip(given, 1, np.maximum(lengths - 1, 1))
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(row)) - histories.indptr[:-1][row]
+    if split.by == "user":
+        hashes = hash_pairs(histories.keys[row], histories.items, histories.codes, split.seed)
+        by_hash = np.empty(len(row), np.int64)
+        by_hash[np.lexsort((hashes, row))] = place  # rows are ascending, and stay so
+        place = by_hash
+    shown: npt.NDArray[np.bool_] = place < given[row]
+    return shown
+
+
+def _validation_fraction(users: int, split: SplitRule) -> float:
+    if split.validation_fraction is not None:
+        return split.validation_fraction
+    return min(max(0.05 * users, 500.0), 10_000.0, 0.2 * users) / max(1, users)
+
+
+def _files(users: float) -> int:
+    return max(1, math.ceil(users / _USERS_PER_FILE))
+
+
+def _below(places: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.bool_]:
+    below: npt.NDArray[np.bool_] = np.ones(len(places), np.bool_) if limit >= _RANGE else places < np.uint64(limit)
+    return below
+
+
+def _at(places: npt.NDArray[np.uint64], place: int | None) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = np.zeros(len(places), np.bool_) if place is None else places == np.uint64(place)
+    return found
+
+
+def _pick(choose: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return choose(one, other)

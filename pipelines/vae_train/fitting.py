@@ -1,0 +1,183 @@
+"""From features to the model that is served: training, the linear term that validation likes, a refit, test users."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipelines.vae_train.config import ModelConfig, TrainingConfig
+from pipelines.vae_train.features.side import side_sizes
+from pipelines.vae_train.featuring import Features
+from transforms import progress
+
+if TYPE_CHECKING:
+    from pipelines.vae_train.model.interface import Model
+    from pipelines.vae_train.model.linear import LinearTerm
+    from pipelines.vae_train.training.blend import LinearChoice
+    from pipelines.vae_train.training.distribution import Distribution
+    from pipelines.vae_train.training.loop import Trained
+
+__all__ = ["Fitted", "assist", "fit"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model ready for export. features: those it was trained on last. linear, share: as export_model takes them.
+
+    validation, test: metrics by name, of the first training; test is of the blend that is served, empty without test
+    users. training, blend: what the model card says of them, blend None where no linear term was tried. journals: files
+    for the output folder. timings: seconds by stage.
+    """
+
+    model: Model
+    linear: LinearTerm | None
+    share: float
+    features: Features
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    training: Mapping[str, Any]
+    blend: Mapping[str, Any] | None
+    journals: tuple[str, ...]
+    timings: Mapping[str, float]
+
+
+def fit(
+    features: Features,
+    work: str,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    linear_items: int,
+    refit_features: Callable[[], Features] | None,
+    distribution: Distribution,
+) -> Fitted:
+    """Train, choose the linear term, train anew on everybody if refit_features is given, and look at the test users.
+
+    work: local folder of checkpoints, of which an interrupted call goes on. linear_items: up to this many items a
+    linear term is tried.
+    """
+    from pipelines.vae_train.training.heldout import read_heldout
+    from pipelines.vae_train.training.validation import evaluate
+
+    timings: dict[str, float] = {}
+    tick = time.perf_counter()
+    folder = os.path.join(work, "training")
+    trained = _train("vae_train", features, folder, model_config, training_config, distribution)
+    timings["training"] = time.perf_counter() - tick
+    tick = time.perf_counter()
+    choice = _choose(features, trained, linear_items)
+    timings["linear term"] = time.perf_counter() - tick
+    validation = dict(trained.best_metrics)
+    training = {
+        "best_epoch": trained.best_epoch,
+        "epochs_run": trained.epochs_run,
+        "steps": trained.steps,
+        "refit": refit_features is not None,
+    }
+    journals = (os.path.join(folder, "training.jsonl"), os.path.join(folder, "tensorboard"))
+    if refit_features is not None:
+        tick = time.perf_counter()
+        features = refit_features()
+        folder = os.path.join(work, "refit")
+        epochs = trained.best_epoch
+        trained = _train("refit", features, folder, model_config, training_config, distribution, epochs)
+        timings["refit"] = time.perf_counter() - tick
+    linear = _linear(features, choice)
+    share = 1.0 if choice is None else choice.share
+    test = evaluate(
+        _blended(trained.model, linear, share),
+        read_heldout(features.path, "test", features.items, _sides(features)),
+    )
+    blend = None if choice is None else _described(choice)
+    return Fitted(
+        trained.model, linear, share, features, validation, test, training, blend, journals, timings
+    )  # fmt: skip
+
+
+def assist(
+    features: Features,
+    work: str,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    refit_features: Callable[[], Features] | None,
+    distribution: Distribution,
+) -> int:
+    """A further worker's part in what `fit` does on the chief: its trainings. Returns the epochs trained."""
+    folder = os.path.join(work, "training")
+    trained = _train("vae_train", features, folder, model_config, training_config, distribution)
+    if refit_features is not None:
+        folder = os.path.join(work, "refit")
+        _train("refit", refit_features(), folder, model_config, training_config, distribution, trained.best_epoch)
+    return trained.epochs_run
+
+
+def _train(
+    title: str,
+    features: Features,
+    folder: str,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    distribution: Distribution,
+    epochs: int | None = None,
+) -> Trained:
+    from pipelines.vae_train.training.display import open_display
+    from pipelines.vae_train.training.loop import train
+
+    with open_display(title) as shown:
+        return train(
+            features.path,
+            folder,
+            features.items,
+            model_config,
+            training_config,
+            sides=side_sizes(os.path.join(features.path, "transform")),
+            progress=shown,
+            stop_after_epoch=epochs,
+            distribution=distribution,
+        )
+
+
+def _choose(features: Features, trained: Trained, linear_items: int) -> LinearChoice | None:
+    if features.items > linear_items:
+        return None
+    from pipelines.vae_train.training.blend import choose_linear
+    from pipelines.vae_train.training.heldout import read_heldout
+
+    heldout = read_heldout(features.path, "validation", features.items, _sides(features))
+    with progress.display("linear term"):
+        return choose_linear(features.path, heldout, trained.model.scores, limit_items=linear_items)
+
+
+def _linear(features: Features, choice: LinearChoice | None) -> LinearTerm | None:
+    if choice is None or choice.strength is None:
+        return None
+    from pipelines.vae_train.model.linear import LinearTerm
+    from pipelines.vae_train.training.blend import linear_weights
+
+    return LinearTerm(linear_weights(features.path, features.items, choice.strength))
+
+
+def _blended(model: Model, linear: LinearTerm | None, share: float) -> Callable[[Any, Mapping[str, Any]], Any]:
+    from pipelines.vae_train.model.linear import blend
+
+    def score(item_ids: Any, sides: Mapping[str, Any]) -> Any:
+        scores = model.scores(item_ids, sides)
+        return scores if linear is None else blend(scores, linear.scores(item_ids), share)
+
+    return score
+
+
+def _described(choice: LinearChoice) -> dict[str, Any]:
+    """What validation said of every blend, the best of each share, and what was chosen."""
+    best: dict[float, float] = {}
+    for score in choice.scores:
+        best[score.share] = max(score.ndcg, best.get(score.share, 0.0))
+    table = {f"{share:.1f}": round(ndcg, 6) for share, ndcg in sorted(best.items())}
+    chosen = max((score.ndcg for score in choice.scores), default=None)
+    return {"lambda": choice.strength, "model_share": choice.share, "ndcg@100": chosen, "ndcg@100_by_share": table}
+
+
+def _sides(features: Features) -> list[str]:
+    return list(side_sizes(os.path.join(features.path, "transform")))

@@ -1,0 +1,1 @@
+"""The variational autoencoders: what they compute, their losses and their random numbers."""

@@ -1,0 +1,280 @@
+"""The command line of vae_train as values: the flags, and what each part of the run takes from them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Literal
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.vae_train.config import FeatureRules, ModelConfig, SplitRule, TrainingConfig
+from transforms.interactions.options import InteractionOptions
+
+__all__ = [
+    "VaeOptions",
+    "defining",
+    "feature_rules",
+    "model_config",
+    "split_rule",
+    "training_config",
+]
+
+_WAYS = {"output", "overwrite", "model_dir", "interactions", "work_dir"}
+"""Flags that say where and how, not what: a rerun with another value is the same run."""
+
+_EPOCHS = {"recvae": 100, "multvae": 200}
+_LEARNING_RATE = 1e-3
+"""RecVAE's authors use 5e-4; 1e-3 reaches the same validation score in half the epochs (benchmarks/README.md)."""
+
+
+class VaeOptions(PipelineOptions):
+    """Interactions to a variational autoencoder."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        _add_output(parser)
+        _add_features(parser)
+        _add_model(parser)
+        _add_training(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--output",
+        metavar="DIR",
+        help="folder to write: transform/, examples/, training.jsonl, model/, run.json; required",
+    )
+    add("--model_dir", metavar="DIR", help="publish the model there as a new version (default: not published)")
+    add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
+    add(
+        "--work_dir",
+        metavar="DIR",
+        help="local folder for examples and checkpoints while training, from which a killed run goes on "
+        "(default: within --output; where that is remote a temporary folder, and a killed run starts anew)",
+    )
+    add("--serving_top_k", type=int, default=100, help="items the served model returns (default: 100)")
+
+
+def _add_features(parser: argparse.ArgumentParser) -> None:
+    add, rules, split = parser.add_argument, FeatureRules(), SplitRule("user")
+    add(
+        "--split",
+        choices=("auto", "user", "time"),
+        default="auto",
+        help="what validation users are asked for: user, a fifth of their items by hash; time, their newest fifth "
+        "(default: auto, time where the log has times)",
+    )
+    add(
+        "--validation_fraction",
+        type=float,
+        help="share of users that validate and are not trained on (default: 0.05, at least 500 users and at most "
+        "10,000, never more than a fifth)",
+    )
+    add("--test_fraction", type=float, default=0.0, help="share of users kept for a final test (default: 0)")
+    add(
+        "--fold_in",
+        type=float,
+        default=split.fold_in,
+        help=f"share of a held-out user's items that is shown to the model (default: {split.fold_in})",
+    )
+    add(
+        "--refit",
+        action="store_true",
+        help="before the export train anew, on validation users too, for the best number of epochs (default: off)",
+    )
+    add(
+        "--min_item_users",
+        type=int,
+        default=rules.min_item_users,
+        help=f"leave out items with fewer training users (default: {rules.min_item_users})",
+    )
+    add("--max_items", type=int, help="size of the vocabulary: the most frequent items stay (default: all)")
+    add(
+        "--min_user_items",
+        type=int,
+        default=rules.min_user_items,
+        help=f"leave out users with fewer items (default: {rules.min_user_items})",
+    )
+    add(
+        "--side_columns",
+        metavar="NAME[,NAME]",
+        help="columns of --items that become features of the items of a history (default: none)",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add, model = parser.add_argument, ModelConfig()
+    add("--model", choices=("recvae", "multvae"), default=model.kind, help=f"architecture (default: {model.kind})")
+    add(
+        "--linear_items",
+        type=int,
+        default=10_000,
+        help="up to this many items a linear item-item term (EASE) is fitted and mixed in, with the share that "
+        "validation likes best; 0 for none (default: 10000, whose weights take 400 MB)",
+    )
+    add("--hidden", type=int, default=model.hidden, help=f"width of the hidden layers (default: {model.hidden})")
+    add("--latent", type=int, default=model.latent, help=f"width of the latent layer (default: {model.latent})")
+    add(
+        "--dropout",
+        type=float,
+        default=model.dropout,
+        help=f"share of a history hidden from the encoder in training (default: {model.dropout})",
+    )
+    add(
+        "--recency_half_life",
+        type=float,
+        help="places in a history after which an item counts half, in training and serving (default: all alike)",
+    )
+    add(
+        "--gamma",
+        type=float,
+        default=model.gamma,
+        help=f"recvae: weight of the KL term per item of a history (default: {model.gamma})",
+    )
+    add(
+        "--beta_cap",
+        type=float,
+        default=model.beta_cap,
+        help=f"multvae: largest weight of the KL term (default: {model.beta_cap})",
+    )
+    add(
+        "--anneal_fraction",
+        type=float,
+        default=model.anneal_fraction,
+        help=f"multvae: share of the planned steps over which that weight rises (default: {model.anneal_fraction})",
+    )
+    add(
+        "--sampled_items",
+        type=int,
+        default=model.sampled_items,
+        help=f"past this many items training samples the softmax (default: {model.sampled_items})",
+    )
+    add(
+        "--samples",
+        type=int,
+        default=model.samples,
+        help=f"negatives a step where it is sampled (default: {model.samples})",
+    )
+    add(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default=model.precision,
+        help=f"of the output layer's products; weights stay float32 (default: {model.precision})",
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    add, training = parser.add_argument, TrainingConfig()
+    add("--epochs", type=int, help="most epochs (default: recvae 100, of 4 passes each; multvae 200)")
+    add(
+        "--patience",
+        type=int,
+        default=training.patience,
+        help=f"epochs without a better validation score before training stops (default: {training.patience})",
+    )
+    add(
+        "--batch_users",
+        type=int,
+        default=training.batch_users,
+        help=f"users a step (default: {training.batch_users})",
+    )
+    add("--learning_rate", type=float, help="of Adam (default: 1e-3)")
+    add(
+        "--encoder_passes",
+        type=int,
+        default=training.encoder_passes,
+        help=f"recvae: passes for the encoder before each one for the decoder (default: {training.encoder_passes})",
+    )
+    add(
+        "--dense_updates",
+        action="store_true",
+        help="move every row of the input layer in every step, as plain Adam does (default: only rows in use)",
+    )
+    add(
+        "--seed", type=int, default=training.seed, help=f"of split, weights, order and noise (default: {training.seed})"
+    )
+    add(
+        "--deterministic",
+        action="store_true",
+        help="operations that give the same bits in every run on this machine (default: off)",
+    )
+    add(
+        "--shuffle_users",
+        type=int,
+        default=training.shuffle_users,
+        help=f"users held in memory to be put in random order (default: {training.shuffle_users})",
+    )
+    add(
+        "--checkpoint_steps",
+        type=int,
+        default=training.checkpoint_steps,
+        help=f"steps between checkpoints, beside one after every epoch (default: {training.checkpoint_steps})",
+    )
+    add(
+        "--distribute",
+        choices=("none", "mirrored", "multiworker"),
+        default=training.distribute,
+        help="over the GPUs of this machine, or over the machines of TF_CONFIG (default: none)",
+    )
+
+
+def feature_rules(options: PipelineOptions) -> FeatureRules:
+    """What makes a feature."""
+    view = options.view_as(VaeOptions)
+    sides = tuple(name for name in (view.side_columns or "").split(",") if name)
+    return FeatureRules(view.min_item_users, view.max_items, view.min_user_items, sides, view.seed)
+
+
+def split_rule(options: PipelineOptions, has_times: bool) -> SplitRule:
+    """Who validates; has_times: whether the log has times, which --split=auto asks."""
+    view = options.view_as(VaeOptions)
+    by: Literal["user", "time"] = view.split if view.split != "auto" else "time" if has_times else "user"
+    return SplitRule(by, view.validation_fraction, view.test_fraction, view.fold_in, view.seed)
+
+
+def model_config(options: PipelineOptions) -> ModelConfig:
+    """The model's shape."""
+    view = options.view_as(VaeOptions)
+    return ModelConfig(
+        kind=view.model,
+        hidden=view.hidden,
+        latent=view.latent,
+        dropout=view.dropout,
+        recency_half_life=view.recency_half_life,
+        gamma=view.gamma,
+        beta_cap=view.beta_cap,
+        anneal_fraction=view.anneal_fraction,
+        sampled_items=view.sampled_items,
+        samples=view.samples,
+        precision=view.precision,
+    )
+
+
+def training_config(options: PipelineOptions) -> TrainingConfig:
+    """How the model is trained."""
+    view = options.view_as(VaeOptions)
+    return TrainingConfig(
+        epochs=view.epochs or _EPOCHS[view.model],
+        batch_users=view.batch_users,
+        learning_rate=view.learning_rate or _LEARNING_RATE,
+        encoder_passes=view.encoder_passes,
+        patience=view.patience,
+        seed=view.seed,
+        deterministic=view.deterministic,
+        shuffle_users=view.shuffle_users,
+        checkpoint_steps=view.checkpoint_steps,
+        lazy=not view.dense_updates,
+        distribute=view.distribute,
+    )
+
+
+def defining(options: PipelineOptions) -> dict[str, Any]:
+    """The options that decide the output's content, for run.json and for recognising a finished run."""
+    named: dict[str, Any] = {}
+    for kind in (InteractionOptions, VaeOptions):
+        parser = argparse.ArgumentParser()
+        kind._add_argparse_args(parser)
+        view = options.view_as(kind)
+        named |= {action.dest: getattr(view, action.dest) for action in parser._actions if action.dest != "help"}
+    return {name: value for name, value in sorted(named.items()) if name not in _WAYS}

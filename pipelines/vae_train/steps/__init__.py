@@ -1,0 +1,1 @@
+"""The stages of the diagram in pipeline.py, one transform a file."""

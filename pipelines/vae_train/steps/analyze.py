@@ -1,0 +1,60 @@
+"""TF-Transform over the users: the vocabulary from those who train, the graph written, every split transformed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+
+from pipelines.vae_train.config import FeatureRules
+from pipelines.vae_train.features.examples import PASSED, tensor_adapter_config
+from pipelines.vae_train.features.preprocessing import make_preprocessing_fn
+from pipelines.vae_train.features.side import SideFiles
+from transforms import storage
+from transforms.quiet import import_tensorflow
+
+__all__ = ["TransformUsers", "Transformed"]
+
+
+class Transformed(NamedTuple):
+    """What TransformUsers returns. batches: item_ids, target_ids, side columns and what PASSED names.
+
+    saved_model: the folder of TF-Transform's graph while the pipeline runs.
+    """
+
+    batches: beam.PCollection[pa.RecordBatch]
+    saved_model: beam.PCollection[str]
+
+
+@dataclasses.dataclass
+class TransformUsers(beam.PTransform[beam.PCollection[pa.RecordBatch], Transformed]):
+    """Training batches of RAW_SCHEMA analysed, then they and the held-out ones transformed; graph to folder/transform.
+
+    TF-Transform's own files go to folder/tft_temp while it runs.
+    """
+
+    held_out: beam.PCollection[pa.RecordBatch]
+    rules: FeatureRules
+    side_files: Mapping[str, SideFiles]
+    folder: str
+
+    def expand(self, train: beam.PCollection[pa.RecordBatch]) -> Transformed:
+        import_tensorflow()
+        import tensorflow_transform.beam as tft
+
+        tft_beam: Any = tft  # it has no types
+        config = tensor_adapter_config()
+        users = (train, self.held_out) | "FlattenSplits" >> beam.Flatten()
+        with tft_beam.Context(temp_dir=storage.join(self.folder, "tft_temp"), passthrough_keys=set(PASSED)):
+            transform_fn: Any = (train, config) | "AnalyzeDataset" >> tft_beam.AnalyzeDataset(
+                make_preprocessing_fn(self.rules, self.side_files)
+            )
+            transformed = ((users, config), transform_fn) | "TransformDataset" >> tft_beam.TransformDataset(
+                output_record_batches=True
+            )
+        _ = transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(storage.join(self.folder, "transform"))
+        batches = transformed[0] | "TakeBatches" >> beam.Keys()
+        return Transformed(batches, transform_fn[0])

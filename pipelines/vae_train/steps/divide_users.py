@@ -1,0 +1,152 @@
+"""Histories to raw batches for TF-Transform: those that train, those held out; and how many train on each item."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipelines.vae_train.config import FeatureRules, SplitRule
+from pipelines.vae_train.features.examples import raw_batches
+from pipelines.vae_train.features.histories import Histories
+from pipelines.vae_train.features.items import ItemCounts, merge_counts
+from pipelines.vae_train.features.splitting import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Division,
+    Summary,
+    choose_given,
+    divide_users,
+    plan_division,
+)
+
+__all__ = ["DivideUsers", "Divided", "MergeCountsFn"]
+
+
+class Divided(NamedTuple):
+    """What DivideUsers returns. train, held_out: batches of RAW_SCHEMA, each of one split. facts: see GatherFacts."""
+
+    division: beam.PCollection[Division]
+    train: beam.PCollection[pa.RecordBatch]
+    held_out: beam.PCollection[pa.RecordBatch]
+    counts: beam.PCollection[ItemCounts]
+    facts: beam.PCollection[tuple[str, Any]]
+
+
+@dataclasses.dataclass
+class DivideUsers(beam.PTransform[beam.PCollection[Histories], Divided]):
+    """Histories to batches per split; summary: of all users. analyze_all: validation users train, none validates."""
+
+    summary: beam.PCollection[Summary]
+    split: SplitRule
+    rules: FeatureRules
+    analyze_all: bool
+
+    def expand(self, histories: beam.PCollection[Histories]) -> Divided:
+        division = self.summary | "PlanDivision" >> beam.Map(plan_division, self.split, self.analyze_all)
+        divided = histories | "DivideShard" >> beam.FlatMap(
+            _divide_shard, beam.pvalue.AsSingleton(division), self.split
+        ).with_outputs("held_out", "counts", "facts", main="train")
+        counts = divided.counts | "MergeCounts" >> beam.CombineGlobally(MergeCountsFn())  # type: ignore[no-untyped-call]
+        judged = self.summary | "JudgeUsers" >> beam.FlatMap(_judge_users, self.analyze_all)
+        counted = counts | "JudgeItems" >> beam.FlatMap(_judge_items, beam.pvalue.AsSingleton(self.summary), self.rules)
+        facts = (divided.facts, judged, counted) | "FlattenFacts" >> beam.Flatten()
+        return Divided(division, divided.train, divided.held_out, counts, facts)
+
+
+class MergeCountsFn(beam.CombineFn):
+    """Counts of shards to their sum. The accumulator holds parts; past FLUSH_ITEMS they are added to one."""
+
+    FLUSH_ITEMS = 1_000_000
+
+    def create_accumulator(self) -> list[ItemCounts]:
+        return []
+
+    def add_input(self, parts: list[ItemCounts], part: ItemCounts) -> list[ItemCounts]:
+        parts.append(part)
+        pending = sum(len(each.users) for each in parts[1:])
+        return [merge_counts(parts)] if pending > max(self.FLUSH_ITEMS, len(parts[0].users)) else parts
+
+    def merge_accumulators(self, accumulators: Iterable[list[ItemCounts]]) -> list[ItemCounts]:
+        merged: list[ItemCounts] = []
+        for parts in accumulators:
+            for part in parts:
+                merged = self.add_input(merged, part)
+        return merged
+
+    def compact(self, parts: list[ItemCounts]) -> list[ItemCounts]:
+        return [merge_counts(parts)] if len(parts) > 1 else parts
+
+    def extract_output(self, parts: list[ItemCounts]) -> ItemCounts:
+        return merge_counts(parts)
+
+
+def _divide_shard(
+    histories: Histories, division: Division, split: SplitRule
+) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput[str, Any]]:
+    split_of_user = divide_users(histories, split, division)
+    train = histories.select(split_of_user == TRAIN)
+    yield from raw_batches(train, np.ones(len(train.codes), np.bool_), TRAIN)
+    yield beam.pvalue.TaggedOutput("counts", _count_items(train))
+    for held_out in (VALIDATION, TEST):
+        chosen = split_of_user == held_out
+        divisible = chosen & (histories.lengths >= 2)
+        yield beam.pvalue.TaggedOutput("facts", ("users_too_short_to_hold_out", int((chosen & ~divisible).sum())))
+        users = histories.select(divisible)
+        for batch in raw_batches(users, choose_given(users, split), held_out):
+            yield beam.pvalue.TaggedOutput("held_out", batch)
+
+
+def _count_items(histories: Histories) -> ItemCounts:
+    """Users of each item; items without are left out."""
+    users = np.bincount(histories.codes, minlength=len(histories.items))
+    return ItemCounts(histories.items.filter(pa.array(users > 0)), users[users > 0].astype(np.int64))
+
+
+def _judge_users(summary: Summary, analyze_all: bool) -> Iterator[tuple[str, Any]]:
+    """The summary as facts, and what makes a split impossible as faults."""
+    yield "users", summary.users
+    yield "interactions", summary.interactions
+    yield "weights_zero", summary.weights_zero
+    yield "has_weight", summary.has_weight
+    yield "has_timestamps", summary.has_timestamp
+    yield "oldest_timestamp_us", summary.oldest_us
+    yield "newest_timestamp_us", summary.newest_us
+    if summary.users == 0:
+        yield "faults", ["no interaction is left; loosen --since, --until, --min_weight or --min_user_items"]
+    elif summary.users < 2 and not analyze_all:
+        yield "faults", ["one user alone is left, a model needs one to train and one to validate; pass more users"]
+    elif summary.first_place is None and not analyze_all:
+        yield (
+            "faults",
+            [
+                f"none of the {summary.users} users has two items, so that none can validate (one is shown, one asked "
+                "for); pass longer histories"
+            ],
+        )
+
+
+def _judge_items(counts: ItemCounts, summary: Summary, rules: FeatureRules) -> Iterator[tuple[str, Any]]:
+    """The vocabulary's size as facts; TF-Transform would invent a token for an empty one, so that is a fault."""
+    items = len(counts.users)
+    kept = counts.kept(rules.min_item_users, rules.max_items)
+    frequent = counts.kept(rules.min_item_users, None)
+    yield "items", kept
+    yield "items_below_minimum", items - frequent
+    yield "items_past_maximum", frequent - kept
+    if not items and summary.users >= 2:  # for fewer there is a better sentence
+        yield "faults", ["no user is left to train; pass more users, or smaller fractions for validation and test"]
+    elif items and not kept:
+        most = int(counts.users.max())
+        yield (
+            "faults",
+            [
+                f"no item has --min_item_users={rules.min_item_users} training users, the most frequent has {most}; "
+                "lower it"
+            ],
+        )

@@ -1,0 +1,1 @@
+"""From examples to trained weights: order of users, steps, validation, checkpoints."""

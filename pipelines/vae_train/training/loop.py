@@ -1,0 +1,275 @@
+"""The training run: epochs of steps, validation, early stopping, checkpoints; started again, it goes on where it was.
+
+On the CPU of one machine a run that was killed and started again ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.vae_train.config import ModelConfig, TrainingConfig
+from pipelines.vae_train.model.adam import Adam
+from pipelines.vae_train.model.factory import make_model
+from pipelines.vae_train.model.interface import Batch, Model
+from pipelines.vae_train.training.batches import TrainingExamples, open_examples, training_batches
+from pipelines.vae_train.training.checkpoints import Checkpoints, State
+from pipelines.vae_train.training.display import Display, Silent
+from pipelines.vae_train.training.distribution import Distribution, open_distribution
+from pipelines.vae_train.training.diverged import diverged
+from pipelines.vae_train.training.heldout import HeldOut, read_heldout
+from pipelines.vae_train.training.journal import EpochRecord, Journal
+from pipelines.vae_train.training.reading import named_faults
+from pipelines.vae_train.training.schedule import Schedule
+from pipelines.vae_train.training.steps import Step, all_finite, make_step
+from pipelines.vae_train.training.validation import ScoreFn, evaluate
+
+__all__ = ["METRIC", "Trained", "train"]
+
+METRIC = "ndcg@100"
+"""The validation metric that decides which weights are kept and when training stops."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """What training came to. model: with the best weights in place; best_epoch from 1; best_metrics: of validation.
+
+    timings: seconds of this process by what they were spent on: reading, steps, validation, checkpoints.
+    """
+
+    model: Model
+    best_epoch: int
+    best_metrics: Mapping[str, float]
+    epochs_run: int
+    steps: int
+    timings: Mapping[str, float]
+
+
+def train(
+    features_dir: str,
+    work_dir: str,
+    items: int,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    *,
+    sides: Mapping[str, int] | None = None,
+    progress: Display | None = None,
+    stop_after_epoch: int | None = None,
+    distribution: Distribution | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Trained:
+    """Train on the examples of features_dir, going on from what work_dir holds.
+
+    items: size of the vocabulary. sides: number of values of each side column. stop_after_epoch: train exactly that
+    many epochs, without validation, under the schedule of all; the last weights are then the best. Without validation
+    users all epochs are trained. distribution: one that is open already, for a second training of the process. Raises
+    TrainingDiverged; BadInput for damaged examples or another run's checkpoints; BadUsage for --distribute=multiworker
+    without TF_CONFIG.
+    """
+    if training_config.deterministic:
+        tf.random.set_seed(training_config.seed)  # nothing draws from it, but determinism wants one
+        tf.config.experimental.enable_op_determinism()
+    distribution = distribution or open_distribution(training_config.distribute)
+    began = clock()
+    sides = dict(sides or {})
+    examples = open_examples(features_dir, training_config.shuffle_users, list(sides))
+    heldout = None if stop_after_epoch is not None else read_heldout(features_dir, "validation", items, list(sides))
+    timings = {"reading": clock() - began, "steps": 0.0, "validation": 0.0, "checkpoints": 0.0}
+    with distribution.strategy.scope():
+        model = make_model(items, model_config, sides, training_config.seed)
+        optimizers = {
+            phase: Adam(model.variables_of(phase), training_config.learning_rate, training_config.lazy)
+            for phase in model.phases
+        }
+    run = _Run(
+        examples=examples,
+        heldout=heldout,
+        config=training_config,
+        schedule=Schedule.of(examples.users, model_config, training_config),
+        distribution=distribution,
+        model=model,
+        optimizers=optimizers,
+        checkpoints=Checkpoints(work_dir, model, optimizers, chief=distribution.chief),
+        last_epoch=training_config.epochs if stop_after_epoch is None else stop_after_epoch,
+        progress=progress or Silent(),
+        clock=clock,
+        timings=timings,
+    )
+    state = run.go_on(work_dir)
+    return Trained(model, state.best_epoch, state.best_metrics, state.epoch, state.step, timings)
+
+
+@dataclasses.dataclass(eq=False)
+class _Run:
+    """The parts of a run, and what of it is not in a checkpoint."""
+
+    examples: TrainingExamples
+    heldout: HeldOut | None
+    config: TrainingConfig
+    schedule: Schedule
+    distribution: Distribution
+    model: Model
+    optimizers: Mapping[str, Adam]
+    checkpoints: Checkpoints
+    last_epoch: int
+    progress: Display
+    clock: Callable[[], float]
+    timings: dict[str, float]
+    batches: Iterator[Batch] | None = None
+    steps: Mapping[str, Step] = dataclasses.field(default_factory=dict)
+    last: _Pending | None = None
+    pending: _Pending | None = None
+    """The newest step, which is not looked at before the next one is under way: a GPU need not wait for Python."""
+
+    def go_on(self, work_dir: str) -> State:
+        """Train from the newest checkpoint to the end; the best weights are in the model then."""
+        state = self.checkpoints.restore()
+        if not self._finished(state):
+            state = self._train(state, work_dir)
+        if state.best_epoch != state.epoch:
+            self.checkpoints.restore_best(state.best_epoch)
+        return state
+
+    def _train(self, state: State, work_dir: str) -> State:
+        schedule = self.schedule
+        pass_number = state.epoch * len(schedule.phases) + state.passes
+        data = training_batches(self.examples, self.config, pass_number, state.batches)
+        self.batches = iter(data)
+        self.steps = {
+            phase: make_step(self.model, optimizer, phase, self.config.seed, data.element_spec, self.distribution)
+            for phase, optimizer in self.optimizers.items()
+        }
+        score = _compiled_scores(self.model, list(self.examples.sides))
+        journal = Journal(work_dir, state.epoch, chief=self.distribution.chief)
+        self.progress.plan(self.last_epoch, schedule.steps_per_epoch, state.step)
+        began = self.clock()
+        try:
+            while not self._finished(state):
+                state = self._steps_of_epoch(state)
+                state = self._close_epoch(state, journal, score)
+        finally:
+            journal.close()
+        others = self.timings["validation"] + self.timings["checkpoints"]
+        self.timings["steps"] = self.clock() - began - others
+        return state
+
+    def _finished(self, state: State) -> bool:
+        if state.epoch >= self.last_epoch:
+            return True
+        return bool(self.heldout) and state.epoch - state.best_epoch >= self.config.patience
+
+    def _steps_of_epoch(self, state: State) -> State:
+        """All passes of an epoch that are not done yet."""
+        schedule = self.schedule
+        began = self.clock() - state.seconds
+        while state.passes < len(schedule.phases):
+            while state.batches < schedule.steps_per_pass:
+                state = self._step(state)
+                in_epoch = state.passes * schedule.steps_per_pass + state.batches
+                if state.step % self.config.checkpoint_steps == 0 and in_epoch < schedule.steps_per_epoch:
+                    state = dataclasses.replace(self._settled(state), seconds=self.clock() - began)
+                    self._save(state)
+            if schedule.ends_encoder(state.passes):
+                self.model.end_of_encoder_phase()
+            state = dataclasses.replace(state, passes=state.passes + 1, batches=0)
+        return dataclasses.replace(self._settled(state), seconds=self.clock() - began)
+
+    def _step(self, state: State) -> State:
+        phase, schedule = self.schedule.phases[state.passes], self.schedule
+        pass_number = state.epoch * len(schedule.phases) + state.passes
+        kl_weight = schedule.kl_weight(state.step)
+        assert self.batches is not None  # _train sets it
+        with named_faults(self.examples.shards):
+            batch = next(self.batches)
+        sums = self.steps[phase](batch, np.int64(pass_number), np.int64(state.step), np.float32(kl_weight))
+        state = self._settled(state)
+        self.pending = _Pending(batch, sums, state.step + 1, phase, kl_weight)
+        return dataclasses.replace(state, batches=state.batches + 1, step=state.step + 1)
+
+    def _settled(self, state: State) -> State:
+        """The state with the pending step's sums. Raises TrainingDiverged if they are not finite."""
+        if self.pending is None:
+            return state
+        made, self.pending = self.pending, None
+        sums = [float(value) for value in made.sums.numpy()]
+        keys = made.batch.user_keys.numpy()
+        if not all(map(math.isfinite, sums)):
+            raise diverged(sums[0] / len(keys), state.epoch + 1, made.step, keys, self.config.learning_rate)
+        total, log_likelihood, kl = (before + more for before, more in zip(state.sums, sums, strict=True))
+        state = dataclasses.replace(
+            state,
+            sums=(total, log_likelihood, kl),
+            users=state.users + len(keys),
+            kl_users=state.kl_users + (len(keys) if made.phase != "decoder" else 0),
+        )
+        self.last = made
+        self.progress.step(state.epoch + 1, made.phase, total / state.users, _mean_kl(state), made.kl_weight)
+        return state
+
+    def _close_epoch(self, state: State, journal: Journal, score: ScoreFn) -> State:
+        """Validate, note the epoch and save it."""
+        began = self.clock()
+        epoch = state.epoch + 1
+        if not all_finite(self.model, self.schedule.phases):
+            keys = self.last.batch.user_keys.numpy() if self.last is not None else np.zeros(0, np.uint64)
+            raise diverged(math.nan, epoch, state.step, keys, self.config.learning_rate)
+        metrics: dict[str, float] = {}
+        best_epoch, best_metrics = epoch, metrics
+        if self.heldout:
+            metrics = best_metrics = self.distribution.agreed(evaluate(score, self.heldout))
+            if state.best_epoch and metrics[METRIC] <= state.best_metrics[METRIC]:
+                best_epoch, best_metrics = state.best_epoch, dict(state.best_metrics)
+            else:
+                self.checkpoints.save_best(epoch)
+            self.progress.validated(metrics[METRIC], best_metrics[METRIC], best_epoch)
+        spent = self.clock() - began
+        self.timings["validation"] += spent
+        journal.append(
+            EpochRecord(
+                epoch=epoch,
+                steps=state.step,
+                loss=state.sums[0] / state.users,
+                log_likelihood=state.sums[1] / state.users,
+                kl=_mean_kl(state),
+                beta=self.schedule.kl_weight(state.step - 1),
+                learning_rate=self.config.learning_rate,
+                validation=metrics,
+                seconds=state.seconds + spent,
+            )
+        )
+        state = State(epoch=epoch, step=state.step, best_epoch=best_epoch, best_metrics=best_metrics)
+        self._save(state)
+        return state
+
+    def _save(self, state: State) -> None:
+        began = self.clock()
+        self.checkpoints.save(state)
+        self.timings["checkpoints"] += self.clock() - began
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Pending:
+    """A step that was made. step: from 1."""
+
+    batch: Batch
+    sums: Any
+    step: int
+    phase: str
+    kl_weight: float
+
+
+def _mean_kl(state: State) -> float:
+    """Per user of the passes that computed it: the decoder's do not."""
+    return state.sums[2] / max(1, state.kl_users)
+
+
+def _compiled_scores(model: Model, sides: list[str]) -> ScoreFn:
+    ragged = tf.RaggedTensorSpec([None, None], tf.int64, 1, tf.int64)
+    compiled: ScoreFn = tf.function(model.scores, input_signature=[ragged, dict.fromkeys(sides, ragged)])
+    return compiled

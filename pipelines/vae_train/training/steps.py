@@ -1,0 +1,61 @@
+"""One training step as a graph: the loss of a batch, its gradients, the optimiser's update; compiled once per phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.vae_train.model.adam import Adam
+from pipelines.vae_train.model.interface import Batch, Model, NoiseKeys
+from pipelines.vae_train.training.distribution import Distribution, replica_part
+
+__all__ = ["Step", "all_finite", "make_step"]
+
+Step = Callable[[Any, Any, Any, Any], Any]
+"""(batch, pass number, step, KL weight) to the sums over the global batch: float32 [3], total, log-likelihood, KL."""
+
+
+def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, distribution: Distribution) -> Step:
+    """The step of a phase. spec: of the data set's batches; any number of users and items shares the one graph."""
+    variables = model.variables_of(phase)
+
+    def on_replica(batch: Batch, noise: NoiseKeys, kl_weight: Any) -> tuple[list[Any], Any]:
+        users = tf.size(batch.user_keys, tf.int64)
+        counts = tf.constant(1.0)
+        if distribution.replicas > 1:
+            rows = replica_part(users, tf.distribute.get_replica_context())
+            # Kernels need not bear an empty batch (one divides by its size): whoever has no row computes the first
+            # user, whose items replica 0 updates anyway, and counts it 0 times.
+            counts = tf.cast(tf.size(rows) > 0, tf.float32)
+            batch = _rows_of(batch, tf.cond(tf.size(rows) > 0, lambda: rows, lambda: tf.zeros([1], tf.int64)))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            losses = model.loss(batch, noise, phase, kl_weight)
+            mean = counts * losses.total / tf.cast(users, tf.float32)
+        return tape.gradient(mean, variables), counts * tf.stack([losses.total, losses.log_likelihood, losses.kl])
+
+    def step(batch: Batch, pass_number: Any, number: Any, kl_weight: Any) -> Any:
+        noise = NoiseKeys(seed, pass_number, number)
+        gradients, sums = distribution.strategy.run(on_replica, args=(batch, noise, kl_weight))
+        optimizer.advance()
+        distribution.apply(gradients, variables, optimizer.update_one)
+        return distribution.summed(sums)
+
+    count = tf.TensorSpec([], tf.int64)
+    compiled: Step = tf.function(step, input_signature=[spec, count, count, tf.TensorSpec([], tf.float32)])
+    return compiled
+
+
+def all_finite(model: Model, phases: tuple[str, ...]) -> bool:
+    """Whether no trained variable holds an infinite value or none."""
+    variables = {variable.ref(): variable for phase in dict.fromkeys(phases) for variable in model.variables_of(phase)}
+    return all(bool(tf.math.is_finite(tf.reduce_sum(tf.abs(variable)))) for variable in variables.values())
+
+
+def _rows_of(batch: Batch, rows: Any) -> Batch:
+    sides = {name: tf.gather(side, rows) for name, side in batch.sides.items()}
+    return Batch(
+        tf.gather(batch.user_keys, rows), tf.gather(batch.item_ids, rows), tf.gather(batch.weights, rows), sides
+    )

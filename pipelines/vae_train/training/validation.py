@@ -1,0 +1,94 @@
+"""How well a model ranks what held-out users really took: NDCG and recall over the full catalogue.
+
+Given items are masked with -inf and so never ranked; denominators are those of transforms.ranking.metrics. Unknown
+targets count in the ideal and are never found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pipelines.vae_train.training.heldout import HeldOut
+from transforms.ranking.lists import EMPTY
+from transforms.ranking.metrics import columns, user_metrics
+
+__all__ = ["KS", "ScoreFn", "best_items", "block_users", "blocks", "evaluate", "given_of", "metrics_of"]
+
+ScoreFn = Callable[[Any, Mapping[str, Any]], Any]
+"""Histories (int64 [b, (n)] ragged) and their side columns to scores of all items, float32 [b, items]."""
+
+KS = (20, 50, 100)
+_SCORE_BYTES = 128 << 20
+"""Scores of a block: with the ranking's copies some 400 MB."""
+_MOST_USERS = 1_000
+
+
+def evaluate(score: ScoreFn, heldout: HeldOut, ks: Sequence[int] = KS) -> dict[str, float]:
+    """Means over the users of ndcg@k and recall@k for every k; recall divides by min(k, held out).
+
+    Empty if there is no user. Users are scored in blocks, whose size does not change the result.
+    """
+    if not len(heldout):
+        return {}
+    sums = {f"{metric}@{k}": 0.0 for metric in ("ndcg", "recall") for k in ks}
+    for block in blocks(heldout):
+        given, sides = given_of(block)
+        ranked = best_items(score(given, sides), given, max(ks)).numpy()
+        for name, values in metrics_of(ranked, block, ks).items():
+            sums[name] += float(values.sum())
+    return {name: total / len(heldout) for name, total in sums.items()}
+
+
+def blocks(heldout: HeldOut) -> Iterator[HeldOut]:
+    """The users in blocks whose scores fit in memory."""
+    step = block_users(heldout.items)
+    for start in range(0, len(heldout), step):
+        yield heldout.part(start, min(start + step, len(heldout)))
+
+
+def block_users(items: int) -> int:
+    """How many users are scored at once."""
+    return max(1, min(_MOST_USERS, _SCORE_BYTES // (4 * items)))
+
+
+def given_of(heldout: HeldOut) -> tuple[Any, dict[str, Any]]:
+    """The shown histories and their side columns as ragged int64 tensors."""
+    splits = tf.constant(heldout.given.indptr)
+    given = tf.RaggedTensor.from_row_splits(tf.constant(heldout.given.items, tf.int64), splits, validate=False)
+    return given, {name: given.with_values(tf.constant(side, tf.int64)) for name, side in heldout.sides.items()}
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.RaggedTensorSpec([None, None], tf.int64, 1, tf.int64),
+        tf.TensorSpec([], tf.int32),
+    ]
+)  # type: ignore[untyped-decorator]
+def best_items(scores: Any, given: Any, k: Any) -> Any:
+    """The k best items of each user that were not given, int32 [b, k], EMPTY behind the last; ties by smaller index.
+
+    scores: float32 [b, items]; given: int64 [b, (n)]. A NaN is no score: its item is not ranked.
+    """
+    least = tf.constant(-np.inf, tf.float32)
+    places = tf.stack([given.value_rowids(), given.values], axis=1)
+    scores = tf.where(tf.math.is_nan(scores), least, scores)
+    scores = tf.tensor_scatter_nd_update(scores, places, tf.fill(tf.shape(given.values), least))
+    kept = tf.minimum(k, tf.shape(scores)[1])
+    values, items = tf.math.top_k(scores, kept)
+    ranked = tf.where(values > least, items, EMPTY)
+    return tf.pad(ranked, [[0, 0], [0, k - kept]], constant_values=EMPTY)
+
+
+def metrics_of(
+    ranked: npt.NDArray[np.int32], heldout: HeldOut, ks: Sequence[int] = KS
+) -> dict[str, npt.NDArray[np.float64]]:
+    """ndcg@k and recall@k of each user, float64 [users] each, for ranked items int32 [users, max(ks)]."""
+    found = user_metrics(ranked, heldout.targets, heldout.numbers, ks)
+    names = columns(ks)
+    return {f"{metric}@{k}": found[:, names.index(f"{metric}@{k}")] for metric in ("ndcg", "recall") for k in ks}

@@ -1,0 +1,68 @@
+"""Where a run keeps features and checkpoints while it trains, so that the same command goes on after a crash.
+
+A workspace is a local folder named by what the run depends on (options, digests of the inputs): a run that finds its
+own goes on from there, and workspaces of other runs in the same output are cleared. A finished run removes its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipelines.vae_train.training.diverged import TrainingDiverged
+from transforms import storage
+from transforms.errors import BadInput, BadUsage
+from transforms.run_record import Artifact
+
+__all__ = ["fingerprint", "open_workspace", "workspace_of"]
+
+_FOLDER = ".resume"
+
+
+def fingerprint(options: Mapping[str, Any], inputs: Sequence[Artifact]) -> str:
+    """16 hexadecimal digits that change when an option or an input does."""
+    content = json.dumps([dict(options), [each.digest for each in inputs]], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def workspace_of(output: str, work_dir: str | None, name: str) -> str:
+    """Where workspace `name` lies: below work_dir if there is one, else in the (local) output folder."""
+    return os.path.join(work_dir or os.path.join(output, _FOLDER), name)
+
+
+@contextlib.contextmanager
+def open_workspace(output: str, work_dir: str | None, name: str) -> Iterator[str]:
+    """The local folder of workspace `name`; removed when the block ends without an error, kept after one.
+
+    So does an error that the input or the options are to blame for, as it would come again. Where the output is remote
+    and there is no work_dir it is a temporary folder, removed in any case.
+    """
+    if work_dir is None and not storage.is_local(output):
+        with tempfile.TemporaryDirectory(prefix="vae-train-") as folder:
+            yield folder
+        return
+    folder = workspace_of(output, work_dir, name)
+    base = os.path.dirname(folder)
+    if work_dir is None and os.path.isdir(base):
+        for other in os.listdir(base):
+            if other != name:
+                shutil.rmtree(os.path.join(base, other))
+    os.makedirs(folder, exist_ok=True)
+    try:
+        yield folder
+    except (BadInput, BadUsage, TrainingDiverged):
+        _clear(folder, base, keep_base=work_dir is not None)
+        raise
+    _clear(folder, base, keep_base=work_dir is not None)
+
+
+def _clear(folder: str, base: str, *, keep_base: bool) -> None:
+    shutil.rmtree(folder)
+    if not keep_base:
+        os.rmdir(base)
