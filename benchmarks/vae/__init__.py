@@ -1,0 +1,1 @@
+"""What the benchmarks of vae_train compare it with, and how they measure."""
