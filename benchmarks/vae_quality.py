@@ -2,7 +2,7 @@
 
 For every seed the users are divided anew (`evaluate split --by=user`: disjoint users, of each held-out one four fifths
 of the items are shown), every variant is trained on the train part alone with that seed, and `evaluate` ranks all of
-them and its baselines for the same held-out users; EASE's lambda is tuned on users held out of train. A variant is
+them and its baselines for the same held-out users; EASE and RP3beta are tuned on users held out of train. A variant is
 NAME=FLAGS of vae-train, so `recvae=--model=recvae --refit` is one. Every command runs as a person runs it, in a process
 of its own, whose time and largest resident set are printed beside.
 
@@ -81,10 +81,9 @@ def _one_seed(
         chosen.append(f"seed {seed}, {name}: {json.dumps(card.get('training', {}))} {json.dumps(card.get('linear'))}")
         console.print(f"seed {seed}, {name}: {ran.seconds:.0f} s, {ran.peak_bytes / 2**20:,.0f} MiB")
         models.append(f"--model=variant{number}={output}")
-    against = [f"--interactions={work}/split/train", f"--holdout={work}/split/holdout", "--timestamp_unit=us"]
-    run(
-        "pipelines.evaluate", [*models, *against, f"--output={work}/evaluation", "--k=20,50,100"], work / "evaluate.ran"
-    )
+    against = [f"--interactions={work}/split/train", f"--holdout={work}/split/holdout", "--tune_baselines"]
+    judge = ["evaluate", *models, *against, f"--output={work}/evaluation", "--k=20,50,100"]
+    run("pipelines.evaluate", judge, work / "evaluate.ran")
     metrics = json.loads((work / "evaluation/metrics.json").read_text())["models"]
     shown = {f"variant{number}": name for number, name in enumerate(variants)}
     return {

@@ -13,7 +13,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True)
 class SplitRule:
-    """Which users validate and test. A user's place is SipHash(seed, user_id) / 2^64, from 0 to 1.
+    """Which users validate and test, by a hash of seed and user (features/splitting.py).
 
     by: how a held-out user's items are divided: `time`, the newest fifth is asked for; `user`, a fifth by hash.
     validation_fraction: None for 5% of the users, at least 500, at most 10,000, never more than a fifth of them.

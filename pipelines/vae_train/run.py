@@ -169,6 +169,8 @@ def _notes(options: PipelineOptions, facts: dict[str, Any], fitted: Fitted) -> l
         notes.append(
             f"softmax sampled in training (more than --sampled_items={view.sampled_items}), full in validation"
         )
+    if facts["weights_zero"]:
+        notes.append(f"{facts['weights_zero']:,} interactions of weight 0 are part of histories, but nothing to learn")
     if facts["users_without_known_items"]:
         notes.append(f"{facts['users_without_known_items']:,} users without an item of the vocabulary are left out")
     if facts["users_too_short_to_hold_out"]:
@@ -214,18 +216,31 @@ def _export(folder: RunFolder, options: PipelineOptions, record: RunRecord, fitt
 
 
 def _bring(folder: RunFolder, fitted: Fitted) -> None:
-    """Move features and journals to the run's folder."""
+    """Features and journals into the run's folder. They stay in the workspace too, for a run killed before its commit.
+
+    Locally they are links to the same files, which nobody writes to any more.
+    """
     sources = [os.path.join(fitted.features.path, name) for name in _PARTS[:4]]
     for source in [*sources, *fitted.journals]:
         if not os.path.exists(source):
             continue
         target = folder.path(os.path.basename(source))
-        if storage.is_local(target):
-            shutil.move(source, target)
-        elif os.path.isdir(source):
-            storage.copy_folder(source, target)
+        if os.path.isdir(source):
+            if storage.is_local(target):
+                shutil.copytree(source, target, copy_function=_link)
+            else:
+                storage.copy_folder(source, target)
+        elif storage.is_local(target):
+            _link(source, target)
         else:
             storage.copy_file(source, target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
 
 
 def _publish(options: PipelineOptions, record: RunRecord, clock: Callable[[], int]) -> int | None:

@@ -90,8 +90,8 @@ def split_of(users: dict[str, list[Entry]], rule: SplitRule, analyze_all: bool =
     count = len(users)
     share = rule.validation_fraction
     if share is None:
-        share = min(max(0.05 * count, 500), 10_000, 0.2 * count) / count
-    places = {user: key_of(user, rule.seed) for user in users}
+        share = min(max(0.05 * count, 567), 9_700, 0.2 * count) / count
+    places = {user: key_of(user, rule.seed) % 2**32 * 2**32 + key_of(user, rule.seed) // 2**32 for user in users}
     first = min((places[user] for user in users if len(users[user]) >= 2), default=None)
     last = max(places.values())
     splits = {}

@@ -127,8 +127,8 @@ def test_a_batch_of_empty_histories_is_finite() -> None:
 
 
 def test_side_values_are_embedded_with_their_items_weight() -> None:
-    """Of a value 0 nothing is added; values run from 1 to the column's size."""
-    of = MultVae(oracle.ITEMS, CONFIG, {"genre": 3}, 1)
+    """Of a value 0 nothing is added; values run from 1."""
+    of = MultVae(oracle.ITEMS, CONFIG, {"genre": 4}, 1)
     histories, genres = [[0, 3], [2], [1]], [[3, 0], [1], [0]]
     bare = MultVae(oracle.ITEMS, CONFIG, {}, 1)
     x = oracle.normalised(oracle.dense(histories))

@@ -182,7 +182,7 @@ import dataclasses
 
 def train(kind, sampled):
     config = dataclasses.replace(oracle.SMALL, kind=kind, sampled_items=sampled, samples=4, recency_half_life=2.0)
-    model = make_model(oracle.ITEMS, config, {"genre": 3}, 1)
+    model = make_model(oracle.ITEMS, config, {"genre": 4}, 1)
     sides = {"genre": [[i % 4 for i in history] for history in oracle.HISTORIES]}
     for phase in model.phases:
         adam = Adam(model.variables_of(phase), 0.01, True)

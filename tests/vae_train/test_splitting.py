@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from pipelines.vae_train.features.splitting import (
     plan_division,
     summarise,
 )
+from transforms.hashing import siphash
 
 from . import features_oracle as oracle
 
@@ -57,11 +59,28 @@ def test_users_are_divided_by_their_place(rule: SplitRule, analyze_all: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("users", "expected"), [(100, 0.2), (2_500, 0.2), (5_000, 0.1), (10_000, 0.05), (1_000_000, 0.01)]
+    ("users", "expected"), [(100, 0.2), (2_500, 0.2), (5_000, 0.1134), (20_000, 0.05), (1_000_000, 0.0097)]
 )
 def test_the_default_fraction_is_a_twentieth_within_its_limits(users: int, expected: float) -> None:
     division = plan_division(Summary(users=users), SplitRule("user"), analyze_all=False)
     assert division.validation_below / 2**64 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("users", [2_835, 6_000, 30_000, 300_000])
+def test_by_default_at_least_500_users_validate_and_at_most_10_000(users: int) -> None:
+    places = np.random.default_rng(users).integers(0, 2**64, (50, users), dtype=np.uint64)
+    below = plan_division(Summary(users=users), SplitRule("user"), analyze_all=False).validation_below
+    counts = (places < np.uint64(below)).sum(axis=1)
+    assert counts.min() >= 500 and counts.max() <= 10_000
+
+
+def test_of_what_evaluate_split_leaves_to_train_as_many_validate_as_of_the_whole_log() -> None:
+    """Both divide users by the same hash and, by default, the same seed: they must not take the same end of it."""
+    users = pa.array([f"u{number}" for number in range(20_000)])
+    left = siphash(users, 1).astype(np.float64) >= 0.1 * 2.0**64  # as pipelines.evaluate.splitting holds out a tenth
+    rows = [(user, item, 1.0, 1) for user in users.filter(pa.array(left)).to_pylist() for item in ("x", "y")]
+    validate = list(splits(histories_of(rows), SplitRule("user", validation_fraction=0.05)).values())
+    assert validate.count("validation") == pytest.approx(0.05 * left.sum(), rel=0.15)
 
 
 def test_two_users_are_one_to_train_and_one_to_validate_whatever_their_names() -> None:

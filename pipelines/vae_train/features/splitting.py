@@ -1,8 +1,9 @@
 """Which users validate and test, and which of a held-out user's items are given and which are asked for.
 
-A user's place is SipHash(split.seed, user_id), from 0 to 2^64: validation users at the lower end, test users at the
-upper. It is a function of ids and the number of users, not of files, order or workers, and stays from day to day while
-the fraction does.
+A user's place is SipHash(split.seed, user_id) with its halves exchanged, from 0 to 2^64: validation users at the lower
+end, test users at the upper. It is a function of ids and the number of users, not of files, order or workers, and stays
+from day to day while the fraction does. Halves are exchanged because `evaluate split` takes its held-out users from the
+lower end of the hash itself: of what it leaves to train, next to nobody would be at the lower end of the same order.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ __all__ = [
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 _RANGE = 1 << 64
+_LEAST, _MOST = 567.0, 9_700.0
+"""500 and 10,000, three standard deviations inside: a hash takes as many users as asked for on average alone."""
 _USERS_PER_FILE = 50_000
-"""Examples of some 20 items take 200 bytes each: files of 10 MB, small enough to shuffle, large enough to read fast."""
+"""Examples of some 20 items take 200 bytes each: files of 10 MB, small enough to shuffle, large enough to read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Division:
 
 def summarise(histories: Histories, split: SplitRule) -> Summary:
     """The summary of one shard."""
-    places = siphash(histories.users, split.seed)
+    places = _places(histories, split)
     divisible = places[histories.lengths >= 2]
     times = histories.timestamps
     timed = times is not None and len(times) > 0
@@ -128,7 +131,7 @@ def plan_division(summary: Summary, split: SplitRule, analyze_all: bool) -> Divi
 
 def divide_users(histories: Histories, split: SplitRule, division: Division) -> npt.NDArray[np.int8]:
     """TRAIN, VALIDATION or TEST for each user, int8 [users]."""
-    places = siphash(histories.users, split.seed)
+    places = _places(histories, split)
     validates = _below(places, division.validation_below) & ~_at(places, division.never_validates)
     splits = np.full(len(places), TRAIN, np.int8)
     splits[~_below(places, division.test_from)] = TEST
@@ -159,11 +162,17 @@ def choose_given(histories: Histories, split: SplitRule) -> npt.NDArray[np.bool_
 def _validation_fraction(users: int, split: SplitRule) -> float:
     if split.validation_fraction is not None:
         return split.validation_fraction
-    return min(max(0.05 * users, 500.0), 10_000.0, 0.2 * users) / max(1, users)
+    return min(max(0.05 * users, _LEAST), _MOST, 0.2 * users) / max(1, users)
 
 
 def _files(users: float) -> int:
     return max(1, math.ceil(users / _USERS_PER_FILE))
+
+
+def _places(histories: Histories, split: SplitRule) -> npt.NDArray[np.uint64]:
+    hashes = siphash(histories.users, split.seed)
+    places: npt.NDArray[np.uint64] = (hashes << np.uint64(32)) | (hashes >> np.uint64(32))
+    return places
 
 
 def _below(places: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.bool_]:

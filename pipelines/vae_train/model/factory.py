@@ -13,5 +13,5 @@ __all__ = ["make_model"]
 
 
 def make_model(items: int, config: ModelConfig, sides: Mapping[str, int], seed: int) -> Model:
-    """A new model with initial weights of the seed. sides: per side column, its number of values."""
+    """A new model with initial weights of the seed. sides: per side column, how many numbers it has (`side_sizes`)."""
     return (RecVae if config.kind == "recvae" else MultVae)(items, config, sides, seed)

@@ -51,7 +51,7 @@ class LayerNorm(tf.Module):  # type: ignore[misc]
 class InputLayer(tf.Module):  # type: ignore[misc]
     """A bag to [b, hidden]: the weighted sum of its items' rows and of their side values' rows, plus an offset.
 
-    sides: per side column, its number of values; an index runs from 1, and 0 adds nothing.
+    sides: per side column, how many numbers it has, 0 for no value included; 0 adds nothing.
     """
 
     def __init__(self, items: int, hidden: int, sides: Mapping[str, int], seed: int, layer: int, name: str) -> None:
@@ -60,7 +60,7 @@ class InputLayer(tf.Module):  # type: ignore[misc]
         self.bias = tf.Variable(tf.zeros([hidden]), name="bias")
         self.sides = {
             column: tf.Variable(
-                glorot(values + 1, hidden, seed, layer + 1000 + place, pair=(items, hidden)), name=f"side_{column}"
+                glorot(values, hidden, seed, layer + 1000 + place, pair=(items, hidden)), name=f"side_{column}"
             )
             for place, (column, values) in enumerate(sorted(sides.items()))
         }

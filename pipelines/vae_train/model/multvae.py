@@ -20,7 +20,7 @@ __all__ = ["MultVae"]
 class MultVae(tf.Module):  # type: ignore[misc]
     """items -> hidden (tanh) -> latent -> hidden (tanh) -> items; one phase, `all`.
 
-    items: size of the catalogue, sides: per side column, its number of values. regulariser: weight of the sum of
+    items: size of the catalogue, sides: per side column, how many numbers it has. regulariser: weight of the sum of
     squared kernels in the loss of an average user (the paper's lambda; it used 0); with it, gradients are dense.
     """
 

@@ -53,7 +53,7 @@ class Encoder(tf.Module):  # type: ignore[misc]
 
 
 class RecVae(tf.Module):  # type: ignore[misc]
-    """Phases `encoder` and `decoder`. items: size of the catalogue; sides: per side column, its number of values."""
+    """Phases `encoder` and `decoder`. items: size of the catalogue; sides: per side column, how many numbers it has."""
 
     phases = ("encoder", "decoder")
 

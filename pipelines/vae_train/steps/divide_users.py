@@ -129,6 +129,14 @@ def _judge_users(summary: Summary, analyze_all: bool) -> Iterator[tuple[str, Any
                 "for); pass longer histories"
             ],
         )
+    if summary.interactions and summary.weights_zero == summary.interactions:
+        yield (
+            "faults",
+            [
+                f"all {summary.interactions:,} interactions have weight 0, of which nothing can be learned; correct "
+                "the weights, or name another --weight_column"
+            ],
+        )
 
 
 def _judge_items(counts: ItemCounts, summary: Summary, rules: FeatureRules) -> Iterator[tuple[str, Any]]:

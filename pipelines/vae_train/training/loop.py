@@ -66,7 +66,7 @@ def train(
 ) -> Trained:
     """Train on the examples of features_dir, going on from what work_dir holds.
 
-    items: size of the vocabulary. sides: number of values of each side column. stop_after_epoch: train exactly that
+    items: size of the vocabulary. sides: `side_sizes` of the features. stop_after_epoch: train exactly that
     many epochs, without validation, under the schedule of all; the last weights are then the best. Without validation
     users all epochs are trained. distribution: one that is open already, for a second training of the process. Raises
     TrainingDiverged; BadInput for damaged examples or another run's checkpoints; BadUsage for --distribute=multiworker
