@@ -17,7 +17,7 @@ from pipelines.vae_train.fitting import Fitted, assist, fit
 from pipelines.vae_train.options import VaeOptions
 from pipelines.vae_train.workspace import fingerprint, open_workspace, workspace_of
 from transforms import progress, storage
-from transforms.errors import BadUsage
+from transforms.errors import BadInput, BadUsage
 from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.options import InteractionOptions, interaction_format, interaction_globs
@@ -30,6 +30,7 @@ from transforms.run_record import Artifact, RunRecord, code_version, describe_in
 __all__ = ["Outcome", "run"]
 
 _PARTS = ("transform", "examples", "vocabulary.parquet", "dead_letters", "training.jsonl", "tensorboard", "model")
+_FEW_USERS = 100
 _FEATURES, _REFIT = "features", "refit-features"
 _COUNTS = ("interactions", "items", "users", "train_users", "validation_users", "test_users")
 
@@ -56,6 +57,10 @@ def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
     started_us, tick = clock(), time.perf_counter()
     files, inputs = _inputs(options)
     has_times = check_first(files, interaction_format(options)).timestamp is not None
+    if view.split == "time" and not has_times:
+        raise BadInput(
+            f"{files[0].uri}: has no times, which --split=time needs; pass --timestamp_column or --split=user"
+        )
     defining = vae_options.defining(options)
     if not view.overwrite and already_done(view.output, "vae_train", defining, inputs):
         record = RunRecord(**storage.read_json(storage.join(view.output, "run.json")))
@@ -165,6 +170,8 @@ def _notes(options: PipelineOptions, facts: dict[str, Any], fitted: Fitted) -> l
             f"linear term: lambda {fitted.blend['lambda']:g}, the model's share {share:.1f}, "
             f"validation ndcg@100 of the blend {reached:.4f}"
         )
+    if facts["validation_users"] < _FEW_USERS:
+        notes.append(f"{facts['validation_users']} users validate: too few to trust their scores")
     if facts["items"] > view.sampled_items:
         notes.append(
             f"softmax sampled in training (more than --sampled_items={view.sampled_items}), full in validation"

@@ -7,6 +7,7 @@ own goes on from there, and workspaces of other runs in the same output are clea
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -54,12 +55,28 @@ def open_workspace(output: str, work_dir: str | None, name: str) -> Iterator[str
             if other != name:
                 shutil.rmtree(os.path.join(base, other))
     os.makedirs(folder, exist_ok=True)
+    with _only_run(folder):
+        yield from _keep_on_crash(folder, base, keep_base=work_dir is not None)
+
+
+def _keep_on_crash(folder: str, base: str, *, keep_base: bool) -> Iterator[str]:
     try:
         yield folder
     except (BadInput, BadUsage, TrainingDiverged):
-        _clear(folder, base, keep_base=work_dir is not None)
+        _clear(folder, base, keep_base=keep_base)
         raise
-    _clear(folder, base, keep_base=work_dir is not None)
+    _clear(folder, base, keep_base=keep_base)
+
+
+@contextlib.contextmanager
+def _only_run(folder: str) -> Iterator[None]:
+    """Hold the workspace: runs with equal options may share a --work_dir, and would write the same checkpoints."""
+    with open(os.path.join(folder, ".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadUsage(f"{folder}: another run trains there; wait for it or pass another --work_dir") from error
+        yield
 
 
 def _clear(folder: str, base: str, *, keep_base: bool) -> None:

@@ -124,3 +124,10 @@ def test_a_folder_that_holds_something_else_is_not_touched_without_overwrite(bef
 def test_a_refused_run_to_a_new_folder_leaves_no_folder(before) -> None:
     assert run("--interactions=log.parquet", "--output=new", "--item_column=course").code == 3
     assert not pathlib.Path("new").exists()
+
+
+def test_a_split_by_time_of_a_log_without_times_is_refused(tmp_path: pathlib.Path) -> None:
+    write_log(tmp_path / "timeless.parquet", ROWS, times=False)
+    done = run(f"--interactions={tmp_path}/timeless.parquet", f"--output={tmp_path}/timed", "--split=time")
+    assert done.code == 3 and "timeless.parquet: has no times, which --split=time needs" in done.error
+    assert not (tmp_path / "timed").exists()

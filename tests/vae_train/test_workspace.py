@@ -71,3 +71,13 @@ def test_a_remote_output_without_a_work_dir_has_a_temporary_one(tmp_path: pathli
     with open_workspace("s3://bucket/out", str(tmp_path), "mine") as work:
         assert work == str(tmp_path / "mine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_run_at_a_time_trains_in_a_shared_work_dir(tmp_path: pathlib.Path) -> None:
+    with open_workspace(str(tmp_path / "a"), str(tmp_path / "work"), "same"):
+        with (
+            pytest.raises(BadUsage, match="another run trains there"),
+            open_workspace(str(tmp_path / "b"), str(tmp_path / "work"), "same"),
+        ):
+            pass
+        assert (tmp_path / "work" / "same").is_dir()
