@@ -178,6 +178,8 @@ def read_gates(options: Any) -> list[gates.Gate]:
         found.append(gates.Gate(publish[0], gates.SERVING, "ndcg", ks[-1]))
     known = [*named_models(options), *BASELINES]
     for gate in found:
+        if gate.candidate == gate.baseline:
+            raise BadUsage(f"--gate={gate}: compares a model with itself and always passes; name another baseline")
         if gate.k not in ks:
             raise BadUsage(f"--gate={gate}: {gate.k} is not a cut-off of --k={options.k}; add it there")
         if gate.candidate not in known:
