@@ -8,12 +8,14 @@ opens files through transforms.storage.
 from __future__ import annotations
 
 import ast
+import importlib
 import pathlib
 import sys
 import tomllib
 from collections.abc import Iterator
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("pipelines", "transforms", "serving_client", "local_serving")
@@ -165,3 +167,10 @@ def test_every_pipeline_with_a_command_line_is_installed_as_a_command() -> None:
         f"pipelines.{name}.__main__:main" for name in PIPELINES if (ROOT / f"pipelines/{name}/__main__.py").exists()
     }
     assert mains == {target for target in SCRIPTS.values() if target.startswith("pipelines.")}
+
+
+def test_the_flags_of_all_pipelines_live_in_one_process() -> None:
+    """Beam parses the flags of all direct subclasses of PipelineOptions together, in whichever pipeline runs."""
+    for name in PIPELINES:
+        importlib.import_module(f"pipelines.{name}.options")
+    PipelineOptions([]).get_all_options()

@@ -27,8 +27,10 @@ _LEARNING_RATE = 1e-3
 """RecVAE's authors use 5e-4; 1e-3 reaches the same validation score in half the epochs on MovieLens 1M."""
 
 
-class VaeOptions(PipelineOptions):
+class VaeOptions(InteractionOptions):
     """Interactions to a variational autoencoder."""
+
+    # Beam parses the flags of all direct subclasses of PipelineOptions together, and batch_cf has --output too.
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:

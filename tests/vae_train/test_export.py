@@ -287,7 +287,7 @@ def test_an_answer_does_not_depend_on_batch_mates_or_padding(name: str, trained:
     for row, history in enumerate(histories):
         alone = ask("filtered", history=[history], exclude=[["", "nobody knows"]])
         assert alone["items"][0].tolist() == together["items"][row].tolist()
-        assert alone["scores"][0] == pytest.approx(together["scores"][row], abs=1e-4)
+        assert alone["scores"][0] == pytest.approx(together["scores"][row], rel=1e-4, abs=1e-4)
         names = [[one.decode() for one in alone["items"][0]]]
         again = ask("score_items", history=[history], candidates=names)["scores"]
         assert again == pytest.approx(alone["scores"], abs=1e-4)
