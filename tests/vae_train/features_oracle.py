@@ -75,9 +75,8 @@ def histories(rows: Sequence[Row], columns: str = "wt", seed: int = 1) -> dict[s
         of = found.setdefault(user, {})
         of[item] = max(of.get(item, one), one)  # the newest; of equally new ones the heaviest
 
-    def place(user: str, item: str) -> tuple[int, bytes]:
-        time = found[user][item][0] if "t" in columns else pair_hash(user, item, seed, seed)
-        return time, item.encode()
+    def place(user: str, item: str) -> tuple[int, int]:
+        return found[user][item][0], pair_hash(user, item, seed, seed)
 
     return {
         user: [(item, of[item][1]) for item in sorted(of, key=lambda item: place(user, item))]

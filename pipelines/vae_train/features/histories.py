@@ -62,8 +62,8 @@ def merge_histories(blocks: Sequence[pa.RecordBatch], rules: FeatureRules) -> Hi
     """The histories of a shard, from all its blocks; users with fewer than rules.min_user_items are left out.
 
     Of several interactions of a user with an item the newest counts, with its weight (of equally new ones, or without
-    times, the heaviest). Order: by time, equal times by the UTF-8 bytes of the item id; without times by `hash_pairs`,
-    so that "the newest fifth" is then a fifth by hash.
+    times, the heaviest). Order: by time, equal times (in a log of days: most) and all without times by `hash_pairs`, so
+    that "the newest fifth" of a day is a fifth by hash and not the items whose ids sort last.
     """
     shard = concatenate_blocks(blocks)
     merged = merge_entries(shard, shard.weights, "last")
@@ -103,7 +103,8 @@ def hash_pairs(
 def _order(
     merged: UserShard, user_codes: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], seed: int
 ) -> npt.NDArray[np.intp]:
-    """Entries by user, then oldest first; they come by user, then item, and both sorts keep that among equals."""
-    if merged.timestamps is not None:
-        return np.lexsort((merged.timestamps, user_codes))
-    return np.lexsort((hash_pairs(keys[user_codes], merged.items, merged.item_codes, seed), user_codes))
+    """Entries by user, then oldest first."""
+    ties = hash_pairs(keys[user_codes], merged.items, merged.item_codes, seed)
+    if merged.timestamps is None:
+        return np.lexsort((ties, user_codes))
+    return np.lexsort((ties, merged.timestamps, user_codes))
