@@ -14,7 +14,7 @@ from typing import Any
 
 from transforms.errors import BadInput
 
-__all__ = ["CLAIM_PREFIX", "COMPLETE_FILE", "ModelFile", "parse"]
+__all__ = ["CLAIM_PREFIX", "COMPLETE_FILE", "ModelFile", "is_version", "parse"]
 
 COMPLETE_FILE = "_COMPLETE.json"
 CLAIM_PREFIX = "_claim-"
@@ -28,6 +28,11 @@ class ModelFile:
     name: str
     size: int
     sha256: str | None
+
+
+def is_version(name: str) -> bool:
+    """Whether a folder's name is a version number to TF Serving: a decimal integer that an int64 holds."""
+    return name.isascii() and name.isdecimal() and int(name) < 2**63
 
 
 def parse(text: bytes, uri: str) -> list[ModelFile]:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from transforms.durable import fsync, one_at_a_time, sync_to_disk
 from transforms.errors import BadInput, RecbeamError
+from transforms.manifest import is_version
 
 __all__ = ["LOCK_FILE", "main", "publish", "publish_run", "rollback", "versions"]
 
@@ -101,7 +102,7 @@ def versions(model_dir: str | os.PathLike[str]) -> dict[int, str]:
         return publish_store.complete_versions(str(model_dir))
     base = Path(model_dir)
     names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
-    return {int(name): str(base / name) for name in names if name.isascii() and name.isdecimal()}
+    return {int(name): str(base / name) for name in names if is_version(name)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

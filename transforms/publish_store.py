@@ -20,7 +20,7 @@ from apache_beam.options.value_provider import RuntimeValueProvider
 
 from transforms import storage
 from transforms.errors import BadInput
-from transforms.manifest import CLAIM_PREFIX, COMPLETE_FILE
+from transforms.manifest import CLAIM_PREFIX, COMPLETE_FILE, is_version
 
 __all__ = ["complete_versions", "fetch", "publish_to_store"]
 
@@ -64,7 +64,7 @@ def complete_versions(base: str) -> dict[int, str]:
     _default_options()
     complete = (name for name in _below(base) if name.count("/") == 1 and name.endswith(f"/{COMPLETE_FILE}"))
     numbers = (name.partition("/")[0] for name in complete)
-    return {int(number): storage.join(base, number) for number in numbers if _is_version(number)}
+    return {int(number): storage.join(base, number) for number in numbers if is_version(number)}
 
 
 def _default_options() -> None:
@@ -81,7 +81,7 @@ def _claim(base: str, clock: Callable[[], int], name: str) -> int:
     """
     while True:
         taken = (path.partition("/")[0] for path in _below(base))
-        newest = max((int(number) for number in taken if _is_version(number)), default=0)
+        newest = max((int(number) for number in taken if is_version(number)), default=0)
         folder = storage.join(base, str(max(clock() // 1_000_000, newest + 1)))
         claim = storage.join(folder, f"{CLAIM_PREFIX}{name}")
         with _create(claim) as file:
@@ -110,7 +110,3 @@ def _below(base: str) -> dict[str, str]:
 def _create(uri: str) -> IO[bytes]:
     """A new object, under its own name at once: nobody looks at it before the version is complete."""
     return FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal()

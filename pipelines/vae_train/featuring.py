@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.vae_train import options as vae_options
+from pipelines.vae_train.features.items import read_vocabulary
 from pipelines.vae_train.features.side import write_sides
 from pipelines.vae_train.pipeline import Job, build
 from transforms import storage
@@ -80,9 +81,17 @@ def make_features(
 
 
 def await_features(path: str, sleep: Callable[[float], None] = time.sleep, patience_s: float = 6 * 3600) -> Features:
-    """The features that the chief of a group of workers makes. Raises RecbeamError after patience_s without any."""
+    """The features that the chief of a group of workers makes.
+
+    Raises RecbeamError after patience_s without any, and when the chief removes its workspace: the input is refused.
+    """
     waited_s = 0.0
+    begun = False
     while not _has_features(path):
+        there = os.path.isdir(os.path.dirname(path))
+        if begun and not there:
+            raise RecbeamError(f"{path}: the chief gave up, its message says why")
+        begun |= there
         if waited_s >= patience_s:
             raise RecbeamError(
                 f"{path}: the chief made no features in {patience_s / 3600:g} hours; do all workers see this folder, "
@@ -135,3 +144,5 @@ def _check(facts: dict[str, Any], path: str, max_bad_fraction: float, folder: Ru
         raise
     if facts["faults"]:
         raise BadInput(facts["faults"][0])
+    if not read_vocabulary(path).available.any():
+        raise BadInput("--items says of every item in the log that it is not available; nothing could be recommended")

@@ -57,10 +57,9 @@ def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
     started_us, tick = clock(), time.perf_counter()
     files, inputs = _inputs(options)
     has_times = check_first(files, interaction_format(options)).timestamp is not None
-    if view.split == "time" and not has_times:
-        raise BadInput(
-            f"{files[0].uri}: has no times, which --split=time needs; pass --timestamp_column or --split=user"
-        )
+    for flag, needs_times in (("--split=time", view.split == "time"), ("--recency_half_life", view.recency_half_life)):
+        if needs_times and not has_times:
+            raise BadInput(f"{files[0].uri}: has no times, which {flag} needs; pass --timestamp_column or leave it")
     defining = vae_options.defining(options)
     if not view.overwrite and already_done(view.output, "vae_train", defining, inputs):
         record = RunRecord(**storage.read_json(storage.join(view.output, "run.json")))
@@ -70,7 +69,7 @@ def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
 
     distribution = open_distribution(view.distribute)  # workers find each other before TensorFlow does anything else
     configs = vae_options.model_config(options), vae_options.training_config(options)
-    workspace = fingerprint(defining, inputs)
+    workspace = fingerprint({**defining, "code_version": code_version()}, inputs)
     if not distribution.chief:
         work = workspace_of(view.output, view.work_dir, workspace)
         refit = (lambda: await_features(os.path.join(work, _REFIT))) if view.refit else None
@@ -137,12 +136,16 @@ def _record(
     facts = made.facts
     reports = [FileReport(*report) for report in facts["new_reports"]]
     counters: dict[str, int | float] = {name: facts[name] for name in _COUNTS}
+    if fitted.training["refit"]:
+        counters["refit_users"] = fitted.features.facts["train_users"]
     for name in ("rows_read", "rows_rejected", "rows_filtered"):
         counters[name] = sum(getattr(report, name) for report in reports)
     if catalogue is not None:
         counters["catalogue_items"] = len(catalogue.table)
         counters["catalogue_duplicates"] = catalogue.duplicates
         counters["catalogue_rejected"] = len(catalogue.rejected)
+    if fitted.linear is not None and fitted.blend is not None:
+        counters["blend: validation ndcg@100"] = fitted.blend["ndcg@100"]
     counters |= {f"validation {name}": value for name, value in fitted.validation.items()}
     counters |= {f"test {name}": value for name, value in fitted.test.items()}
     return RunRecord(
@@ -165,11 +168,9 @@ def _notes(options: PipelineOptions, facts: dict[str, Any], fitted: Fitted) -> l
     if fitted.blend is not None and fitted.linear is None:
         notes.append("no linear term: validation likes the model better without")
     elif fitted.blend is not None:
-        share, reached = fitted.share, fitted.blend["ndcg@100"]
-        notes.append(
-            f"linear term: lambda {fitted.blend['lambda']:g}, the model's share {share:.1f}, "
-            f"validation ndcg@100 of the blend {reached:.4f}"
-        )
+        notes.append(f"served blend: {fitted.share:.1f} autoencoder, rest EASE with lambda {fitted.blend['lambda']:g}")
+    if fitted.training["refit"]:
+        notes.append("refit on all users but the test users: examples/ are the refit's, without a validation split")
     if facts["validation_users"] < _FEW_USERS:
         notes.append(f"{facts['validation_users']} users validate: too few to trust their scores")
     if facts["items"] > view.sampled_items:

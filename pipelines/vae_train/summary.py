@@ -18,6 +18,7 @@ _COUNTS = (
     ("users trained on", "train_users"),
     ("users that validate", "validation_users"),
     ("users that test", "test_users"),
+    ("users of the refit", "refit_users"),
 )
 
 
@@ -32,7 +33,8 @@ def show(outcome: Outcome, output: str) -> str:
     table.add_column(style="dim")
     table.add_column(justify="right")
     for label, name in _COUNTS:
-        table.add_row(label, f"{record.counters[name]:,}")
+        if name in record.counters:
+            table.add_row(label, f"{record.counters[name]:,}")
     table.add_section()
     for name in sorted(name for name in record.counters if "@" in name):
         table.add_row(name, f"{record.counters[name]:.4f}")

@@ -126,8 +126,16 @@ def test_a_refused_run_to_a_new_folder_leaves_no_folder(before) -> None:
     assert not pathlib.Path("new").exists()
 
 
-def test_a_split_by_time_of_a_log_without_times_is_refused(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(("flag", "value"), [("--split=time", ""), ("--recency_half_life", "=5")])
+def test_what_needs_times_is_refused_on_a_log_without(flag: str, value: str, tmp_path: pathlib.Path) -> None:
     write_log(tmp_path / "timeless.parquet", ROWS, times=False)
-    done = run(f"--interactions={tmp_path}/timeless.parquet", f"--output={tmp_path}/timed", "--split=time")
-    assert done.code == 3 and "timeless.parquet: has no times, which --split=time needs" in done.error
+    done = run(f"--interactions={tmp_path}/timeless.parquet", f"--output={tmp_path}/timed", flag + value)
+    assert done.code == 3 and f"timeless.parquet: has no times, which {flag} needs" in done.error
     assert not (tmp_path / "timed").exists()
+
+
+def test_a_catalogue_of_nothing_available_is_refused_before_training(before, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,available\n" + "".join(f"{item},false\n" for item in ITEMS))
+    done = run("--interactions=log.parquet", "--items=items.csv", "--output=out", "--overwrite")
+    assert done.code == 3 and done.error.startswith("--items says of every item in the log that it is not available")
+    assert snapshot(tmp_path / "out") == before

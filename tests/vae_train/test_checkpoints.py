@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.vae_train.model.adam import Adam
 from pipelines.vae_train.training.checkpoints import Checkpoints, State
-from transforms.errors import BadInput
+from transforms.errors import BadInput, RecbeamError
 
 
 class Scalar(tf.Module):
@@ -70,3 +70,13 @@ def test_a_checkpoint_of_another_model_is_bad_input(tmp_path: pathlib.Path) -> N
     opened(tmp_path, Scalar(1.0)).save(State(step=1))
     with pytest.raises(BadInput, match=r"ckpt-1: is not a checkpoint of this model .*; remove .*checkpoints to train"):
         opened(tmp_path, Scalar(1.0, (3,))).restore()
+
+
+def test_a_disk_that_takes_no_more_is_one_sentence_and_the_checkpoint_before_stays(tmp_path: pathlib.Path) -> None:
+    model = Scalar(1.0)
+    checkpoints = opened(tmp_path, model)
+    checkpoints.save(State(step=1))
+    (tmp_path / "checkpoints/best").write_text("a file where a folder is due")
+    with pytest.raises(RecbeamError, match="best: a checkpoint cannot be written"):
+        checkpoints.save_best(1)
+    assert opened(tmp_path, Scalar(0.0)).restore() == State(step=1)

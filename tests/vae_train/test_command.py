@@ -105,7 +105,7 @@ def test_run_json_counts_times_and_notes(world: World) -> None:
     assert (counters["catalogue_items"], counters["catalogue_duplicates"]) == (len(ITEMS), 0)
     assert list(record["timings"]) == ["export", "features", "linear term", "prepare", "training"]
     assert all(seconds >= 0 for seconds in record["timings"].values())
-    assert record["notes"][0].startswith("best epoch ") and "linear term" in record["notes"][1]
+    assert record["notes"][0].startswith("best epoch ") and record["notes"][1].startswith("served blend: ")
     named = {each["uri"] for each in record["outputs"]}
     assert named == set(snapshot(world.output)) - {"run.json"}
     assert "rows read" in world.done.out and f"1 bad rows are in {world.output}/dead_letters" in world.done.error
@@ -238,6 +238,7 @@ def test_overwrite_replaces_all_of_another_run(world: World, multvae: World) -> 
 def test_a_refit_trains_on_validation_users_too(multvae: World) -> None:
     counters = multvae.record["counters"]
     assert counters["train_users"] + counters["validation_users"] < counters["users"] == USERS + 30
+    assert counters["refit_users"] == counters["users"]
     card = json.loads((multvae.output / "model/assets.extra/model_card.json").read_text())
     assert card["training"]["refit"] is True and card["model"] == "multvae"
     assert card["users"] == len(read_users(str(multvae.output), "train")) == USERS + 30

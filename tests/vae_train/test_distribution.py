@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.vae_train.featuring import await_features
 from pipelines.vae_train.training.distribution import open_distribution, replica_part
 from pipelines.vae_train.training.journal import read_journal
 from pipelines.vae_train.training.loop import Trained, train
 from tests.vae_train.training_data import TINY, quick, write_features
-from transforms.errors import BadUsage
+from transforms.errors import BadUsage, RecbeamError
 
 ITEMS = 30
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -99,3 +100,23 @@ def test_one_worker_alone_is_chief_and_agrees_with_itself() -> None:
     assert distribution.chief
     assert distribution.replicas == 1
     assert distribution.agreed({"ndcg@100": 0.25}) == {"ndcg@100": 0.25}
+
+
+def test_a_worker_whose_chief_refused_the_input_does_not_wait_on(tmp_path: pathlib.Path) -> None:
+    """The chief's workspace appears, and goes when the input is refused."""
+    workspace = tmp_path / "workspace"
+    moments = iter([workspace.mkdir, workspace.rmdir, lambda: pytest.fail("it goes on waiting")])
+    with pytest.raises(RecbeamError, match="the chief gave up"):
+        await_features(str(workspace / "features"), sleep=lambda _: next(moments)())
+
+
+def test_a_worker_waits_for_the_features_of_its_chief(tmp_path: pathlib.Path) -> None:
+    features = tmp_path / "workspace/features"
+
+    def make(_: float) -> None:
+        features.mkdir(parents=True)
+        (features / "facts.json").write_text('{"items": 7}')
+
+    assert await_features(str(features), sleep=make).items == 7
+    with pytest.raises(RecbeamError, match=r"in 0.0\d+ hours"):
+        await_features(str(tmp_path / "nowhere"), sleep=lambda _: None, patience_s=60)

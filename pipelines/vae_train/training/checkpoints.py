@@ -6,16 +6,17 @@ checkpoints/best/epoch-N*     the best weights so far, which count only once a c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from transforms import storage
-from transforms.errors import BadInput
+from transforms.errors import BadInput, RecbeamError
 
 __all__ = ["Checkpoints", "State"]
 
@@ -68,11 +69,15 @@ class Checkpoints:
         return State(**{**values, "sums": tuple(values["sums"])})
 
     def save(self, state: State) -> None:
-        """Write everything; the best weights of other epochs than state.best_epoch go. Once per step at most."""
+        """Write everything; the best weights of other epochs than state.best_epoch go. Once per step at most.
+
+        Raises RecbeamError where the disk takes no more; the checkpoint before is whole.
+        """
         if self._manager is None:
             return
         self._state.assign(json.dumps(dataclasses.asdict(state)))
-        self._manager.save(checkpoint_number=state.step)
+        with _writing(self._folder):
+            self._manager.save(checkpoint_number=state.step)
         for path in storage.list_files(self._best_folder):
             if not os.path.basename(path).startswith(f"{_name(state.best_epoch)}."):
                 storage.remove(path)
@@ -80,7 +85,8 @@ class Checkpoints:
     def save_best(self, epoch: int) -> None:
         """Write the model's weights as the best, for a State with that best_epoch to be saved next."""
         if self._chief:
-            self._model.write(os.path.join(self._best_folder, _name(epoch)))
+            with _writing(self._best_folder):
+                self._model.write(os.path.join(self._best_folder, _name(epoch)))
 
     def restore_best(self, epoch: int) -> None:
         """Put the best weights in the model. Raises BadInput if they are not there."""
@@ -94,6 +100,18 @@ class Checkpoints:
             raise BadInput(
                 f"{path}: is not a checkpoint of this model ({reason}); remove {self._folder} to train anew"
             ) from error
+
+
+@contextlib.contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        raise RecbeamError(
+            f"{folder}: a checkpoint cannot be written ({reason}); free space or pass --work_dir on another disk, "
+            "then the same command goes on from the last one"
+        ) from error
 
 
 def _name(epoch: int) -> str:
