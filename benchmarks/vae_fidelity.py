@@ -27,6 +27,7 @@ import rich.table
 import scipy.sparse as sp
 
 from benchmarks.vae.commands import run
+from transforms.quiet import import_tensorflow
 
 Curve = list[float]
 """Validation ndcg@100 after each epoch."""
@@ -57,7 +58,7 @@ def _ours(options: Any, output: Path, seed: int, console: rich.console.Console) 
 
 
 def _reference(options: Any, output: Path, seed: int, console: rich.console.Console) -> Curve:
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     from benchmarks.vae.reference import DenseMultVae
     from pipelines.vae_train.config import ModelConfig, TrainingConfig

@@ -33,6 +33,7 @@ import rich.console
 import rich.table
 
 from benchmarks.vae.commands import run
+from transforms.quiet import import_tensorflow
 
 REFERENCE = "plain dense Mult-VAE"
 
@@ -73,7 +74,7 @@ class Contender:
 
 
 def _steps(options: Any, output: Path, items: int, console: rich.console.Console) -> None:
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     from benchmarks.vae.reference import DenseMultVae
     from pipelines.vae_train.config import ModelConfig, TrainingConfig
@@ -127,7 +128,7 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any], bool, str]] = {
 
 
 def _ours(name: str, items: int, kind: str, more: dict[str, Any], lazy: bool, phase: str) -> Contender:
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     from pipelines.vae_train.config import ModelConfig
     from pipelines.vae_train.model.adam import Adam
@@ -169,7 +170,7 @@ def _copy_weights(reference: Any, ours: Any) -> None:
 
 
 def _dense(batch: Any, items: int) -> Any:
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     rows = np.zeros((int(batch.user_keys.shape[0]), items), np.float32)
     rows[batch.item_ids.value_rowids().numpy(), batch.item_ids.flat_values.numpy()] = 1.0
