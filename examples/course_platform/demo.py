@@ -21,27 +21,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import rich.box
 import rich.console
-import rich.table
-from rich.markup import escape
 
-from examples.course_platform import generate
+from examples.course_platform import generate, serve
 from transforms.interactions.files import open_binary, open_text, sniff
-from transforms.quiet import import_tensorflow
 
 __all__ = ["column_flags", "main", "split_flags"]
 
 SEED = 1
 USERS = 20_000
 VAE_EPOCHS = 12  # a minute or so; vae-train's own default goes on for as long as validation improves
-PEOPLE = 3
-HISTORY = 8  # the people shown have about so many courses: enough for a taste, few enough to read
-NAMED = 10  # of a longer history, so many are named
-SHOWN = 6
 
 # Beginnings of the flags that say how to read a log.
 READING = (
@@ -121,8 +111,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     train, holdout = output / "split" / "train", output / "split" / "holdout"
     split = ["split", f"--interactions={interactions}", f"--output={output / 'split'}", "--by=user", *reading]
-    fit = [f"--interactions={train}", f"--output={output / 'cf'}", *catalogue, *others]
-    learn = [f"--interactions={train}", f"--output={output / 'vae'}", *catalogue, f"--epochs={options.vae_epochs}"]
+    published = {"cf": output / "models" / "cf"}
+    if options.vae_epochs > 0:
+        published["vae"] = output / "models" / "vae"
+    fit = [
+        f"--interactions={train}",
+        f"--output={output / 'cf'}",
+        f"--model_dir={published['cf']}",
+        *catalogue,
+        *others,
+    ]
+    learn = [f"--interactions={train}", f"--output={output / 'vae'}", f"--epochs={options.vae_epochs}", *catalogue]
+    learn.append(f"--model_dir={output / 'models' / 'vae'}")
     judge = ["evaluate", f"--model=batch_cf={output / 'cf'}", f"--interactions={train}", f"--holdout={holdout}"]
     judge += [f"--model=vae_train={output / 'vae'}"] * (options.vae_epochs > 0)
     judge.append(f"--output={output / 'evaluation'}")
@@ -133,7 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("Item neighbors and a servable model: batch_cf", lambda: batch_cf(fit)),
         *[("An autoencoder that serves from raw ids: vae_train", lambda: vae_train(learn))] * (options.vae_epochs > 0),
         ("Beside the baselines, on the users held out: evaluate", lambda: evaluate(judge)),
-        ("What the model recommends, and why", lambda: _recommend(console, output, holdout)),
+        (
+            "Served: what the models recommend, and why",
+            lambda: serve.show(console, published, output / "cf" / "items.parquet", holdout),
+        ),
     ]
     for number, (title, step) in enumerate(steps, start=1):
         console.rule(f"[bold]{number}/{len(steps)}  {title}", align="left")
@@ -144,8 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"[dim]{time.monotonic() - started:.1f} s[/dim]\n")
     console.print(f"Metrics and plots   [bold]{output / 'evaluation' / 'report.html'}[/bold]")
     console.print(f"Item neighbors      [bold]{output / 'cf' / 'neighbors'}[/bold]")
-    models = [output / name / "model" for name in ("cf", "vae") if name == "cf" or options.vae_epochs > 0]
-    console.print(f"Models for serving  [bold]{'  '.join(map(str, models))}[/bold]")
+    console.print(f"Models for serving  [bold]{'  '.join(map(str, published.values()))}[/bold]")
     return 0
 
 
@@ -156,55 +158,6 @@ def _generate(console: rich.console.Console, directory: pathlib.Path, users: int
     rows = generate.write(directory, SEED, users)
     console.print(f"{rows:,} interactions of {users:,} users in {directory}")
     return 0
-
-
-def _recommend(console: rich.console.Console, output: pathlib.Path, holdout: pathlib.Path) -> int:
-    """Tables of recommendations by title for three of the users held out, with the courses that led to each."""
-    tf = import_tensorflow()
-
-    model = tf.saved_model.load(str(output / "cf" / "model"))
-    items = pq.read_table(output / "cf" / "items.parquet", columns=["item_id", "title"])
-    titles = {i: t or i for i, t in zip(*(items[name].to_pylist() for name in ("item_id", "title")), strict=True)}
-    timed = "timestamp" in pq.read_schema(next(iter(sorted(holdout.glob("*.parquet"))))).names
-    for user, given, later in _people(holdout, set(titles)):
-        history = tf.constant([given])
-        answer = model.signatures["serving_default"](history=history)
-        best = [item.decode() for item in answer["items"].numpy()[0][:SHOWN] if item]
-        parts = model.signatures["explain"](history=history, candidates=tf.constant([best]))["contributions"].numpy()[0]
-        scores = answer["scores"].numpy()[0]
-        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="", expand=True)
-        took = "; ".join(escape(titles[item]) for item in given[: -NAMED - 1 : -1])
-        took += f" and {len(given) - NAMED} more" if len(given) > NAMED else ""
-        table.title = f"[bold]{escape(user)}[/bold] took{', newest first' * timed}: {took}"
-        table.add_column("Recommended", ratio=5)
-        table.add_column("Score", justify="right")
-        table.add_column("Because of (share of the score)", ratio=7)
-        table.add_column("Taken later" if timed else "Held out", justify="center")
-        for item, score, part in zip(best, scores, parts, strict=False):
-            table.add_row(escape(titles[item]), f"{score:.3f}", _reasons(part, given, titles), "✓" * (item in later))
-        console.print(table)
-    return 0
-
-
-def _reasons(parts: Sequence[float], given: Sequence[str], titles: Mapping[str, str]) -> str:
-    """The two owned items that gave most of a score, with their share of it."""
-    total = sum(parts)
-    ranked = sorted(zip(parts, given, strict=False), reverse=True)[:2]
-    return "; ".join(f"{escape(titles[item])} ({part / total:.0%})" for part, item in ranked if part > 0)
-
-
-def _people(holdout: pathlib.Path, known: set[str]) -> list[tuple[str, list[str], set[str]]]:
-    """Users with about HISTORY courses: (user, history shown to the model oldest first, courses hidden from it)."""
-    rows = pq.read_table(holdout)
-    rows = rows.filter(pc.is_in(pc.cast(rows["item_id"], pa.string()), pa.array(sorted(known))))
-    if "timestamp" in rows.column_names:
-        rows = rows.sort_by("timestamp")
-    histories: dict[str, dict[bool, list[str]]] = {}
-    columns = (rows[name].to_pylist() for name in ("user_id", "item_id", "given"))
-    for user, item, given in zip(*columns, strict=True):
-        histories.setdefault(user, {True: [], False: []})[given].append(item)
-    people = [(user, list(dict.fromkeys(h[True])), set(h[False])) for user, h in histories.items() if h[True]]
-    return sorted(people, key=lambda person: (abs(len(person[1]) - HISTORY), person[0]))[:PEOPLE]
 
 
 def _header(path: str) -> Sequence[str]:

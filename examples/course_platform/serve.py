@@ -1,0 +1,146 @@
+"""The demo's last step: the published models behind a model server, asked by the client that a service would use.
+
+The server is a process of its own and takes tensorflow_model_server's flags; the client knows its address, the models'
+names and raw course ids, and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import rich.box
+import rich.console
+import rich.table
+from rich.markup import escape
+
+from serving_client import Client, ServingError
+
+__all__ = ["served", "show"]
+
+PEOPLE = 3
+HISTORY = 8  # the people shown have about so many courses: enough for a taste, few enough to read
+NAMED = 10  # of a longer history, so many are named
+SHOWN = 6
+START_S = 120.0
+"""TensorFlow's import and two models take some ten seconds, a busy machine several times that."""
+
+
+@contextlib.contextmanager
+def served(models: Mapping[str, pathlib.Path]) -> Iterator[str]:
+    """HOST:PORT of a server that has these models (name to folder of versions), for as long as the block lasts.
+
+    Raises RuntimeError with what the server said where it ends or gives no address within START_S.
+    """
+    with tempfile.TemporaryDirectory(prefix="demo-serving-") as folder:
+        config, log = pathlib.Path(folder, "models.config"), pathlib.Path(folder, "log")
+        entries = "".join(
+            f'  config {{ name: "{name}" base_path: "{path.resolve()}" model_platform: "tensorflow" }}\n'
+            for name, path in models.items()
+        )
+        config.write_text(f"model_config_list {{\n{entries}}}\n")
+        command = [sys.executable, "-m", "local_serving", "--port=0", f"--model_config_file={config}"]
+        with log.open("wb") as written:
+            process = subprocess.Popen(command, stderr=written, stdout=written)
+        try:
+            yield _address(process, log)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def show(
+    console: rich.console.Console, models: Mapping[str, pathlib.Path], catalogue: pathlib.Path, holdout: pathlib.Path
+) -> int:
+    """Tables of recommendations by title for three of the users held out, with the courses that led to each.
+
+    models: "cf" and optionally further ones. catalogue: batch_cf's items.parquet. Returns an exit code.
+    """
+    rows = pq.read_table(catalogue, columns=["item_id", "title"])
+    titles = {i: t or i for i, t in zip(*(rows[name].to_pylist() for name in ("item_id", "title")), strict=True)}
+    timed = "timestamp" in pq.read_schema(next(iter(sorted(holdout.glob("*.parquet"))))).names
+    try:
+        with served(models) as address, Client(address, timeout_s=10.0) as client:
+            for name in models:
+                client.wait_until_ready(model=name, timeout_s=START_S)
+            for user, given, later in _people(holdout, set(titles)):
+                _show_person(console, client, list(models), titles, user, given, later, timed)
+    except (ServingError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _show_person(
+    console: rich.console.Console,
+    client: Client,
+    models: Sequence[str],
+    titles: Mapping[str, str],
+    user: str,
+    given: Sequence[str],
+    later: set[str],
+    timed: bool,
+) -> None:
+    answer = client.recommend(given, model="cf", k=SHOWN)
+    parts = client.explain(given, answer.items, model="cf")
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="", expand=True)
+    took = "; ".join(escape(titles[item]) for item in given[: -NAMED - 1 : -1])
+    took += f" and {len(given) - NAMED} more" if len(given) > NAMED else ""
+    table.title = f"[bold]{escape(user)}[/bold] took{', newest first' * timed}: {took}"
+    table.add_column("Recommended by cf", ratio=5)
+    table.add_column("Score", justify="right")
+    table.add_column("Because of (share of the score)", ratio=7)
+    table.add_column("Taken later" if timed else "Held out", justify="center")
+    for item, score, part in zip(answer.items, answer.scores, parts, strict=True):
+        table.add_row(escape(titles[item]), f"{score:.3f}", _reasons(part, given, titles), "✓" * (item in later))
+    console.print(table)
+    for name in models:
+        if name != "cf":
+            items = client.recommend(given, model=name, k=SHOWN).items
+            named = "; ".join(escape(titles.get(item, item)) + " ✓" * (item in later) for item in items)
+            console.print(f"  [dim]{name} recommends[/dim] {named}\n")
+
+
+def _reasons(parts: Sequence[float], given: Sequence[str], titles: Mapping[str, str]) -> str:
+    """The two owned items that gave most of a score, with their share of it."""
+    total = sum(parts)
+    newest = given[-len(parts) :]  # a client sends no more than its width
+    ranked = sorted(zip(parts, newest, strict=True), reverse=True)[:2]
+    return "; ".join(f"{escape(titles[item])} ({part / total:.0%})" for part, item in ranked if part > 0)
+
+
+def _people(holdout: pathlib.Path, known: set[str]) -> list[tuple[str, list[str], set[str]]]:
+    """Users with about HISTORY courses: (user, history shown to the model oldest first, courses hidden from it)."""
+    rows = pq.read_table(holdout)
+    rows = rows.filter(pc.is_in(pc.cast(rows["item_id"], pa.string()), pa.array(sorted(known))))
+    if "timestamp" in rows.column_names:
+        rows = rows.sort_by("timestamp")
+    histories: dict[str, dict[bool, list[str]]] = {}
+    columns = (rows[name].to_pylist() for name in ("user_id", "item_id", "given"))
+    for user, item, given in zip(*columns, strict=True):
+        histories.setdefault(user, {True: [], False: []})[given].append(item)
+    people = [(user, list(dict.fromkeys(h[True])), set(h[False])) for user, h in histories.items() if h[True]]
+    return sorted(people, key=lambda person: (abs(len(person[1]) - HISTORY), person[0]))[:PEOPLE]
+
+
+def _address(process: subprocess.Popen[bytes], log: pathlib.Path) -> str:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        said = log.read_text(errors="replace")
+        found = re.search(r"listening: grpc (\S+)", said)
+        if found:
+            return found[1]
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    last = " ".join(log.read_text(errors="replace").strip().splitlines()[-1:])
+    raise RuntimeError(f"the model server did not start: {last or 'it said nothing'}")

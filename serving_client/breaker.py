@@ -1,0 +1,113 @@
+"""Is it worth asking this model at all, after what the last calls said? One CircuitBreaker per rung of a fallback.
+
+    closed ── `failures` failures in a row ──> open ── `open_s` later ──> half open
+      ^                                         ^                            │
+      │                                         └────── a trial fails ───────┤
+      └───────────────── `half_open_calls` trials succeed ───────────────────┘
+
+Nygard 2007, "Release It!", the pattern Circuit Breaker. Which errors are failures is the caller's to say; of the ones
+that this client raises `balancing.is_failure` and `is_unfinished` name those that the server, not the request, is to
+blame for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+__all__ = ["CircuitBreaker", "State"]
+
+State = Literal["closed", "open", "half open"]
+
+
+class CircuitBreaker:
+    """Ask `allow()` before a call; say `succeeded()`, `failed()` or `gave_up()` after each one allowed. Thread-safe.
+
+    failures: in a row, until calls are stopped. open_s: seconds for which none is let through.
+    half_open_calls: trials that may run at a time after that, and that must succeed until all calls are let through.
+    clock: monotonic seconds. Raises ValueError for a value out of its range.
+    """
+
+    def __init__(
+        self,
+        failures: int = 5,
+        open_s: float = 5.0,
+        half_open_calls: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if failures < 1 or half_open_calls < 1:
+            raise ValueError(
+                f"failures and half_open_calls must be at least 1, got failures={failures}, "
+                f"half_open_calls={half_open_calls}"
+            )
+        if not open_s >= 0.0:
+            raise ValueError(f"open_s must be at least 0 seconds, got {open_s}")
+        self._failures, self._open_s, self._half_open_calls, self._clock = failures, open_s, half_open_calls, clock
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+        self._opened_at: float | None = None  # None: closed
+        self._trials = 0  # running, since half open
+        self._trial_at = 0.0
+        self._passed = 0  # trials that succeeded
+
+    @property
+    def state(self) -> State:
+        """Where it stands now."""
+        with self._lock:
+            return self._state(self._clock())
+
+    def allow(self) -> bool:
+        """Whether the call may be sent. True in the state half open makes it a trial."""
+        if self._opened_at is None:  # a read of one attribute: no lock on the common path
+            return True
+        with self._lock:
+            now = self._clock()
+            state = self._state(now)
+            if state != "half open":
+                return state == "closed"
+            if self._trials >= self._half_open_calls and now - self._trial_at < self._open_s:
+                return False
+            if self._trials >= self._half_open_calls:
+                self._trials = 0  # nobody told how the last trials ended: they must not keep it half open for ever
+            self._trials += 1
+            self._trial_at = now
+            return True
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        if self._opened_at is None and self._in_a_row == 0:
+            return
+        with self._lock:
+            state = self._state(self._clock())
+            if state == "closed":
+                self._in_a_row = 0
+            elif state == "half open":  # while open: a late answer to a call from before says nothing about now
+                self._trials = max(0, self._trials - 1)
+                self._passed += 1
+                if self._passed >= self._half_open_calls:
+                    self._opened_at, self._in_a_row = None, 0
+
+    def failed(self) -> None:
+        """A call failed in a way that the next one is likely to fail in too."""
+        with self._lock:
+            now = self._clock()
+            state = self._state(now)
+            if state == "open":  # calls from before the opening still end: they do not prolong it
+                return
+            self._in_a_row += 1
+            if state == "half open" or self._in_a_row >= self._failures:
+                self._opened_at, self._trials, self._passed = now, 0, 0
+
+    def gave_up(self) -> None:
+        """A call ended in a way that says nothing about the server: a trial's place is free again."""
+        if self._opened_at is None:
+            return
+        with self._lock:
+            self._trials = max(0, self._trials - 1)
+
+    def _state(self, now: float) -> State:
+        if self._opened_at is None:
+            return "closed"
+        return "half open" if now - self._opened_at >= self._open_s else "open"

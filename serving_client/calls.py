@@ -1,0 +1,383 @@
+"""What is decided in the course of a call: whom to ask, for how long, whether again, and which error it ends with.
+
+A Plan is one call, an Engine what the calls of a client share; neither sends, waits nor sleeps. A shell (`client`,
+`aio`, `open_inference`) does that and reports back:
+
+    plan = engine.plan(operation, timeout_s)
+    turn = plan.begin()                     the shell sends plan.operation.request to turn.target, for turn.left_s
+    plan.succeeded(turn, reply)             the result; or
+    error = plan.noted(turn, rpc_error)     and, where plan.unclear(error), plan.looked_into(error, status reply)
+    plan.retry_delay_s(error)               seconds to wait before the next begin(), None: raise plan.over(error)
+
+    plan.hedge_after_s()                    seconds after which a second request may go out beside the first
+    plan.lost(turn)                         a request was given up: the loser of a hedge, or the caller went away
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from serving_client import operations
+from serving_client.balancing import Balance, Endpoints, is_failure, is_unfinished
+from serving_client.channel import target_list
+from serving_client.contracts import signatures as contract
+from serving_client.credentials import Tls
+from serving_client.deadline import Deadline
+from serving_client.errors import (
+    BadResponse,
+    Cancelled,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    NotReady,
+    ServingError,
+    Unavailable,
+    from_rpc,
+)
+from serving_client.hedging import Hedge, HedgeBudget, HedgeDelay
+from serving_client.observing import Attempt, Call, Observer, start_call, tell_attempt, tell_call
+from serving_client.operations import Operation, Origin, Spec, Widths
+from serving_client.results import VersionStatus
+from serving_client.retry import Retry, RetryBudget, retry_delay_s
+
+__all__ = ["Engine", "Metadata", "Plan", "Settings", "Turn"]
+
+T = TypeVar("T")
+
+Metadata = Sequence[tuple[str, str | bytes]]
+"""Pairs of key and value sent with a call; keys in lower case, values of keys that end in -bin are bytes."""
+
+LONGEST_TIMEOUT_S = 86_400.0
+"""A call without a deadline can hang for ever, and timers of the platform end somewhere above a day."""
+_LOADING = ("START", "LOADING")
+_LOST = Cancelled("given up before the answer")
+_call_ids = itertools.count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Arguments of a client, checked. Raises ValueError or TypeError for one that cannot be meant."""
+
+    targets: tuple[str, ...]
+    model: str = ""
+    version: int | None = None
+    version_label: str | None = None
+    timeout_s: float = 1.0
+    retry: Retry = dataclasses.field(default_factory=Retry)
+    hedge: Hedge | None = None
+    balance: Balance = dataclasses.field(default_factory=Balance)
+    tls: Tls | None = None
+    metadata: Metadata = dataclasses.field(default=(), repr=False)  # tokens
+    history_width: int = contract.HISTORY_WIDTH
+    candidates_width: int = contract.CANDIDATES_WIDTH
+    exclude_width: int = contract.EXCLUDE_WIDTH
+    wait_for_ready: bool = False
+    observers: tuple[Observer, ...] = ()
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", target_list(self.targets))
+        object.__setattr__(self, "metadata", tuple(self.metadata))
+        object.__setattr__(self, "observers", tuple(self.observers))
+        if self.version is not None and self.version_label is not None:
+            raise ValueError(f"version={self.version} and version_label={self.version_label!r}: give one of them")
+        if not 0.0 < self.timeout_s <= LONGEST_TIMEOUT_S:
+            raise ValueError(f"timeout_s is {self.timeout_s}; it is above 0 and at most {LONGEST_TIMEOUT_S:g} seconds")
+        if self.model:
+            try:
+                operations.checked(self.default_spec)
+            except InvalidRequest as error:
+                raise ValueError(error.message) from None
+        for name in ("history_width", "candidates_width", "exclude_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a row has at least one column")
+
+    @property
+    def widths(self) -> Widths:
+        """Columns of requests."""
+        return Widths(self.history_width, self.candidates_width, self.exclude_width)
+
+    @functools.cached_property
+    def default_spec(self) -> Spec:
+        """What calls mean that name nothing."""
+        return Spec(self.model, self.version, self.version_label)
+
+    def spec(self, model: str | None, version: int | None, version_label: str | None) -> Spec:
+        """What a call means that names these: a model, version or label of its own goes before the client's."""
+        if model is None and version is None and version_label is None:
+            return self.default_spec if self.model else operations.checked(self.default_spec)
+        if version is None and version_label is None and (model is None or model == self.model):
+            version, version_label = self.version, self.version_label
+        return operations.checked(Spec(self.model if model is None else model, version, version_label))
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Turn:
+    """One request to one target; `left_s` is what its deadline may be."""
+
+    index: int
+    target: str
+    number: int
+    hedged: bool
+    started_at_s: float
+    left_s: float
+
+
+class Engine:
+    """What all calls of a client share: load and health of the targets, budgets of retries and hedges. Thread-safe."""
+
+    def __init__(self, settings: Settings, draw: Callable[[], float] = random.random) -> None:
+        """draw: uniform in [0, 1), for the jitter of retries."""
+        self.settings = settings
+        self.draw = draw
+        self.clock = settings.clock
+        self.targets = settings.targets
+        self.observers = settings.observers
+        # One target leaves no choice, and counting its load would only cost time.
+        self.endpoints = (
+            Endpoints(len(settings.targets), settings.balance, settings.clock) if len(settings.targets) > 1 else None
+        )
+        self.retry = settings.retry
+        self.retry_budget = RetryBudget(settings.retry)
+        self.hedge_budget = HedgeBudget(settings.hedge) if settings.hedge else None
+        self.hedge_delay = HedgeDelay(settings.hedge, len(settings.targets)) if settings.hedge else None
+        self.closed = False
+
+    def plan(self, operation: Operation[T], timeout_s: float | None) -> Plan[T]:
+        """A call that starts now. Raises ClientClosed, ValueError for a timeout that is not a number of seconds."""
+        if self.closed:
+            raise ClientClosed("the client is closed; make another", "", operation.spec.model, operation.spec.version)
+        if timeout_s is None:
+            timeout_s = self.settings.timeout_s
+        elif not timeout_s <= LONGEST_TIMEOUT_S:  # NaN compares false
+            raise ValueError(f"timeout_s is {timeout_s}; it is at most {LONGEST_TIMEOUT_S:g} seconds, never infinite")
+        return Plan(self, operation, timeout_s)
+
+
+class Plan(Generic[T]):
+    """The decisions of one call; see the module. Used by one thread or task at a time."""
+
+    __slots__ = (
+        *("_asked", "_code", "_deadline", "_engine", "_over", "_started_at_s"),
+        *("attempts", "hedged", "id", "metadata", "operation"),
+    )
+
+    def __init__(self, engine: Engine, operation: Operation[T], timeout_s: float) -> None:
+        self._engine = engine
+        self._started_at_s = engine.clock()
+        self._deadline = Deadline(max(0.0, timeout_s), engine.clock)
+        self._asked: list[int] = []
+        self._over = False
+        self._code = "OK"
+        self.operation = operation
+        self.attempts = 0
+        self.hedged = False
+        self.id = 0
+        self.metadata: list[tuple[str, str]] = []
+        if engine.observers:
+            self.id = next(_call_ids)
+            self.metadata = start_call(engine.observers, self.id, self._method, operation.spec.model)
+        engine.retry_budget.deposit()
+        if engine.hedge_budget is not None:
+            engine.hedge_budget.deposit()
+
+    def begin(self, hedged: bool = False) -> Turn:
+        """The next request. Raises DeadlineExceeded where no time is left for it."""
+        left_s = self._deadline.left_s()
+        if left_s <= 0.0:
+            timeout_s = self._deadline.timeout_s
+            self._code = "DEADLINE_EXCEEDED"
+            raise self.over(self._error(DeadlineExceeded, f"no time was left of {timeout_s:g} s; raise timeout_s"))
+        engine = self._engine
+        index = 0
+        if engine.endpoints is not None:
+            index = engine.endpoints.pick(self._asked)
+            engine.endpoints.begin(index)
+            self._asked.append(index)
+        self.attempts += 1
+        self.hedged = self.hedged or hedged
+        return Turn(index, engine.targets[index], self.attempts, hedged, engine.clock(), left_s)
+
+    def succeeded(self, turn: Turn, reply: bytes) -> T:
+        """The result. Raises BadResponse for an answer that cannot be read."""
+        seconds = self._engine.clock() - turn.started_at_s  # reading is not the server's time
+        failure: ServingError
+        try:
+            result = self.operation.read(reply, Origin(turn.target, self.attempts))
+        except ServingError as error:
+            failure = error
+        except (DecodeError, ValueError) as error:  # UnicodeDecodeError and CodecError are ValueErrors
+            failure = self._error(BadResponse, f"the answer cannot be read: {error}", turn.target)
+            failure.__cause__ = error
+        else:
+            self._finish(turn, "OK", seconds, None)
+            self._end("", turn.target, getattr(result, "version", self.operation.spec.version))
+            return result
+        self._finish(turn, "OK", seconds, failure)
+        raise self.over(failure)
+
+    def noted(self, turn: Turn, error: grpc.RpcError) -> ServingError:
+        """The typed error of a request that failed; the call may go on."""
+        spec = self.operation.spec
+        found = from_rpc(
+            error, target=turn.target, model=spec.model, version=spec.version, attempts=self.attempts
+        )  # fmt: skip
+        if self._engine.closed and isinstance(found, Cancelled):  # "Channel closed!"
+            found = self.cancelled(turn.target)
+        found.__cause__ = error
+        code = error.code() if callable(getattr(error, "code", None)) else None  # AioRpcError is no grpc.Call
+        self._code = code.name if code is not None else "UNKNOWN"
+        self._finish(turn, self._code, self._engine.clock() - turn.started_at_s, found)
+        return found
+
+    def unclear(self, error: ServingError) -> bool:
+        """Whether GetModelStatus, asked of the same target, would say more: the model may still be loading."""
+        return self.operation.look_into_not_found and self._code == "NOT_FOUND" and isinstance(error, NotFound)
+
+    def status_request(self) -> tuple[str, bytes, float]:
+        """Path, bytes and seconds left for that question."""
+        asked = operations.status(self.operation.spec)
+        return asked.method, asked.request, self._deadline.left_s()
+
+    def looked_into(self, error: ServingError, reply: bytes) -> ServingError:
+        """The error in the light of the status: NotReady while the version is loading or was loaded just now."""
+        try:
+            rows = operations.status(self.operation.spec).read(reply, Origin(error.target, self.attempts))
+        except (DecodeError, ValueError):
+            return error
+        refined = _refined(error, rows)
+        refined.__cause__ = error.__cause__
+        return refined
+
+    def retry_delay_s(self, error: ServingError) -> float | None:
+        """Seconds to wait before the next begin(); None: the call ends with this error."""
+        engine = self._engine
+        elsewhere = engine.endpoints is not None and len(set(self._asked)) < len(engine.targets)
+        left_s = self._deadline.left_s()
+        if isinstance(error, NotReady) and self._code == "NOT_FOUND" and elsewhere:
+            delay_s = 0.0 if self.attempts < engine.retry.attempts and left_s > 0.0 else None
+        else:
+            # CANCELLED that nobody here asked for: a server that shuts down drops requests it has not begun so.
+            judged = Unavailable(error.message) if isinstance(error, Cancelled) else error
+            delay_s = retry_delay_s(
+                engine.retry,
+                self.attempts,
+                judged,
+                left_s,
+                engine.draw(),
+                elsewhere=elsewhere,
+                idempotent=self.operation.repeatable,
+            )
+        if delay_s is None or engine.closed or not engine.retry_budget.withdraw():
+            return None
+        return delay_s
+
+    def hedge_after_s(self) -> float | None:
+        """Seconds until a second request is due; None where none shall be sent."""
+        delay = self._engine.hedge_delay
+        if delay is None or self.hedged or not self.operation.repeatable:
+            return None
+        after_s = delay.delay_s()
+        return after_s if after_s is not None and after_s < self._deadline.left_s() else None
+
+    def may_hedge(self) -> bool:
+        """Whether the budget lets it out now."""
+        budget = self._engine.hedge_budget
+        return budget is not None and not self._engine.closed and self._deadline.left_s() > 0.0 and budget.withdraw()
+
+    def lost(self, turn: Turn) -> None:
+        """A request was given up: the other one of a hedge was faster, or nobody waits for it any more."""
+        self._finish(turn, "CANCELLED", self._engine.clock() - turn.started_at_s, _LOST)
+
+    def cancelled(self, target: str) -> ServingError:
+        """The error of a request that ended because the channel was closed under it."""
+        self._code = "CANCELLED"
+        if self._engine.closed:
+            return self._error(ClientClosed, "the client was closed while the call was under way", target)
+        return self._error(Cancelled, "the call was cancelled", target)
+
+    def over(self, error: ServingError) -> ServingError:
+        """The same error, once the observers know that the call ended with it."""
+        self._end(type(error).__name__, error.target, self.operation.spec.version)
+        return error
+
+    def abandoned(self) -> None:
+        """The caller went away (KeyboardInterrupt, a cancelled task): tells the observers, if nobody did."""
+        self._code = "CANCELLED"
+        self._end("Cancelled", "", self.operation.spec.version)
+
+    @property
+    def _method(self) -> str:
+        return self.operation.method.rpartition("/")[2]
+
+    def _error(self, kind: type[ServingError], message: str, target: str = "") -> ServingError:
+        spec = self.operation.spec
+        return kind(message, target, spec.model, spec.version, self.attempts)
+
+    def _finish(self, turn: Turn, code: str, seconds: float, error: ServingError | None) -> None:
+        engine = self._engine
+        unfinished = is_unfinished(error)
+        if engine.endpoints is not None:
+            engine.endpoints.finish(turn.index, seconds, is_failure(error), unfinished=unfinished)
+        if engine.hedge_delay is not None and (error is None or unfinished):
+            engine.hedge_delay.observe(turn.index, seconds)
+        if engine.observers:
+            spec = self.operation.spec
+            attempt = Attempt(
+                method=self._method,
+                model=spec.model,
+                version=spec.version,
+                target=turn.target,
+                code=code,
+                seconds=seconds,
+                number=turn.number,
+                hedged=turn.hedged,
+                call_id=self.id,
+            )
+            tell_attempt(engine.observers, attempt)
+
+    def _end(self, error: str, target: str, version: int | None) -> None:
+        engine = self._engine
+        if self._over or not engine.observers:
+            return
+        self._over = True
+        call = Call(
+            method=self._method,
+            model=self.operation.spec.model,
+            version=version,
+            target=target,
+            code=self._code if error else "OK",
+            seconds=engine.clock() - self._started_at_s,
+            attempts=self.attempts,
+            hedged=self.hedged,
+            error=error,
+            call_id=self.id,
+        )
+        tell_call(engine.observers, call)
+
+
+def _refined(error: ServingError, rows: Sequence[VersionStatus]) -> ServingError:
+    """NotFound or NotReady, with what GetModelStatus says about the versions that were meant."""
+    for row in rows:
+        if row.state in _LOADING:
+            words = f"version {row.version} is not loaded yet ({row.state}); repeat, or wait_until_ready()"
+            return NotReady(words, error.target, error.model, error.version, error.attempts)
+    for row in rows:
+        if row.state == "AVAILABLE":  # it was loaded between the two questions
+            words = f"version {row.version} became available just now; repeat the call"
+            return NotReady(words, error.target, error.model, error.version, error.attempts)
+    for row in rows:
+        if row.error:
+            words = f"version {row.version} failed to load: {' '.join(row.error.split())}"
+            return NotFound(f"{error.message}; {words}", error.target, error.model, error.version, error.attempts)
+    return error

@@ -1,0 +1,81 @@
+"""Where does a client connect to, and with which settings of gRPC? The same for blocking and asynchronous channels.
+
+A target is what gRPC calls one: HOST:PORT, [IPV6]:PORT, dns:///NAME:PORT (all addresses of the name in turn),
+unix:PATH. Nothing here opens a connection: a channel does so on its first call.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from serving_client.credentials import Tls
+
+__all__ = ["channel_options", "is_loopback", "target_list"]
+
+KEEPALIVE_MS = 20_000
+"""A connection that is silent under a call for so long is asked for life; servers allow two such asks a call."""
+KEEPALIVE_TIMEOUT_MS = 5_000
+"""Then, and for bytes the kernel gets no receipt for, the connection counts as lost after this."""
+FIRST_BACKOFF_MS = 100
+MAX_BACKOFF_MS = 1_000
+"""A restarted server is found again within this; gRPC's own bound is two minutes."""
+CONNECT_MS = 2_000
+"""Name, TCP, TLS and HTTP/2 together take less, also between continents; gRPC's own bound is 20 s."""
+
+_PORT = re.compile(r".*:\d+", re.DOTALL)
+
+
+def target_list(targets: str | Sequence[str]) -> tuple[str, ...]:
+    """Checks the targets a client was given, one or several; a string is one target.
+
+    Raises ValueError for none, for one that is named twice, and for one without a port; TypeError for other types.
+    """
+    found = (targets,) if isinstance(targets, str) else tuple(targets)
+    for target in found:
+        if not isinstance(target, str):
+            raise TypeError(f"target {target!r} is {type(target).__name__}, not text like HOST:PORT")
+        if not target.startswith(("unix:", "unix-abstract:", "dns:", "xds:")) and not _PORT.fullmatch(target):
+            raise ValueError(f"target {target!r} has no port; write HOST:PORT, as in localhost:8500")
+        if found.count(target) > 1:
+            raise ValueError(f"target {target!r} is named twice; to spread load name each replica once")
+    if not found:
+        raise ValueError("a client needs at least one target, got none; write HOST:PORT, as in localhost:8500")
+    return found
+
+
+def is_loopback(target: str) -> bool:
+    """Whether a target is on this machine by its name: localhost, 127.0.0.0/8, ::1, or a unix socket."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = re.sub(r"^(dns:(//[^/]*/)?|ipv4:|ipv6:)", "", target).rpartition(":")[0].strip("[]")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def channel_options(target: str, tls: Tls | None) -> list[tuple[str, Any]]:
+    """Settings of the channel to one target; each is there for a reason that users of such clients met."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", -1),  # gRPC stops at 4 MiB, the server at 2 GiB
+        ("grpc.max_send_message_length", -1),
+        ("grpc.use_local_subchannel_pool", 1),  # two clients, or one after a fork, share no connection
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.initial_reconnect_backoff_ms", FIRST_BACKOFF_MS),
+        ("grpc.max_reconnect_backoff_ms", MAX_BACKOFF_MS),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),  # despite its name, the time one attempt has
+        ("grpc.primary_user_agent", "recbeam-serving-client"),
+    ]
+    if is_loopback(target):
+        options.append(("grpc.enable_http_proxy", 0))  # a proxy of the environment cannot reach this machine's servers
+    if target.startswith("dns:"):
+        options.append(("grpc.lb_policy_name", "round_robin"))  # all addresses of the name, not the first alone
+    if tls is not None and tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    return options

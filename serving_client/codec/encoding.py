@@ -1,0 +1,184 @@
+"""Python values and numpy arrays to TensorProto; the rules are in the package's docstring."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving_client.codec.kinds import BFLOAT16, BOOL, BY_DTYPE, FLOAT, INT64, MAX_RANK, STRING, CodecError
+from serving_client.protocol import messages
+
+__all__ = ["MAX_CONTENT_BYTES", "to_tensor", "write_tensor"]
+
+MAX_CONTENT_BYTES = 2**31 - 2**16
+"""protobuf writes no message of 2 GiB and no server reads one; some room is left for names and shape."""
+_TEXT_KINDS = "USOT"
+
+
+def to_tensor(value: Any, dtype: npt.DTypeLike | None = None) -> messages.TensorProto:
+    """A TensorProto of a numpy array, a (nested) list or tuple, or one value. Raises CodecError."""
+    proto = messages.TensorProto()
+    _write(proto, value, dtype)
+    return proto
+
+
+def write_tensor(proto: messages.TensorProto, value: Any, dtype: npt.DTypeLike | None = None) -> None:
+    """As `to_tensor`, into a message that is there, such as `request.inputs["history"]`; what was in it is dropped.
+
+    Raises CodecError; the message is then in no state to be sent.
+    """
+    proto.Clear()
+    _write(proto, value, dtype)
+
+
+def _write(proto: messages.TensorProto, value: Any, dtype: npt.DTypeLike | None) -> None:
+    if isinstance(value, np.ndarray | np.generic) and not isinstance(value, str | bytes):  # np.str_ is both
+        _write_array(proto, value, dtype)
+        return
+    if dtype is None:
+        _write_values(proto, value)
+        return
+    if np.dtype(dtype).kind in _TEXT_KINDS:
+        shape, flat, first = _flatten(value)
+        if not flat or isinstance(first, str | bytes):
+            _write_strings(proto, shape, flat)
+            return
+    _write_array(proto, _as_array(value), dtype)
+
+
+def _write_values(proto: messages.TensorProto, value: Any) -> None:
+    """Lists, tuples and single values of Python; struct is strict where numpy makes nan of None and 2.0 of "2"."""
+    shape, flat, first = _flatten(value)
+    kind = type(first)
+    if isinstance(first, str | bytes):
+        _write_strings(proto, shape, flat)
+    elif kind is float or not flat:
+        _write_content(proto, FLOAT.number, shape, _pack("f", flat))
+    elif kind is bool and all(type(item) is bool for item in flat):
+        _write_content(proto, BOOL.number, shape, bytes(flat))
+    elif kind is int or kind is bool:
+        try:
+            _write_content(proto, INT64.number, shape, struct.pack(f"<{len(flat)}q", *flat))
+        except struct.error as error:
+            if not any(isinstance(item, float) for item in flat):
+                raise CodecError(f"not all values fit int64 ({error}); pass dtype=, or integers alone") from error
+            _write_content(proto, FLOAT.number, shape, _pack("f", flat))
+    else:
+        _write_array(proto, _as_array(value), None)
+
+
+def _write_array(proto: messages.TensorProto, array: npt.NDArray[Any] | np.generic, dtype: Any) -> None:
+    if dtype is not None:
+        array = _cast(np.asarray(array), np.dtype(dtype))
+    kind = BY_DTYPE.get(array.dtype)
+    if kind is not None:
+        number = kind.number
+    elif array.dtype.kind in _TEXT_KINDS:
+        _write_strings(proto, array.shape, array.reshape(-1).tolist())
+        return
+    elif array.dtype.newbyteorder("<") in BY_DTYPE:
+        array = array.astype(array.dtype.newbyteorder("<"))
+        number = BY_DTYPE[array.dtype].number
+    elif array.dtype.name == "bfloat16":  # of the package ml_dtypes, which a caller may have
+        number = BFLOAT16.number
+    else:
+        raise CodecError(f"no tensor holds dtype {array.dtype}; convert the array first")
+    if array.nbytes > MAX_CONTENT_BYTES:  # before tobytes: a broadcast array takes no memory until then
+        raise CodecError(f"{array.nbytes} bytes exceed the {MAX_CONTENT_BYTES} that one message may have; send parts")
+    _write_content(proto, number, array.shape, array.tobytes())
+
+
+def _write_content(proto: messages.TensorProto, number: int, shape: tuple[int, ...], content: bytes) -> None:
+    proto.dtype = number
+    _write_shape(proto, shape)
+    proto.tensor_content = content
+
+
+def _write_strings(proto: messages.TensorProto, shape: tuple[int, ...], flat: list[Any] | tuple[Any, ...]) -> None:
+    proto.dtype = STRING.number
+    _write_shape(proto, shape)
+    values = proto.string_val
+    try:
+        if flat and isinstance(flat[0], str):
+            try:
+                values.extend([item.encode() for item in flat])
+                return
+            except AttributeError:  # bytes among text
+                pass
+        try:
+            values.extend(flat)
+        except TypeError:  # text among bytes; protobuf has added nothing
+            values.extend([item.encode() if isinstance(item, str) else item for item in flat])
+    except TypeError as error:
+        raise CodecError(f"not all values are strings: {error}") from error
+    except UnicodeEncodeError as error:
+        raise CodecError(f"a string has no UTF-8 form: {error}") from error
+
+
+def _write_shape(proto: messages.TensorProto, shape: tuple[int, ...]) -> None:
+    dims = proto.tensor_shape.dim
+    for size in shape:
+        dims.add().size = size
+    if not shape:
+        proto.tensor_shape.SetInParent()  # a scalar's shape is empty, not absent
+
+
+def _flatten(value: Any) -> tuple[tuple[int, ...], Any, Any]:
+    """Shape, values row after row, and the first of them (None if there are none) of a value or nested lists."""
+    if not isinstance(value, list | tuple):
+        return (), (value,), value
+    shape = [len(value)]
+    flat: Any = value
+    while flat and isinstance(flat[0], list | tuple):
+        width = len(flat[0])
+        for row in flat:
+            if not isinstance(row, list | tuple) or len(row) != width:
+                raise CodecError(f"lists of unequal length or depth at level {len(shape)}; fill them up first")
+        shape.append(width)
+        if len(shape) > MAX_RANK:
+            raise CodecError(f"lists nest deeper than {MAX_RANK} levels")
+        flat = list(itertools.chain.from_iterable(flat))
+    return tuple(shape), flat, flat[0] if flat else None
+
+
+def _pack(letter: str, flat: Any) -> bytes:
+    try:
+        return struct.pack(f"<{len(flat)}{letter}", *flat)
+    except (struct.error, OverflowError) as error:
+        raise CodecError(f"not all values fit float32 ({error}); pass dtype=, or numbers alone") from error
+
+
+def _as_array(value: Any) -> npt.NDArray[Any]:
+    """What numpy makes of a value that is not of Python's own types, or for which a dtype was given."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CodecError(f"not an array of one type and shape: {error}") from error
+    if array.dtype.kind in _TEXT_KINDS and (isinstance(value, list | tuple) or not array.shape):
+        for item in _flatten(value)[1]:  # numpy writes numbers among strings out as text
+            if not isinstance(item, str | bytes) and getattr(item, "dtype", np.dtype(float)).kind not in _TEXT_KINDS:
+                raise CodecError(f"{type(item).__name__} has no tensor, or stands among values of another type")
+    return array
+
+
+def _cast(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The array as another dtype. Refuses what the dtype cannot hold; floats may lose digits."""
+    if (array.dtype.kind in _TEXT_KINDS) != (dtype.kind in _TEXT_KINDS):
+        raise CodecError(f"{array.dtype} values are no {dtype}")
+    if dtype.kind in _TEXT_KINDS or array.dtype == dtype:
+        return array
+    refusal = f"not all {array.dtype} values fit {dtype}"
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        raise CodecError(refusal)
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            cast = array.astype(dtype)
+    except (FloatingPointError, TypeError, ValueError) as error:
+        raise CodecError(f"{refusal}: {error}") from error
+    if dtype.kind in "iub" and not np.array_equal(cast, array):
+        raise CodecError(refusal)
+    return cast

@@ -1,0 +1,74 @@
+"""`serving-client recommend`: what a model recommends for a history, as a page would get it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Mapping
+
+from serving_client.client import Client
+from serving_client.commands.options import BadInput, add_model, add_query, add_version
+from serving_client.commands.tables import counted, table
+from serving_client.results import Recommendation
+
+__all__ = ["add_to", "read_titles", "run"]
+
+EXAMPLE = "example: serving-client recommend --server=localhost:8500 --model=cf --k=5 --items=items.csv c07 c12"
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_model(parser)
+    add_version(parser, label=True)
+    add_query(parser)
+    parser.add_argument("--items", metavar="CSV", help="titles to show: a file with the columns item_id and title")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints rank, item, title and score; then on stderr who answered."""
+    titles = None if options.items is None else read_titles(options.items)
+    with Client(options.server, model=options.model, timeout_s=options.timeout) as client:
+        started_at = time.monotonic()
+        answer = client.recommend(
+            options.history,
+            exclude=options.exclude,
+            k=options.k,
+            version=options.version,
+            version_label=options.label,
+        )
+        seconds = time.monotonic() - started_at
+    print(_table(answer, titles))
+    which = answer.model if answer.version is None else f"{answer.model} version {answer.version}"
+    items, tries = counted(len(answer.items), "item"), counted(answer.attempts, "attempt")
+    print(
+        f"{answer.target}: {items} of model {which} in {seconds * 1000.0:.1f} ms, {tries}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def read_titles(path: str) -> dict[str, str]:
+    """Title by item id, of a CSV with the columns item_id and title, in any order among others. Raises BadInput."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in ("item_id", "title") if name not in (reader.fieldnames or ())]
+            if missing:
+                has = ", ".join(map(repr, reader.fieldnames or ())) or "none"
+                raise BadInput(f"{path}: has no column {' and no column '.join(missing)}; its columns are {has}")
+            return {row["item_id"]: row["title"] or "" for row in reader if row["item_id"]}
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: is no CSV in UTF-8 ({error})") from error
+
+
+def _table(answer: Recommendation, titles: Mapping[str, str] | None) -> str:
+    head = ["rank", "item", *(["title"] if titles is not None else []), "score"]
+    rows = []
+    for rank, (item, score) in enumerate(zip(answer.items, answer.scores.tolist(), strict=True), start=1):
+        title = [titles.get(item, "")] if titles is not None else []
+        rows.append([str(rank), item, *title, f"{score:.6g}"])
+    return table(head, rows, right=("rank", "score"))

@@ -1,0 +1,43 @@
+"""`serving-client status`: which versions of a model every server tracks, in which state, and why a load failed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from serving_client.client import Client
+from serving_client.commands.options import add_model, add_version
+from serving_client.commands.tables import counted, table
+from serving_client.errors import ServingError
+
+__all__ = ["add_to", "run"]
+
+EXAMPLE = "example: serving-client status --server=replica-1:8500 --server=replica-2:8500 --model=cf"
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declares the options; labels are not among them, because the server ignores them here."""
+    add_model(parser)
+    add_version(parser, label=False)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a line for every version on every server; raises the first error after the servers that answered."""
+    rows: list[list[str]] = []
+    available, problem = 0, None
+    for server in options.server:
+        try:  # one by one: a client with all of them would ask one of them
+            with Client(server, model=options.model, timeout_s=options.timeout) as client:
+                versions = client.status(version=options.version)
+        except ServingError as error:
+            problem = problem or error
+            rows.append([server, options.model, "", type(error).__name__, error.message])
+            continue
+        for one in sorted(versions, key=lambda one: one.version, reverse=True):
+            available += one.state == "AVAILABLE"
+            rows.append([server, options.model, str(one.version), one.state, one.error])
+    print(table(("server", "model", "version", "state", "error"), rows, right=("version",)))
+    if problem is not None:
+        raise problem
+    print(f"model {options.model}: {available} of {counted(len(rows), 'version')} AVAILABLE", file=sys.stderr)
+    return 0

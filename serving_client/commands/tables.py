@@ -1,0 +1,44 @@
+"""Rows of text as a table for a terminal: plain, aligned, one line a row."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+__all__ = ["counted", "printable", "table"]
+
+GAP = "  "
+
+
+def printable(text: str) -> str:
+    """The text on one line, without characters that a terminal would obey."""
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
+
+
+def counted(count: int, noun: str) -> str:
+    """As in "1 call" and "2 calls"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """The lines of a table, without a newline at the end.
+
+    head: a name for each column. rows: a cell for each column. right: names of the columns set flush right.
+    """
+    lines = [list(head), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(_columns(cell) for cell in column) for column in zip(*lines, strict=True)]
+    text = []
+    for line in lines:
+        cells = []
+        for name, cell, width in zip(head, line, widths, strict=True):
+            fill = " " * (width - _columns(cell))
+            cells.append(fill + cell if name in right else cell + fill)
+        text.append(GAP.join(cells).rstrip())
+    return "\n".join(text)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal the text takes: ideographs take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
+    )

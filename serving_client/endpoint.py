@@ -1,0 +1,85 @@
+"""What a client knows of one endpoint: requests in flight, average latency, bad answers in a row, times out of use.
+
+Plain state, no lock and no clock: `balancing` holds both, says how the numbers are used, and why.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["FAILED_FACTOR", "LONGEST_S", "UNKNOWN_S", "Endpoint"]
+
+UNKNOWN_S = 1.0
+"""Latency that an endpoint is taken to have until its first answer, if a request is already waiting for it."""
+LONGEST_S = 3600.0
+"""No average grows beyond this, however many failures multiply it."""
+FAILED_FACTOR = 3.0
+"""A failure counts as a latency of so many averages: one makes it 1.4 of what it was, which is still `similar`."""
+
+
+class Endpoint:
+    """Times are seconds of the owner's clock."""
+
+    __slots__ = (
+        "due_at",
+        "ejected",
+        "ejected_at",
+        "ejections",
+        "failures",
+        "in_flight",
+        "latency_s",
+        "readmitted_at",
+        "samples",
+        "slow",
+        "updated_at",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.latency_s = 0.0  # EWMA; 0.0 while samples is 0
+        self.samples = 0
+        self.updated_at = 0.0
+        self.failures = 0  # in a row
+        self.slow = 0  # in a row
+        self.ejected = False
+        self.ejected_at = -math.inf
+        self.due_at = 0.0  # of the next probe, while ejected
+        self.ejections = 0  # in succession
+        self.readmitted_at = 0.0
+
+    def load(self, similar_s: float, memory_s: float, now: float) -> float:
+        """What one request more would wait for, in requests to an endpoint of usual speed.
+
+        similar_s: averages up to this are those of a usual endpoint, 0.0 while none is known.
+        """
+        in_flight, latency_s = self.in_flight, self.latency_s
+        if not self.samples:
+            if not in_flight:
+                return 0.0  # to be known is worth a request
+            latency_s = UNKNOWN_S
+        if latency_s <= similar_s or not similar_s:
+            return in_flight + 1.0
+        faded = math.exp((self.updated_at - now) / memory_s) if self.samples else 1.0
+        return (in_flight + 1.0) * max(1.0, latency_s * faded / similar_s)
+
+    def learn(
+        self, latency_s: float, failed: bool, unfinished: bool, smoothing: float, memory_s: float, now: float
+    ) -> None:
+        """An attempt ended after `latency_s`; what was known weighs less the longer it was not renewed."""
+        if failed:
+            latency_s = max(latency_s, FAILED_FACTOR * (self.latency_s or UNKNOWN_S))
+        elif unfinished:
+            latency_s = max(2.0 * latency_s, self.latency_s)
+        if self.samples:
+            kept = (1.0 - smoothing) * math.exp((self.updated_at - now) / memory_s)
+            latency_s += kept * (self.latency_s - latency_s)
+        self.latency_s = min(latency_s, LONGEST_S)
+        self.samples += 1
+        self.updated_at = now
+
+    def readmit(self, now: float) -> None:
+        """Back in use; its average was that of its bad time."""
+        self.ejected = False
+        self.readmitted_at = now
+        self.failures = self.slow = self.samples = 0
+        self.latency_s = 0.0

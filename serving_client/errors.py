@@ -1,0 +1,229 @@
+"""What can go wrong in a call to a model server, one class per thing a caller would do about it.
+
+The tree:
+
+    ServingError            anything this client raises about a call
+    ├── InvalidRequest      the request itself is wrong: change it, repeating cannot help
+    ├── NotFound            no such model, version or label on that server
+    ├── NotReady            the model is known, and is not served yet (loading) or not in the state the request needs
+    ├── NotSupported        the model has no such signature, or the server no such method
+    ├── Overloaded          the server refuses work for now: a queue or quota is full
+    ├── DeadlineExceeded    the time for the call is over; whether the server did the work is unknown
+    ├── Unavailable         no connection, or it broke: nobody answered
+    │   └── CircuitOpen     not even asked: the last calls failed, see `breaker`
+    ├── Unauthorized        credentials are missing or not enough
+    ├── BadResponse         an answer came, and it is not what the protocol promises
+    ├── ServerFault         the server failed while it worked on a request it had accepted
+    ├── Cancelled           somebody gave the call up, here or at the server
+    └── ClientClosed        `close()` was called before
+
+A message is one sentence: where, what with the value, what to do. CODES is the one table from gRPC's codes; where a
+code says less than its text, REFINED tells the cases apart by the words that servers and gRPC core use for them.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+
+import grpc
+
+__all__ = [
+    "CODES",
+    "REFINED",
+    "BadResponse",
+    "Cancelled",
+    "CircuitOpen",
+    "ClientClosed",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "NotFound",
+    "NotReady",
+    "NotSupported",
+    "Overloaded",
+    "ServerFault",
+    "ServingError",
+    "Unauthorized",
+    "Unavailable",
+    "from_rpc",
+    "from_status",
+]
+
+
+class ServingError(Exception):
+    """Base of all errors of a call. All arguments go to super, so it pickles and copies.
+
+    target: HOST:PORT that was asked last, "" where none was. model, version: what was asked for, "" and None where
+    unknown. attempts: requests sent for this call, 0 where it failed before the first.
+    """
+
+    def __init__(
+        self, message: str, target: str = "", model: str = "", version: int | None = None, attempts: int = 0
+    ) -> None:
+        super().__init__(message, target, model, version, attempts)
+
+    @property
+    def message(self) -> str:
+        """What went wrong, without the place."""
+        return str(self.args[0])
+
+    @property
+    def target(self) -> str:
+        """HOST:PORT, or ""."""
+        return str(self.args[1])
+
+    @property
+    def model(self) -> str:
+        """Name of the model, or ""."""
+        return str(self.args[2])
+
+    @property
+    def version(self) -> int | None:
+        """Version that was asked for, None for the latest or a label."""
+        version: int | None = self.args[3]
+        return version
+
+    @property
+    def attempts(self) -> int:
+        """Requests that were sent."""
+        return int(self.args[4])
+
+    def __str__(self) -> str:
+        place = [self.target] if self.target else []
+        if self.model:
+            place.append(f"model {self.model}" + ("" if self.version is None else f" version {self.version}"))
+        tried = f" (after {self.attempts} attempts)" if self.attempts > 1 else ""
+        return ": ".join(filter(None, (", ".join(place), self.message))) + tried
+
+
+class InvalidRequest(ServingError):
+    """The request is wrong: unknown inputs, a wrong dtype or shape, or larger than a limit of the channel."""
+
+
+class NotFound(ServingError):
+    """The server has no such model or version."""
+
+
+class NotReady(ServingError):
+    """The model is known and does not answer yet: loading, or without the state that the request needs."""
+
+
+class NotSupported(ServingError):
+    """The model has no such signature, or the server no such method."""
+
+
+class Overloaded(ServingError):
+    """The server takes no more work for now. Another one may; this one later."""
+
+
+class DeadlineExceeded(ServingError):
+    """The time for the call is over. Never repeated: there is no time left to do it in."""
+
+
+class Unavailable(ServingError):
+    """No server answered: no connection, a failed handshake, or one that broke."""
+
+
+class CircuitOpen(Unavailable):
+    """The call was not sent: the circuit breaker counts this server as down."""
+
+
+class Unauthorized(ServingError):
+    """The server wants other credentials."""
+
+
+class BadResponse(ServingError):
+    """The answer cannot be read, or lacks what the protocol or the model's contract promises."""
+
+
+class ServerFault(ServingError):
+    """The server failed at its work. Not repeated: the same request is likely to do the same again."""
+
+
+class Cancelled(ServingError):
+    """The call was given up, by its caller or by the server."""
+
+
+class ClientClosed(ServingError):
+    """The client was closed before or during the call."""
+
+
+CODES: Mapping[grpc.StatusCode, type[ServingError]] = types.MappingProxyType(
+    {
+        grpc.StatusCode.CANCELLED: Cancelled,
+        grpc.StatusCode.UNKNOWN: ServerFault,
+        grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+        grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+        grpc.StatusCode.NOT_FOUND: NotFound,
+        grpc.StatusCode.ALREADY_EXISTS: InvalidRequest,
+        grpc.StatusCode.PERMISSION_DENIED: Unauthorized,
+        grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+        grpc.StatusCode.FAILED_PRECONDITION: NotReady,
+        grpc.StatusCode.ABORTED: Unavailable,
+        grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+        grpc.StatusCode.UNIMPLEMENTED: NotSupported,
+        grpc.StatusCode.INTERNAL: ServerFault,
+        grpc.StatusCode.UNAVAILABLE: Unavailable,
+        grpc.StatusCode.DATA_LOSS: ServerFault,
+    }
+)
+"""Every code but OK, the most specific class that the code alone allows."""
+
+REFINED: tuple[tuple[grpc.StatusCode, str, type[ServingError]], ...] = (
+    # predict_util.cc: Serving signature key "explain" not found.
+    (grpc.StatusCode.FAILED_PRECONDITION, "Serving signature key", NotSupported),
+    # server_core.cc: the same as an unknown version, under another code.
+    (grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", NotFound),
+    # basic_batch_scheduler: The batch scheduling queue to which this task was submitted is full.
+    (grpc.StatusCode.UNAVAILABLE, "batch scheduling queue", Overloaded),
+    # gRPC core, at either end: Received message larger than max (5000000 vs. 4194304), or "Sent message …", or
+    # "CLIENT: Received message …": it will be as large the next time.
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max", InvalidRequest),
+    # grpc/_channel.py, where a deserializer raises.
+    (grpc.StatusCode.INTERNAL, "Exception deserializing response", BadResponse),
+    # gRPC core, where a connection breaks under a call.
+    (grpc.StatusCode.UNKNOWN, "Stream removed", Unavailable),
+)
+"""Cases that the code does not tell apart: code, words of the details (any case), class; the first match counts."""
+
+_ADVICE: Mapping[type[ServingError], str] = types.MappingProxyType(
+    {
+        Unavailable: "is the server up, and does it speak TLS exactly where the client does?",
+        DeadlineExceeded: "raise timeout_s, or look at the server's latency",
+        Overloaded: "lower the rate, or add replicas",
+        NotFound: "does the server hold this model and version? ask it with status()",
+        Unauthorized: "check the credentials of the client",
+    }
+)
+
+
+def from_status(
+    code: grpc.StatusCode | None,
+    details: str | None,
+    *,
+    target: str = "",
+    model: str = "",
+    version: int | None = None,
+    attempts: int = 0,
+) -> ServingError:
+    """The error for a gRPC status other than OK; `code` None, where the library gave none, is a ServerFault."""
+    text = " ".join((details or "").split())
+    kind = ServerFault if code is None else CODES.get(code, ServerFault)
+    lowered = text.lower()
+    for refined_code, words, refined in REFINED:
+        if code is refined_code and words.lower() in lowered:
+            kind = refined
+            break
+    said = f"{'no status' if code is None else code.name}: {text or 'no details'}"
+    advice = _ADVICE.get(kind)
+    return kind(f"{said.rstrip('.')}; {advice}" if advice else said, target, model, version, attempts)
+
+
+def from_rpc(
+    error: grpc.RpcError, *, target: str = "", model: str = "", version: int | None = None, attempts: int = 0
+) -> ServingError:
+    """The error for what a stub raised, blocking, future or aio; the caller raises it `from` that."""
+    code = error.code() if callable(getattr(error, "code", None)) else None
+    details = error.details() if callable(getattr(error, "details", None)) else str(error)
+    return from_status(code, details, target=target, model=model, version=version, attempts=attempts)

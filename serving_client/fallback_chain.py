@@ -1,0 +1,246 @@
+"""Which rung of a fallback chain is asked next, for how long, and what its error means: `fallback` and `aio_fallback`.
+
+A chain is one or more models, best first, and below them a Popularity, which needs no server and cannot fail. One
+deadline covers the climb down:
+
+    of the time left, a rung gets    1 - reserve   (70%)  while a later model may still be asked
+                                     1 - LAST      (95%)  where popularity alone is left
+    and what it does not use goes to the rungs after it. A model whose breaker is open is passed over at once.
+
+What an error of a rung does:
+
+    raised to the caller       InvalidRequest, ClientClosed: the next model would say the same, and the caller must know
+    falls through and counts   Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady,
+      for the breaker          Unauthorized, Cancelled (by the server)
+    falls through alone        NotSupported: a model without `filtered` is no reason to stop asking it without exclude;
+                               DeadlineExceeded where the caller gave less time than the chain has by default: nothing
+                               is known of a server that was not waited for
+
+Anything else (a TypeError, a cancelled task) is raised and counts for nobody. No I/O here: a shell makes the calls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from serving_client.breaker import CircuitBreaker
+from serving_client.deadline import Deadline
+from serving_client.errors import (
+    BadResponse,
+    Cancelled,
+    CircuitOpen,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    NotReady,
+    NotSupported,
+    Overloaded,
+    ServerFault,
+    ServingError,
+    Unauthorized,
+    Unavailable,
+)
+from serving_client.observing import Call, Observer, tell_call
+from serving_client.padding import encode
+from serving_client.popularity import POPULARITY_RUNG, Popularity
+from serving_client.results import Recommendation
+
+__all__ = ["LAST", "RESERVE", "Chain", "Climb", "Rung", "Turn"]
+
+C = TypeVar("C")
+"""The client of a rung: Client, aio.Client, or another with their `recommend`."""
+
+RESERVE = 0.3
+"""Share of the time left that a model leaves to the models after it: the second choice answers as fast as the first
+does when both are well, and most of the deadline belongs to the better list."""
+LAST = 0.05
+"""Share that the last model leaves: popularity takes below a millisecond, and gRPC's timers are a few late."""
+COUNTED = (
+    *(Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady, Unauthorized, Cancelled),
+)
+FALLS_THROUGH = (*COUNTED, NotSupported)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung(Generic[C]):
+    """A model behind a client and a circuit breaker of its own.
+
+    model, version, version_label: handed to the client's `recommend`; "" and None stand for the client's own. name:
+    stands in Recommendation.rung; "model NAME" by default. The client stays its owner's to close.
+    """
+
+    client: C
+    model: str = ""
+    version: int | None = None
+    version_label: str | None = None
+    name: str = ""
+    breaker: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", f"model {self.model}" if self.model else "model")
+
+    def passed_over(self) -> bool:
+        """Whether its breaker would turn a call away now."""
+        return self.breaker.state == "open"
+
+
+class Chain(Generic[C]):
+    """The rungs, checked. Raises ValueError for no rung, two of one name, a breaker used twice, or bad times."""
+
+    def __init__(
+        self,
+        rungs: Sequence[Rung[C]],
+        popularity: Popularity,
+        timeout_s: float,
+        reserve: float,
+        observers: Sequence[Observer],
+        clock: Callable[[], float],
+    ) -> None:
+        if not rungs:
+            raise ValueError("a fallback needs at least one rung with a model; popularity alone needs no chain")
+        names = [rung.name for rung in rungs]
+        for name in names:
+            if name == POPULARITY_RUNG or names.count(name) > 1:
+                raise ValueError(f"two rungs are called {name!r}; give one of them another name=")
+        if len({id(rung.breaker) for rung in rungs}) < len(rungs):
+            raise ValueError("two rungs share a circuit breaker; give each its own, or one model closes the other")
+        if not 0.0 < timeout_s < math.inf:
+            raise ValueError(f"timeout_s must be a positive number of seconds, got {timeout_s}")
+        if not LAST <= reserve < 1.0:
+            raise ValueError(f"reserve is a share of the time, from {LAST} to below 1, got {reserve}")
+        self.rungs = tuple(rungs)
+        self.popularity = popularity
+        self.timeout_s = timeout_s
+        self.reserve = reserve
+        self.observers = tuple(observers)
+        self.clock = clock
+
+    def climb(self, history: Sequence[str], exclude: Sequence[str], k: int | None, timeout_s: float | None) -> Climb[C]:
+        """One call of `recommend`. Raises InvalidRequest where any rung would: whoever answers, the check is one."""
+        listed = _ids(history, "history"), _ids(exclude, "exclude")
+        if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
+            raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
+        if timeout_s is not None and not 0.0 < timeout_s < math.inf:
+            raise InvalidRequest(f"timeout_s must be a positive number of seconds, got {timeout_s}")
+        return Climb(self, *listed, k, self.timeout_s if timeout_s is None else timeout_s)
+
+
+class Climb(Generic[C]):
+    """The way down the rungs for one call, told to the observers as a Call "Fallback" when the `with` block ends.
+
+    for turn in climb: the models to be asked, in order; a shell asks each in a `with turn:` block, which swallows the
+    errors that fall through, and returns `turn.answered(…)` at the first answer, `popular()` after the last turn.
+    """
+
+    def __init__(
+        self, chain: Chain[C], history: list[str], exclude: list[str], k: int | None, timeout_s: float
+    ) -> None:
+        self._chain, self.history, self.exclude, self.k = chain, history, exclude, k
+        self._started_at = chain.clock()
+        self._deadline = Deadline(timeout_s, chain.clock)
+        self._whole_time = timeout_s >= chain.timeout_s
+        self._attempts = 0
+        self._answer: Recommendation | None = None
+
+    def __iter__(self) -> Iterator[Turn[C]]:
+        rungs = self._chain.rungs
+        for place, rung in enumerate(rungs):
+            later = not all(other.passed_over() for other in rungs[place + 1 :])
+            timeout_s = self._deadline.left_s() * (1.0 - (self._chain.reserve if later else LAST))
+            if timeout_s > 0.0 and rung.breaker.allow():
+                yield Turn(self, rung, timeout_s, self._whole_time)
+
+    def __enter__(self) -> Climb[C]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._chain.observers:
+            return
+        answer = self._answer
+        call = Call(
+            method="Fallback",
+            model=answer.model if answer else "",
+            version=answer.version if answer else None,
+            target=answer.target if answer else "",
+            code="OK" if kind is None else "UNKNOWN",
+            seconds=self._chain.clock() - self._started_at,
+            attempts=self._attempts,
+            hedged=False,
+            error=kind.__name__ if kind else "",
+            rung=answer.rung if answer else "",
+        )
+        tell_call(self._chain.observers, call)
+
+    def count(self, attempts: int) -> None:
+        """Adds the requests that a rung sent, for the record of the call."""
+        self._attempts += attempts
+
+    def keep(self, answer: Recommendation) -> Recommendation:
+        """Notes what the call gives back, for its record."""
+        self._answer = answer
+        return answer
+
+    def popular(self) -> Recommendation:
+        """The list that needs no server."""
+        return self.keep(self._chain.popularity.recommend(self.history, exclude=self.exclude, k=self.k))
+
+
+class Turn(Generic[C]):
+    """One rung's turn to be asked, once: the block tells the rung's breaker how it went."""
+
+    def __init__(self, climb: Climb[C], rung: Rung[C], timeout_s: float, whole_time: bool) -> None:
+        self._climb, self._rung, self._whole_time = climb, rung, whole_time
+        self.client = rung.client
+        self.arguments: dict[str, Any] = {
+            "exclude": climb.exclude,
+            "k": climb.k,
+            "timeout_s": timeout_s,
+            "model": rung.model or None,
+            "version": rung.version,
+            "version_label": rung.version_label,
+        }
+
+    def answered(self, answer: Recommendation) -> Recommendation:
+        """The answer, under the name of this rung."""
+        self._climb.count(answer.attempts)
+        return self._climb.keep(dataclasses.replace(answer, rung=self._rung.name))
+
+    def __enter__(self) -> Turn[C]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """True, which swallows the error, where the next rung is to be asked."""
+        if error is None:
+            self._rung.breaker.succeeded()
+            return False
+        if isinstance(error, ServingError):
+            self._climb.count(error.attempts)
+        if self._counts(error):
+            self._rung.breaker.failed()
+        else:
+            self._rung.breaker.gave_up()
+        return isinstance(error, FALLS_THROUGH)
+
+    def _counts(self, error: BaseException) -> bool:
+        if isinstance(error, DeadlineExceeded):
+            return self._whole_time
+        # A breaker of the client's own turned the call away: nothing new is known.
+        return isinstance(error, COUNTED) and not isinstance(error, CircuitOpen)
+
+
+def _ids(ids: Sequence[str], name: str) -> list[str]:
+    """The ids in a list that can be read once for every rung. Raises InvalidRequest as every client would."""
+    listed = ids if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) else list(ids)
+    encode(listed, name)
+    return list(listed)

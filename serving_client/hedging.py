@@ -1,0 +1,124 @@
+"""When is a second copy of a running request worth sending, and may it be?
+
+The first answer wins, the other request is cancelled: not done here, this module decides alone.
+Dean and Barroso 2013, "The Tail at Scale", Communications of the ACM 56(2), hedged requests: send the copy once the
+first has been out for longer than most requests take, which bounds the extra load to the share that takes longer.
+
+Two dangers. A slow replica must not set the delay: with one of three at 500 ms, the 95% point of all latencies is
+500 ms, and a hedge after that is none. So each endpoint has a window of its own, and the delay is the lower quartile,
+over endpoints, of their quantiles: three quarters may be slow, and the noise of the fastest of a hundred does not set
+it either. And when all replicas slow down together every request looks late, so a budget bounds the hedges to `ratio`
+of the calls. Where nothing routes around a slow replica (balancing off), its share of the calls has to be
+hedged: `ratio` must be above that share.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+import math
+import threading
+
+from serving_client.budget import Budget
+
+__all__ = ["Hedge", "HedgeBudget", "HedgeDelay"]
+
+WINDOW = 1000
+"""Latencies that are remembered, over all endpoints."""
+ENDPOINT_WINDOW = 50
+"""Latencies that are remembered of one endpoint at least, where there are many endpoints."""
+ENOUGH = 20
+"""Latencies of an endpoint without which its quantile is not believed: one in 20 lies above the 95% point."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hedge:
+    """How a client hedges. Raises ValueError for a value out of its range.
+
+    after_s: seconds until the copy is sent; None for the `quantile` of recent latencies.
+    quantile: between 0 and 1, exclusive; about 1 - quantile of the calls are hedged while all is well.
+    ratio, burst: hedges at most that share of the calls, plus so many. ratio is above 1 - quantile, so that tokens
+    are left when an endpoint turns slow, and with Balance.probe_ratio stays below 5%.
+    """
+
+    after_s: float | None = None
+    quantile: float = 0.98
+    ratio: float = 0.04
+    burst: float = 10
+
+    def __post_init__(self) -> None:
+        if self.after_s is not None and not (self.after_s >= 0.0 and math.isfinite(self.after_s)):
+            raise ValueError(f"after_s must be None or a finite number of seconds of at least 0, got {self.after_s}")
+        if not 0.0 < self.quantile < 1.0:
+            raise ValueError(f"quantile must be between 0 and 1, got {self.quantile}")
+        Budget(self.ratio, self.burst)  # raises if either is out of its range
+
+
+class HedgeBudget(Budget):
+    """The budget of one client: `deposit()` per call, `withdraw()` when the delay is over and a hedge is due."""
+
+    __slots__ = ()
+
+    def __init__(self, config: Hedge) -> None:
+        super().__init__(config.ratio, config.burst)
+
+
+class HedgeDelay:
+    """Learns the delay from the latencies of single attempts. Thread-safe.
+
+    Cancelled attempts must be observed too, with the time until then. They were cancelled after the delay, so they
+    stay above the quantile and leave it where it is; left out, the tail would be missing, the delay would fall, more
+    would be cancelled, and so on. Failed attempts are not observed: a refused connection is fast.
+    """
+
+    def __init__(self, config: Hedge, endpoints: int) -> None:
+        if endpoints < 1:
+            raise ValueError(f"a hedge delay needs at least one endpoint, got endpoints={endpoints}")
+        self._quantile = config.quantile
+        self._fixed = config.after_s is not None
+        self._delay_s = config.after_s
+        self._width = max(ENDPOINT_WINDOW, math.ceil(WINDOW / endpoints))
+        self._windows = [_Window() for _ in range(endpoints)]
+        self._unread = 0
+        self._lock = threading.Lock()
+
+    def delay_s(self) -> float | None:
+        """Seconds after which a hedge is due; None while too little is known."""
+        return self._delay_s
+
+    def observe(self, index: int, latency_s: float) -> None:
+        """An attempt at endpoint `index` was answered, or cancelled, after `latency_s` seconds."""
+        if self._fixed:
+            return
+        with self._lock:
+            self._windows[index].add(latency_s, self._width)
+            self._unread += 1
+            # Sorting n endpoints once per n latencies costs each of them next to nothing, however many there are.
+            if self._delay_s is None or self._unread >= len(self._windows):
+                self._unread = 0
+                self._delay_s = self._learned_s()
+
+    def _learned_s(self) -> float | None:
+        known = sorted(window.quantile(self._quantile) for window in self._windows if len(window.ordered) >= ENOUGH)
+        return known[(len(known) - 1) // 4] if known else None
+
+
+class _Window:
+    """The last latencies of one endpoint, in order of arrival and of size."""
+
+    __slots__ = ("arrived", "ordered")
+
+    def __init__(self) -> None:
+        self.arrived: collections.deque[float] = collections.deque()
+        self.ordered: list[float] = []
+
+    def add(self, latency_s: float, width: int) -> None:
+        if len(self.arrived) >= width:
+            del self.ordered[bisect.bisect_left(self.ordered, self.arrived.popleft())]
+        self.arrived.append(latency_s)
+        bisect.insort(self.ordered, latency_s)
+
+    def quantile(self, share: float) -> float:
+        """The least latency that at least `share` of the window does not exceed."""
+        return self.ordered[max(0, math.ceil(share * len(self.ordered)) - 1)]

@@ -1,0 +1,443 @@
+"""What each method of the client sends, and how it reads the answer: bytes to bytes, no network, no waiting.
+
+The blocking and the asynchronous client differ only in how they carry an Operation to a server; arguments are checked
+here, before anything is sent, and a reader raises ValueError for an answer that breaks the protocol or the contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import text_format
+
+from serving_client import codec
+from serving_client.contracts import signatures as contract
+from serving_client.deadline import Deadline
+from serving_client.errors import (
+    BadResponse,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotReady,
+    NotSupported,
+    ServingError,
+    Unauthorized,
+    from_status,
+)
+from serving_client.padding import encode, newest, pad, parts, rounded_up
+from serving_client.protocol import messages, methods
+from serving_client.results import ModelMetadata, Prediction, Recommendation, TensorSpec, VersionStatus
+
+__all__ = [
+    "Operation",
+    "Origin",
+    "Spec",
+    "Wait",
+    "Widths",
+    "checked",
+    "explain",
+    "metadata",
+    "predict",
+    "recommend",
+    "recommend_many",
+    "reload_config",
+    "score_items",
+    "status",
+]
+
+T = TypeVar("T")
+
+QUESTION_S = 2.0
+"""wait_until_ready asks again after this: the status is a look into a table."""
+_DT_STRING = 7
+_DTYPE_NAMES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16", "DT_STRING": "str"}
+"""The others are called in numpy as in TensorFlow, but for DT_ and capitals."""
+_STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+_LARGEST_VERSION = 2**63 - 1
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Spec(NamedTuple):
+    """Which model is meant: by number, by label, or neither (the latest version that is available)."""
+
+    model: str
+    version: int | None
+    version_label: str | None
+
+
+class Widths(NamedTuple):
+    """Columns that requests are padded to."""
+
+    history: int
+    candidates: int
+    exclude: int
+
+
+class Origin(NamedTuple):
+    """Where an answer came from: the target, and how many requests it took."""
+
+    target: str
+    attempts: int
+
+
+@dataclasses.dataclass(slots=True, eq=False)  # frozen would cost 2 µs a call
+class Operation(Generic[T]):
+    """One call: what is sent and how the answer is read.
+
+    method: full path. request: the message, encoded once for all attempts. read: from the answer's bytes; raises
+    ValueError where they break the protocol. repeatable: whether sending it twice does no more than once.
+    look_into_not_found: whether NOT_FOUND may mean that the model is still loading.
+    """
+
+    method: str
+    spec: Spec
+    request: bytes
+    read: Callable[[bytes, Origin], T]
+    repeatable: bool = True
+    look_into_not_found: bool = False
+
+
+def checked(spec: Spec) -> Spec:
+    """The same; InvalidRequest for what no server can have."""
+    model, version, label = spec
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest(f"model is {model!r}; name one in the call, or as model=… of the client")
+    if version is not None and label is not None:
+        raise InvalidRequest(f"version={version} and version_label={label!r} are both given; give one", "", model)
+    if version is not None and not (
+        isinstance(version, int | np.integer) and not isinstance(version, bool) and 0 <= version <= _LARGEST_VERSION
+    ):
+        raise InvalidRequest(f"version is {version!r}; versions are whole numbers from 0", "", model)
+    if label is not None and (not isinstance(label, str) or not label):
+        raise InvalidRequest(f"version_label is {label!r}; labels are text, not empty", "", model)
+    return spec
+
+
+def predict(spec: Spec, inputs: Mapping[str, Any], signature: str, outputs: Sequence[str]) -> Operation[Prediction]:
+    """Any signature with any tensors."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidRequest(f"inputs is {type(inputs).__name__}, not a mapping from names to values", "", spec.model)
+    if isinstance(outputs, str):
+        raise InvalidRequest(f"outputs is one str, not a list of names; write [{outputs!r}]", "", spec.model)
+    request = messages.PredictRequest()
+    for name, value in inputs.items():
+        try:
+            codec.write_tensor(request.inputs[name], value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidRequest(f"input {name!r}: {error}", "", spec.model, spec.version) from error
+    try:
+        request.output_filter.extend(outputs)
+    except TypeError as error:
+        raise InvalidRequest(f"outputs: {error}", "", spec.model, spec.version) from error
+
+    def read(reply: bytes, origin: Origin) -> Prediction:
+        response = messages.PredictResponse.FromString(reply)
+        arrays = codec.to_arrays(response.outputs)
+        missing = [name for name in outputs if name not in arrays]
+        if missing:
+            raise ValueError(f"the answer lacks the outputs {missing}; it has {sorted(arrays)}")
+        answered = response.model_spec
+        return Prediction(
+            arrays,
+            answered.name or spec.model,
+            _version(answered),
+            answered.signature_name or signature or contract.SERVING_DEFAULT,
+            *origin,
+        )
+
+    return _predict(spec, signature, request.SerializeToString(), read)
+
+
+def recommend(
+    spec: Spec, widths: Widths, history: Sequence[str], exclude: Sequence[str], k: int | None
+) -> Operation[Recommendation]:
+    """The best items for one history; signature `filtered` where something is excluded."""
+    many = recommend_many(spec, widths, (history,), (exclude,) if len(exclude) else None, k, ("history", "exclude"))
+    read_many = many.read
+
+    def read(reply: bytes, origin: Origin) -> Recommendation:
+        return read_many(reply, origin)[0]
+
+    return Operation(methods.PREDICT, spec, many.request, read, True, True)
+
+
+def recommend_many(
+    spec: Spec,
+    widths: Widths,
+    histories: Sequence[Sequence[str]],
+    excludes: Sequence[Sequence[str]] | None,
+    k: int | None,
+    names: tuple[str, str] | None = None,
+) -> Operation[list[Recommendation]]:
+    """The same for several histories in one request, `excludes` beside them. names: of the lists, in messages."""
+    if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
+        raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
+    rows = _history_rows(histories, widths, names[0] if names else None)
+    inputs = {contract.HISTORY: rows}
+    if excludes is not None:
+        if len(excludes) != len(histories):
+            raise InvalidRequest(f"{len(excludes)} excludes for {len(histories)} histories; give one list for each")
+        excluded = [encode(ids, names[1] if names else f"excludes[{row}]") for row, ids in enumerate(excludes)]
+        longest = max(map(len, excluded), default=0)
+        if longest:
+            width = rounded_up(longest, widths.exclude)
+            inputs[contract.EXCLUDE] = [pad(row, width) for row in excluded]
+    signature = contract.FILTERED if contract.EXCLUDE in inputs else contract.SERVING_DEFAULT
+    count = len(rows)
+
+    def read(reply: bytes, origin: Origin) -> list[Recommendation]:
+        response = messages.PredictResponse.FromString(reply)
+        outputs = response.outputs
+        items = codec.strings(_output(outputs, contract.ITEMS, signature))
+        scores = codec.to_array(_output(outputs, contract.SCORES, signature))
+        if scores.ndim != 2 or scores.shape[0] != count or scores.dtype != np.float32 or scores.size != len(items):
+            raise ValueError(
+                f"signature {signature} gave {len(items)} items and scores {scores.dtype} {list(scores.shape)} for "
+                f"{count} histories; the contract is items and float32 scores, both [{count}, K]"
+            )
+        answered = response.model_spec
+        model, version, length = answered.name or spec.model, _version(answered), scores.shape[1]
+        cut = length if k is None else min(k, length)
+        found = []
+        for row in range(count):
+            ids = items[row * length : row * length + cut]
+            if cut and ids[-1] == contract.PAD_ID:
+                ids = ids[: ids.index(contract.PAD_ID)]
+            found.append(Recommendation(ids, scores[row, : len(ids)], model, version, *origin))
+        return found
+
+    return _predict(spec, signature, _string_inputs(inputs), read)
+
+
+def score_items(
+    spec: Spec, widths: Widths, history: Sequence[str], candidates: Sequence[str]
+) -> Operation[npt.NDArray[np.float32]]:
+    """The score of each candidate. More than one width of them are rows of one request: one version scores all."""
+    request, _, rows, count = _with_candidates(widths, history, candidates)
+
+    def read(reply: bytes, origin: Origin) -> npt.NDArray[np.float32]:
+        response = messages.PredictResponse.FromString(reply)
+        tensor = _output(response.outputs, contract.SCORES, contract.SCORE_ITEMS)
+        return _shaped(tensor, (rows, widths.candidates), contract.SCORE_ITEMS).reshape(-1)[:count]
+
+    return _predict(spec, contract.SCORE_ITEMS, request, read)
+
+
+def explain(
+    spec: Spec, widths: Widths, history: Sequence[str], candidates: Sequence[str]
+) -> Operation[npt.NDArray[np.float32]]:
+    """What each item of the history that was sent adds to the score of each candidate."""
+    request, sent, rows, count = _with_candidates(widths, history, candidates)
+
+    def read(reply: bytes, origin: Origin) -> npt.NDArray[np.float32]:
+        response = messages.PredictResponse.FromString(reply)
+        tensor = _output(response.outputs, contract.CONTRIBUTIONS, contract.EXPLAIN)
+        found = _shaped(tensor, (rows, widths.candidates, widths.history), contract.EXPLAIN)
+        return found.reshape(-1, widths.history)[:count, :sent]
+
+    return _predict(spec, contract.EXPLAIN, request, read)
+
+
+def metadata(spec: Spec) -> Operation[ModelMetadata]:
+    """Inputs and outputs of all signatures."""
+    request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+    _write_spec(request.model_spec, spec, "")
+
+    def read(reply: bytes, origin: Origin) -> ModelMetadata:
+        response = messages.GetModelMetadataResponse.FromString(reply)
+        if "signature_def" not in response.metadata:
+            raise ValueError(f"the answer lacks signature_def; it has {sorted(response.metadata)}")
+        found = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
+        answered = response.model_spec
+        return ModelMetadata(
+            answered.name or spec.model,
+            _version(answered),
+            {name: _tensor_specs(signature.inputs) for name, signature in found.items()},
+            {name: _tensor_specs(signature.outputs) for name, signature in found.items()},
+        )
+
+    return Operation(methods.GET_MODEL_METADATA, spec, request.SerializeToString(), read, look_into_not_found=True)
+
+
+def status(spec: Spec) -> Operation[list[VersionStatus]]:
+    """The state of the version, or of all that the server tracks, newest first. Servers pass over a label here."""
+    request = messages.GetModelStatusRequest()
+    _write_spec(request.model_spec, spec, "")
+
+    def read(reply: bytes, origin: Origin) -> list[VersionStatus]:
+        response = messages.GetModelStatusResponse.FromString(reply)
+        rows = [
+            VersionStatus(
+                row.version,
+                _STATES.get(row.state, str(row.state)),
+                int(row.status.error_code),
+                row.status.error_message if row.status.error_code else "",
+            )
+            for row in response.model_version_status
+        ]
+        return sorted(rows, key=lambda row: row.version, reverse=True)
+
+    return Operation(methods.GET_MODEL_STATUS, spec, request.SerializeToString(), read)
+
+
+def reload_config(config: str) -> Operation[None]:
+    """Replaces what the server serves by a ModelServerConfig in text form; never sent twice."""
+    request = messages.ReloadConfigRequest()
+    try:
+        text_format.Parse(config, request.config)
+    except (text_format.ParseError, TypeError, AttributeError) as error:
+        raise InvalidRequest(f"config is no ModelServerConfig in text form: {' '.join(str(error).split())}") from error
+    if not request.config.WhichOneof("config"):
+        raise InvalidRequest("config is empty; the server would unload all models, write model_config_list {} for that")
+
+    def read(reply: bytes, origin: Origin) -> None:
+        answered = messages.ReloadConfigResponse.FromString(reply).status
+        if answered.error_code:
+            raise from_status(_grpc_code(answered.error_code), answered.error_message, target=origin.target)
+
+    return Operation(methods.RELOAD_CONFIG, Spec("", None, None), request.SerializeToString(), read, repeatable=False)
+
+
+def _predict(spec: Spec, signature: str, inputs: bytes, read: Callable[[bytes, Origin], T]) -> Operation[T]:
+    # Two messages one after the other are one with the fields of both, and the first is the same in every call.
+    return Operation(methods.PREDICT, spec, _spec_bytes(spec, signature) + inputs, read, True, True)
+
+
+@functools.lru_cache(maxsize=256)
+def _spec_bytes(spec: Spec, signature: str) -> bytes:
+    request = messages.PredictRequest()
+    _write_spec(request.model_spec, spec, signature)
+    encoded: bytes = request.SerializeToString()
+    return encoded
+
+
+def _write_spec(proto: Any, spec: Spec, signature: str) -> None:
+    proto.name = spec.model
+    if spec.version is not None:
+        proto.version.value = spec.version
+    elif spec.version_label is not None:
+        proto.version_label = spec.version_label
+    if signature:
+        proto.signature_name = signature
+
+
+def _history_rows(histories: Sequence[Sequence[str]], widths: Widths, name: str | None = None) -> list[list[bytes]]:
+    if isinstance(histories, str | bytes):
+        raise InvalidRequest(f"histories is one {type(histories).__name__}, not a list of histories")
+    rows = []
+    for place, history in enumerate(histories):
+        called = name or f"histories[{place}]"
+        if isinstance(history, str | bytes) or not hasattr(history, "__len__"):
+            encode(history, called)  # says what is wrong with it
+        rows.append(pad(encode(newest(history, widths.history), called), widths.history))
+    return rows
+
+
+def _string_inputs(inputs: Mapping[str, list[list[bytes]]]) -> bytes:
+    """PredictRequest.inputs with one string tensor [rows, width] a name."""
+    request = messages.PredictRequest()
+    for name, rows in inputs.items():
+        tensor = request.inputs[name]
+        tensor.dtype = _DT_STRING
+        tensor.tensor_shape.dim.add(size=len(rows))
+        tensor.tensor_shape.dim.add(size=len(rows[0]))
+        tensor.string_val.extend(rows[0] if len(rows) == 1 else list(itertools.chain.from_iterable(rows)))
+    encoded: bytes = request.SerializeToString()
+    return encoded
+
+
+def _with_candidates(widths: Widths, history: Sequence[str], candidates: Sequence[str]) -> tuple[bytes, int, int, int]:
+    """The inputs, then how many ids of the history are sent, rows of candidates, candidates."""
+    row = _history_rows((history,), widths, "history")[0]
+    sent = min(len(history), widths.history)
+    encoded = encode(candidates, "candidates")
+    candidate_rows = parts(encoded, widths.candidates) or [pad([], widths.candidates)]
+    inputs = {contract.HISTORY: [row] * len(candidate_rows), contract.CANDIDATES: candidate_rows}
+    return _string_inputs(inputs), sent, len(candidate_rows), len(encoded)
+
+
+def _output(outputs: Any, name: str, signature: str) -> Any:
+    if name not in outputs:  # reading a missing key of a proto map would make it
+        raise ValueError(f"signature {signature} gave no output {name!r}, but {sorted(outputs)}")
+    return outputs[name]
+
+
+def _shaped(tensor: Any, shape: tuple[int, ...], signature: str) -> npt.NDArray[np.float32]:
+    found: npt.NDArray[np.float32] = codec.to_array(tensor)
+    if found.shape != shape or found.dtype != np.float32:
+        raise ValueError(
+            f"signature {signature} gave {found.dtype} {list(found.shape)}; the contract is float32 {list(shape)}"
+        )
+    return found
+
+
+def _version(spec: Any) -> int | None:
+    return int(spec.version.value) if spec.HasField("version") else None
+
+
+def _tensor_specs(tensors: Any) -> dict[str, TensorSpec]:
+    return {
+        name: TensorSpec(
+            _dtype_name(info),
+            None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
+        )
+        for name, info in sorted(tensors.items())
+    }
+
+
+def _dtype_name(info: Any) -> str:
+    known = type(info).DESCRIPTOR.fields_by_name["dtype"].enum_type.values_by_number
+    name = known[info.dtype].name if info.dtype in known else f"DT_{info.dtype}"
+    return _DTYPE_NAMES.get(name, name.removeprefix("DT_").lower())
+
+
+def _grpc_code(number: int) -> grpc.StatusCode:
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)
+
+
+class Wait:
+    """The decisions of wait_until_ready: what to ask, whether that was the answer, how long until the next question.
+
+    GetModelStatus, for it also tells a failed load; for a label GetModelMetadata, as the status passes over labels.
+    """
+
+    def __init__(self, spec: Spec, timeout_s: float, clock: Callable[[], float]) -> None:
+        """timeout_s: seconds for all questions together."""
+        self._spec = spec
+        self._deadline = Deadline(timeout_s, clock)
+        self._heard: ServingError | None = None
+        self._pauses = itertools.chain((0.02, 0.05, 0.1, 0.2), itertools.repeat(0.5))
+
+    def question(self) -> Operation[Any]:
+        """What to ask next."""
+        return metadata(self._spec) if self._spec.version_label is not None else status(self._spec)
+
+    def timeout_s(self) -> float:
+        """Seconds that the question may take: a server that hangs must not use up the time for the others."""
+        return min(QUESTION_S, self._deadline.left_s())
+
+    def answered(self, answer: ModelMetadata | list[VersionStatus]) -> float | None:
+        """Seconds until the next question, None when the model is ready. Raises DeadlineExceeded."""
+        if isinstance(answer, ModelMetadata) or any(row.state == "AVAILABLE" for row in answer):
+            return None
+        states = ", ".join(f"version {row.version} is {row.state} {row.error}".rstrip() for row in answer)
+        return self.failed(NotReady(states or "no version is known", "", self._spec.model, self._spec.version))
+
+    def failed(self, error: ServingError) -> float:
+        """Seconds until the next question. Raises DeadlineExceeded, and errors that waiting does not mend."""
+        if isinstance(error, InvalidRequest | Unauthorized | NotSupported | BadResponse | ClientClosed):
+            raise error
+        if self._heard is None or not isinstance(error, DeadlineExceeded):
+            self._heard = error
+        pause_s = next(self._pauses)
+        if pause_s >= self._deadline.left_s():
+            said = f"not ready within {self._deadline.timeout_s:g} s; last heard: {self._heard.message}"
+            raise DeadlineExceeded(said, self._heard.target, self._spec.model, self._spec.version) from self._heard
+        return pause_s

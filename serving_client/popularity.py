@@ -1,0 +1,122 @@
+"""What to show where no server answers: the model's own ranking of popular items, read from its popularity.json.
+
+A trainer writes the file to assets.extra of every version: {"items": ["c07", …], "scores": [412.0, …]}, most popular
+first, up to 1,000 items. It is read and checked once, at construction, so that nothing about it can fail while a page
+waits; a later version of the model is read by building a new Popularity.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving_client.contracts.signatures import SERVING_TOP_K
+from serving_client.results import Recommendation
+
+__all__ = ["POPULARITY_RUNG", "Popularity", "PopularityError"]
+
+POPULARITY_RUNG = "popularity"
+"""Stands in Recommendation.rung."""
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class PopularityError(ValueError):
+    """The file is missing, unreadable, or no ranking; the message names the file and what to do."""
+
+
+class Popularity:
+    """A fixed ranking, most popular first; immutable, safe to share between threads.
+
+    items: at least one id, none empty, none twice. scores: finite, one for each item, never rising. source: stands in
+    `Recommendation.target`, the file's path where it came from one. Raises PopularityError.
+    """
+
+    __slots__ = ("_items", "_scores", "source")
+
+    def __init__(self, items: Sequence[str], scores: Sequence[float], source: str = "") -> None:
+        problem = _problem(items, scores)
+        if problem:
+            raise PopularityError(f"{source or 'popularity'}: {problem}")
+        self._items = tuple(items)
+        self._scores: npt.NDArray[np.float32] = np.array(scores, np.float32)
+        self.source = source
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Popularity:
+        """Reads a version's assets.extra/popularity.json. Raises PopularityError, whatever is wrong with the file."""
+        source = os.fspath(path)
+        try:
+            with open(path, encoding="utf-8") as file:
+                value = json.load(file)
+        except OSError as error:
+            message = f"{source}: cannot be read ({error.strerror}); it lies in assets.extra of every published version"
+            raise PopularityError(message) from error
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested beyond reason
+            message = f"{source}: is no JSON ({type(error).__name__}: {error}); copy it from the model's version again"
+            raise PopularityError(message) from error
+        if not isinstance(value, dict) or not {"items", "scores"} <= value.keys():
+            raise PopularityError(f'{source}: is no object with "items" and "scores"; is it a popularity.json?')
+        return cls(value["items"], value["scores"], source)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"Popularity({len(self)} items{' of ' + self.source if self.source else ''})"
+
+    def recommend(
+        self, history: Iterable[str] = (), *, exclude: Iterable[str] = (), k: int | None = None
+    ) -> Recommendation:
+        """The `k` most popular items that are neither in `history` nor in `exclude`; fewer where no more are left.
+
+        history: all of it counts, not the newest 128 alone. k: 100 if None, as models are exported by default.
+        """
+        owned = {*history, *exclude}
+        wanted = SERVING_TOP_K if k is None else k
+        rows: list[int] = []
+        for row, item in enumerate(self._items):
+            if len(rows) >= wanted:
+                break
+            if item not in owned:
+                rows.append(row)
+        return Recommendation(
+            items=[self._items[row] for row in rows],
+            scores=self._scores[rows],
+            model="",
+            version=None,
+            target=self.source,
+            attempts=0,
+            rung=POPULARITY_RUNG,
+        )
+
+
+def _problem(items: Any, scores: Any) -> str:
+    """What is wrong with the two lists, or ""."""
+    if not isinstance(items, list | tuple) or not isinstance(scores, list | tuple):
+        return '"items" and "scores" must be lists'
+    if not items:
+        return "holds no item, so it could never fill a page; take it from a model with items to recommend"
+    if len(items) != len(scores):
+        return f"{len(items)} items and {len(scores)} scores; there must be one score for each item"
+    seen: set[str] = set()
+    previous = math.inf
+    for place, (item, score) in enumerate(zip(items, scores, strict=True)):
+        if not isinstance(item, str) or not item:
+            return f"item {place} is {item!r}; ids are non-empty strings"
+        if item in seen:
+            return f"item {place}, {item!r}, stands there twice"
+        seen.add(item)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= _LARGEST:
+            return f"the score of item {place}, {item!r}, is no finite float32"
+        if score > previous:
+            return f"item {place}, {item!r}, has a higher score than the item before it; the most popular stands first"
+        previous = score
+    return ""

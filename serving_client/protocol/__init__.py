@@ -1,0 +1,1 @@
+"""What goes over the wire: messages and methods of TensorFlow Serving and of the Open Inference Protocol v2."""

@@ -1,0 +1,146 @@
+"""The classes of all messages that go over the wire, without tensorflow_serving's modules and beside them.
+
+    from serving_client.protocol import messages
+    request = messages.PredictRequest(model_spec=messages.ModelSpec(name="cf"))
+
+tensorflow_serving's own modules import TensorFlow (11 s, 657 MB) and register their descriptors in protobuf's one
+default pool, where two copies of a file clash. Here descriptors come from two files (`tools/generate_protocol.py`
+writes them) into a private pool each, so both can live in one process, imported in any order. Instances are not of
+tensorflow_serving's classes: pass bytes across that border.
+
+A file is read when the first of its messages is asked for: serving.binpb for package tensorflow.serving,
+inference.binpb for the Open Inference Protocol v2 (package inference).
+"""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+__all__ = [
+    "FILES",
+    "GetModelMetadataRequest",
+    "GetModelMetadataResponse",
+    "GetModelStatusRequest",
+    "GetModelStatusResponse",
+    "ModelInferRequest",
+    "ModelInferResponse",
+    "ModelMetadataRequest",
+    "ModelMetadataResponse",
+    "ModelReadyRequest",
+    "ModelReadyResponse",
+    "ModelServerConfig",
+    "ModelSpec",
+    "ModelVersionStatus",
+    "PredictRequest",
+    "PredictResponse",
+    "PredictionLog",
+    "ReloadConfigRequest",
+    "ReloadConfigResponse",
+    "ServerLiveRequest",
+    "ServerLiveResponse",
+    "ServerMetadataRequest",
+    "ServerMetadataResponse",
+    "ServerReadyRequest",
+    "ServerReadyResponse",
+    "SignatureDef",
+    "SignatureDefMap",
+    "TensorInfo",
+    "TensorProto",
+]
+
+FILES: dict[str, tuple[str, ...]] = {
+    "serving.binpb": (
+        "tensorflow.SignatureDef",
+        "tensorflow.TensorInfo",
+        "tensorflow.TensorProto",
+        "tensorflow.serving.GetModelMetadataRequest",
+        "tensorflow.serving.GetModelMetadataResponse",
+        "tensorflow.serving.GetModelStatusRequest",
+        "tensorflow.serving.GetModelStatusResponse",
+        "tensorflow.serving.ModelServerConfig",
+        "tensorflow.serving.ModelSpec",
+        "tensorflow.serving.ModelVersionStatus",
+        "tensorflow.serving.PredictRequest",
+        "tensorflow.serving.PredictResponse",
+        "tensorflow.serving.PredictionLog",
+        "tensorflow.serving.ReloadConfigRequest",
+        "tensorflow.serving.ReloadConfigResponse",
+        "tensorflow.serving.SignatureDefMap",
+    ),
+    "inference.binpb": (
+        "inference.ModelInferRequest",
+        "inference.ModelInferResponse",
+        "inference.ModelMetadataRequest",
+        "inference.ModelMetadataResponse",
+        "inference.ModelReadyRequest",
+        "inference.ModelReadyResponse",
+        "inference.ServerLiveRequest",
+        "inference.ServerLiveResponse",
+        "inference.ServerMetadataRequest",
+        "inference.ServerMetadataResponse",
+        "inference.ServerReadyRequest",
+        "inference.ServerReadyResponse",
+    ),
+}
+"""Per file of this folder the full names of the messages it is there for; what they refer to is in it, too."""
+
+# Made by __getattr__ when they are asked for; what a type checker knows of them is in messages.pyi.
+GetModelMetadataRequest: Any
+GetModelMetadataResponse: Any
+GetModelStatusRequest: Any
+GetModelStatusResponse: Any
+ModelInferRequest: Any
+ModelInferResponse: Any
+ModelMetadataRequest: Any
+ModelMetadataResponse: Any
+ModelReadyRequest: Any
+ModelReadyResponse: Any
+ModelServerConfig: Any
+ModelSpec: Any
+ModelVersionStatus: Any
+PredictRequest: Any
+PredictResponse: Any
+PredictionLog: Any
+ReloadConfigRequest: Any
+ReloadConfigResponse: Any
+ServerLiveRequest: Any
+ServerLiveResponse: Any
+ServerMetadataRequest: Any
+ServerMetadataResponse: Any
+ServerReadyRequest: Any
+ServerReadyResponse: Any
+SignatureDef: Any
+SignatureDefMap: Any
+TensorInfo: Any
+TensorProto: Any
+
+_lock = threading.Lock()
+
+
+def __getattr__(name: str) -> Any:
+    """A message's class, at its first use; from then on it is an attribute like any other (PEP 562)."""
+    for file, full_names in FILES.items():
+        if any(full_name.rpartition(".")[2] == name for full_name in full_names):
+            with _lock:
+                if name not in globals():  # another thread may have been first, and a second pool has other classes
+                    globals().update(_classes(file))
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _classes(file: str) -> dict[str, Any]:
+    """Message classes by their short name, in a pool of their own."""
+    described = descriptor_pb2.FileDescriptorSet.FromString((pathlib.Path(__file__).parent / file).read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for proto in described.file:  # in the order of their imports
+        pool.AddSerializedFile(proto.SerializeToString())
+    classes = {}
+    for full_name in FILES[file]:
+        message = message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
+        message.__module__ = __name__  # else None, and pickle searches all modules for the class
+        classes[message.__name__] = message
+    return classes

@@ -1,0 +1,96 @@
+"""Is a failed attempt worth another, and after how long a pause? No sleeping here, no calls.
+
+What may be repeated: Predict, GetModelMetadata and GetModelStatus change nothing at the server, so an attempt that
+nobody answered (Unavailable) or that was refused unread (Overloaded) can be sent again. Everything else stays:
+DEADLINE_EXCEEDED has no time left to repeat in, a wrong request or a message over a limit stays wrong, a server
+that failed at its work (INTERNAL) is likely to fail at it again, and an open circuit is there to stop calls.
+
+How often: at most `attempts` per call, and over all calls at most `budget_ratio` of them plus `budget_burst`, because
+retries of every layer of clients multiply; see `budget` (Finagle's RetryBudget has a fifth, here a tenth).
+
+How soon: an unanswered attempt goes to another endpoint at once, it cannot be helped by waiting. A refused one waits
+first, also when it then goes elsewhere: a full queue is seldom alone. The pause is drawn from [0, ceiling), the
+ceiling growing by `factor` ("full jitter", Brooker 2015, AWS Architecture Blog "Exponential Backoff And Jitter"),
+so that clients that failed together do not come back together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from serving_client.budget import Budget
+from serving_client.errors import CircuitOpen, Overloaded, ServingError, Unavailable
+
+__all__ = ["Retry", "RetryBudget", "is_repeatable", "retry_delay_s"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How a client repeats. Raises ValueError for a value out of its range.
+
+    attempts: requests per call, the first included; 1 for no retries.
+    first_delay_s, factor, max_delay_s: ceiling of the pause after attempt n: first_delay_s factor^(n-1), at most
+    max_delay_s. factor is 1 to 10.
+    budget_ratio, budget_burst: retries at most that share of the calls, plus so many.
+    """
+
+    attempts: int = 3
+    first_delay_s: float = 0.01
+    factor: float = 2.0
+    max_delay_s: float = 0.5
+    budget_ratio: float = 0.1
+    budget_burst: float = 10
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1 (the first request), got {self.attempts}")
+        for name in ("first_delay_s", "max_delay_s"):
+            value = getattr(self, name)
+            if not (value >= 0.0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a finite number of seconds of at least 0, got {value}")
+        if not 1.0 <= self.factor <= 10.0:
+            raise ValueError(f"factor must be between 1 and 10, got {self.factor}")
+        Budget(self.budget_ratio, self.budget_burst)  # raises if either is out of its range
+
+
+class RetryBudget(Budget):
+    """The budget of one client, over all its calls and endpoints."""
+
+    __slots__ = ()
+
+    def __init__(self, config: Retry) -> None:
+        super().__init__(config.budget_ratio, config.budget_burst)
+
+
+def is_repeatable(error: ServingError) -> bool:
+    """Whether the request can be sent again and may then succeed, for methods that change nothing at the server."""
+    return isinstance(error, Unavailable | Overloaded) and not isinstance(error, CircuitOpen)
+
+
+def retry_delay_s(
+    config: Retry,
+    attempt: int,
+    error: ServingError,
+    left_s: float,
+    draw: float,
+    *,
+    elsewhere: bool = False,
+    idempotent: bool = True,
+) -> float | None:
+    """Seconds to wait before the next attempt; None if there shall be none. Pure: the budget is asked afterwards.
+
+    attempt: requests sent so far, 1 after the first. left_s: of the call's deadline; a pause that would not end
+    before it is None, never cut short: what is left then is no time to be answered in. draw: uniform on [0, 1).
+    elsewhere: whether another endpoint that this call has not tried takes the next attempt.
+    idempotent: False for methods that must not be sent twice (reload_config).
+    """
+    if not idempotent or attempt >= config.attempts or not is_repeatable(error):
+        return None
+    if elsewhere and isinstance(error, Unavailable):
+        delay_s = 0.0
+    else:
+        # 64: no finite factor allowed here overflows, and every ceiling is reached long before.
+        grown_s = config.first_delay_s * config.factor ** min(attempt - 1, 64)
+        delay_s = draw * min(config.max_delay_s, grown_s)
+    return delay_s if delay_s < left_s else None

@@ -1,0 +1,102 @@
+"""Calls as log records with fields, and a formatter that writes any record as one JSON object a line.
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger("serving_client").addHandler(handler)
+    client = Client("localhost:8500", model="cf", observers=[LoggingObserver()])
+
+    {"at": "2026-01-05T10:00:00.123456+00:00", "level": "WARNING", "logger": "serving_client.calls",
+     "message": "call failed", "method": "Predict", "model": "cf", "version": null, "code": "UNAVAILABLE", …}
+
+No user data: the fields are those of `observing.Attempt` and `observing.Call`, which hold no ids and no histories. The
+text of a server's error, which may quote an input, is in neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from serving_client.observing import Attempt, Call
+from serving_client.popularity import POPULARITY_RUNG
+
+__all__ = ["JsonFormatter", "LoggingObserver"]
+
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""What logging itself puts into a record; the rest came with `extra`."""
+_FIXED = frozenset({"at", "level", "logger", "message", "error_trace"})
+
+
+class LoggingObserver:
+    """Writes a record for every call and every attempt.
+
+    logger: "serving_client.calls" by default. ok_level: of calls that succeeded; failed_level: of calls that raised
+    and of a Fallback's that no model answered; attempt_level: of single requests, which a retry may have made good.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger | None = None,
+        *,
+        ok_level: int = logging.DEBUG,
+        failed_level: int = logging.WARNING,
+        attempt_level: int = logging.DEBUG,
+    ) -> None:
+        self._logger = logging.getLogger("serving_client.calls") if logger is None else logger
+        self._ok_level, self._failed_level, self._attempt_level = ok_level, failed_level, attempt_level
+
+    def attempt(self, attempt: Attempt, /) -> None:
+        """One request."""
+        if self._logger.isEnabledFor(self._attempt_level):
+            self._logger.log(self._attempt_level, "attempt", extra=_fields(attempt))
+
+    def call(self, call: Call, /) -> None:
+        """One call of a client or a fallback."""
+        failed = bool(call.error) or call.rung == POPULARITY_RUNG
+        level = self._failed_level if failed else self._ok_level
+        if self._logger.isEnabledFor(level):
+            message = "call failed" if call.error else "no model answered" if failed else "call"
+            self._logger.log(level, message, extra=_fields(call))
+
+
+class JsonFormatter(logging.Formatter):
+    """Any log record as one line of JSON: at (RFC 3339, UTC), level, logger, message, then what came with `extra`.
+
+    An exception's stack trace is `error_trace`. A value that JSON has no form for is written as its str; NaN and the
+    infinities as null. All of it is ASCII, so that no id and no stream's encoding can break a line.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object, without a newline."""
+        line: dict[str, Any] = {
+            "at": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        # A field of the same name must not replace ours: it gets an underscore.
+        extra = {name: value for name, value in vars(record).items() if name not in _OWN}
+        line |= {f"{name}_" if name in _FIXED else name: _plain(value) for name, value in extra.items()}
+        if record.exc_info:
+            line["error_trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, allow_nan=False, default=str)
+
+
+def _fields(record: Attempt | Call) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    return value

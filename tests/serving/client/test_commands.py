@@ -1,0 +1,303 @@
+"""`serving-client recommend`, `status` and `bench` against a real server: output, exit codes, the closing sentence."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import pytest
+
+from serving_client.__main__ import main
+from serving_client.commands import bench, tables
+from serving_client.errors import DeadlineExceeded, Overloaded
+from tests.serving.client.rung_server import Answer, Fail, Hang, RungServer
+
+DEAD = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def running():
+    with RungServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    running.requests.clear()
+    running.states = None
+    running.behave("cf", Answer(("c1", "c2", "c3")))
+    return running
+
+
+def test_recommend_prints_rank_item_and_score_and_says_who_answered(server, capsys):
+    assert main(["recommend", f"--server={server.target}", "--model=cf", "c07", "c12"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["rank  item  score", "   1  c1        3", "   2  c2        2", "   3  c3        1"]
+    assert re.fullmatch(rf"{server.target}: 3 items of model cf version 7 in \d+\.\d ms, 1 attempt\n", err)
+    (request,) = server.requests
+    assert [item for item in request.inputs["history"].string_val if item] == [b"c07", b"c12"]
+
+
+def test_recommend_shows_titles_without_what_a_terminal_would_obey(server, tmp_path, capsys):
+    path = tmp_path / "items.csv"
+    path.write_text('\ufeffitem_id,level,title\nc1,1,"Linear\nalgebra"\nc2,2,\x1b[31m統計\n', encoding="utf-8")
+    assert main(["recommend", f"--server={server.target}", "--model=cf", f"--items={path}", "c07"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "rank  item  title           score",
+        "   1  c1    Linear algebra      3",
+        "   2  c2    ?[31m統計           2",
+        "   3  c3                        1",
+    ]
+
+
+def test_recommend_passes_on_exclude_k_and_version_or_label(server, capsys):
+    common = ["recommend", f"--server={server.target}", "--model=cf", "c07", "--k=1", "--exclude=c1", "--exclude=c9"]
+    assert main([*common, "--version=7"]) == 0
+    assert main([*common, "--label=stable"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "   1  c2        2"
+    first, second = server.requests
+    assert [item for item in first.inputs["exclude"].string_val if item] == [b"c1", b"c9"]
+    assert (first.model_spec.version.value, second.model_spec.version_label) == (7, "stable")
+
+
+def test_recommend_without_items_asks_for_what_is_popular(server, capsys):
+    assert main(["recommend", f"--server={server.target}", "--model=cf"]) == 0
+    assert "c1" in capsys.readouterr().out
+
+
+def test_status_prints_every_version_of_every_server(server, capsys):
+    server.states = [(7, 30, 0, ""), (9, 50, 3, "no such op\nFrobnicate"), (8, 20, 0, "")]
+    assert main(["status", f"--server={server.target}", "--model=cf"]) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split(None, 4) for line in out.splitlines()]
+    assert rows == [
+        ["server", "model", "version", "state", "error"],
+        [server.target, "cf", "9", "END", "no such op Frobnicate"],
+        [server.target, "cf", "8", "LOADING"],
+        [server.target, "cf", "7", "AVAILABLE"],
+    ]
+    assert err == "model cf: 1 of 3 versions AVAILABLE\n"
+
+
+def test_status_shows_the_servers_that_answer_beside_one_that_does_not(server, capsys):
+    assert main(["status", f"--server={DEAD}", f"--server={server.target}", "--model=cf", "--timeout=2"]) == 1
+    out, err = capsys.readouterr()
+    dead, alive = out.splitlines()[1:]
+    assert dead.startswith(DEAD) and "Unavailable" in dead
+    assert "AVAILABLE" in alive
+    assert err.startswith(f"{DEAD}, model cf: UNAVAILABLE")
+    assert err.count("\n") == 1
+
+
+def test_bench_prints_calls_rate_and_percentiles(server, capsys):
+    command = ["bench", f"--server={server.target}", "--model=cf", "--seconds=0.3", "--concurrency=3", "c07"]
+    assert main([*command, "--connections=2"]) == 0
+    out, err = capsys.readouterr()
+    rows = dict(line.rsplit(None, 1) for line in out.splitlines())
+    assert list(rows) == ["measure", "calls", "failed", "answered/s", "p50 ms", "p90 ms", "p99 ms", "max ms"]
+    assert int(rows["calls"]) == len(server.requests) - 2  # one for each connection before the measurement
+    assert rows["failed"] == "0"
+    p50, p90, p99, most = (float(rows[name]) for name in ("p50 ms", "p90 ms", "p99 ms", "max ms"))
+    assert 0.0 < p50 <= p90 <= p99 <= most
+    assert err.endswith("with 3 threads on 2 connections\n")
+
+
+def test_bench_counts_errors_by_class_and_goes_on(server, capsys):
+    answers = iter([None, None, Overloaded("full"), DeadlineExceeded("late"), Overloaded("full"), None])
+    clock = iter(range(100))
+
+    def call():
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    # The clock is read at the start, before each call, after each answer, once more and at the end: 11 s in all.
+    measured = bench.measure([call], 1, 9.5, lambda: float(next(clock)))
+    assert measured.elapsed_s == 11.0
+    assert measured.errors == {"Overloaded": 2, "DeadlineExceeded": 1}
+    assert measured.answered_s == [1.0, 1.0, 1.0]
+    assert bench.report(measured).splitlines() == [
+        "measure                      value",
+        "calls                            6",
+        "failed                           3",
+        "failed: Overloaded               2",
+        "failed: DeadlineExceeded         1",
+        "answered/s                     0.3",
+        "p50 ms                    1000.000",
+        "p90 ms                    1000.000",
+        "p99 ms                    1000.000",
+        "max ms                    1000.000",
+    ]
+
+
+def test_a_percentile_is_a_time_that_a_call_took():
+    """Of 1 … 200 ms: half stayed within 100, 90% within 180, 99% within 198."""
+    text = bench.report(bench.Measured([number / 1000.0 for number in range(200, 0, -1)], {}, 2.0))
+    rows = dict(line.rsplit(None, 1) for line in text.splitlines())
+    assert (rows["p50 ms"], rows["p90 ms"], rows["p99 ms"], rows["max ms"]) == (
+        "100.000",
+        "180.000",
+        "198.000",
+        "200.000",
+    )
+    assert rows["answered/s"] == "100.0"
+
+
+def test_bench_shares_the_threads_among_the_connections():
+    asked = [threading.Event(), threading.Event()]
+
+    def call(place):
+        asked[place].set()
+        assert asked[1 - place].wait(30)  # the other thread uses the other connection
+
+    bench.measure(
+        [functools.partial(call, 0), functools.partial(call, 1)],
+        2,
+        100.0,
+        lambda: 100.0 if all(one.is_set() for one in asked) else 0.0,
+    )
+    assert all(one.is_set() for one in asked)
+
+
+def test_an_interrupt_while_threads_are_started_stops_those_that_run(monkeypatch):
+    submit = concurrent.futures.ThreadPoolExecutor.submit
+    started = []
+
+    def interrupted(pool, *arguments):
+        if started:
+            raise KeyboardInterrupt
+        started.append(submit(pool, *arguments))
+        return started[0]
+
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", interrupted)
+    assert bench.measure([lambda: None], 2, 20.0).elapsed_s < 10.0
+
+
+def test_a_defect_in_a_benched_call_ends_the_measurement():
+    with pytest.raises(ZeroDivisionError):
+        bench.measure([lambda: 1 / 0, lambda: None], 2, 60.0)
+
+
+def test_bench_ends_with_1_where_no_call_was_answered(server, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda *_: bench.Measured([], {"Unavailable": 3}, 1.0))
+    assert main(["bench", f"--server={server.target}", "--model=cf"]) == 1
+    out, err = capsys.readouterr()
+    assert "p50" not in out
+    assert err.startswith(f"{server.target}: 0 calls answered, 3 failed in 1.0 s")
+
+
+def test_ctrl_c_ends_a_bench_early_with_what_was_measured(server):
+    command = [sys.executable, "-m", "serving_client", "bench", f"--server={server.target}", "--model=cf"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--seconds=600"], text=True, **pipes) as process:
+        try:
+            while server.asked("cf") < 20:
+                assert process.poll() is None
+                time.sleep(0.005)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in err) == (0, False)
+    assert "p99 ms" in out
+    assert re.search(r"\d+ calls answered, 0 failed in \d+\.\d s with 8 threads on 1 connection\n$", err)
+
+
+@pytest.mark.parametrize("command", ["recommend", "status", "bench"])
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--server=SERVER", "--model=none"], 3, "SERVER, model none: NOT_FOUND"),
+        (["--server=SERVER", "--model=cf", "--version=8"], 3, "SERVER, model cf version 8: NOT_FOUND"),
+        ([f"--server={DEAD}", "--model=cf", "--timeout=2"], 1, f"{DEAD}, model cf: UNAVAILABLE"),
+        (["--server=SERVER", "--model=busy"], 1, "SERVER, model busy: RESOURCE_EXHAUSTED"),
+        (["--server=SERVER", "--model=hangs", "--timeout=0.2"], 1, "SERVER, model hangs: DEADLINE_EXCEEDED"),
+    ],
+)
+def test_what_the_server_says_is_one_sentence_and_its_exit_code(command, arguments, code, says, server, capsys):
+    server.behave("busy", Fail(grpc.StatusCode.RESOURCE_EXHAUSTED))
+    server.behave("hangs", Hang())
+    assert main([command, *(one.replace("SERVER", server.target) for one in arguments)]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(says.replace("SERVER", server.target))
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["recommend", "--model=cf"], "required: --server"),
+        (["recommend", "--server=h:1"], "required: --model"),
+        (["recommend", "--server=host", "--model=cf"], "target 'host' has no port; write HOST:PORT"),
+        (["status", "--server=h:1", "--server=h:1", "--model=cf"], "target 'h:1' is named twice"),
+        (["recommend", "--server=h:1", "--model=cf", "--k=0"], "0 is not a whole number from 1"),
+        (["recommend", "--server=h:1", "--model=cf", "--version=x"], "x is not a whole number"),
+        (["recommend", "--server=h:1", "--model=cf", "--version=1", "--label=l"], "not allowed with argument"),
+        (["recommend", "--server=h:1", "--model=cf", "--timeout=nan"], "nan is not a number of seconds above 0"),
+        (["bench", "--server=h:1", "--model=cf", "--seconds=0"], "0 is not a number of seconds above 0"),
+        (["status", "--server=h:1", "--model=cf", "--label=stable"], "unrecognized arguments: --label=stable"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_exits_2(arguments, says, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert says in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"item,title\na,b\n", "has no column item_id; its columns are 'item', 'title'"),
+        (b"", "has no column item_id and no column title; its columns are none"),
+        (b"item_id,title\n\xff,b\n", "is no CSV in UTF-8"),
+        (b"item_id,title\n" + b"x" * 200_000 + b",b\n", "is no CSV in UTF-8"),
+    ],
+)
+def test_titles_that_cannot_be_read_exit_3_before_the_server_is_asked(content, says, server, tmp_path, capsys):
+    path = tmp_path / "items.csv"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["recommend", f"--server={server.target}", "--model=cf", f"--items={path}", "c07"]) == 3
+    out, err = capsys.readouterr()
+    assert err.startswith(f"{path}: {says}")
+    assert (out, err.count("\n"), server.requests) == ("", 1, [])
+
+
+def test_an_empty_item_exits_3(server, capsys):
+    assert main(["recommend", f"--server={server.target}", "--model=cf", ""]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["recommend", "status", "bench"])
+def test_help_has_a_sentence_and_an_example(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"example: serving-client {command} --server=" in " ".join(capsys.readouterr().out.split())
+
+
+def test_cells_are_aligned_by_what_a_terminal_shows():
+    text = tables.table(("a", "n"), [["統計", "1"], ["e\u0301", "20"], ["long", "300"]], right=("n",))
+    assert text.splitlines() == ["a       n", "統計    1", "e\u0301      20", "long  300"]
+
+
+def test_the_command_imports_neither_tensorflow_nor_beam_nor_the_extras():
+    code = """
+import sys
+from serving_client.__main__ import main
+assert main(["status", "--server=127.0.0.1:1", "--model=cf", "--timeout=0.5"]) == 1
+heavy = {"tensorflow", "apache_beam", "rich", "prometheus_client", "opentelemetry", "pyarrow"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,0 +1,169 @@
+"""A client that was open when the process forked: the child gets connections of its own, and nothing hangs.
+
+Each case runs in a fresh interpreter, which forks: pytest's own process stays as it is.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HEAD = """
+import asyncio, os, signal, sys, threading
+from serving_client import Client, aio, errors
+
+target = sys.argv[1]
+
+
+def forked(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that hangs dies by this
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return child
+
+
+def refused(call):
+    try:
+        call()
+    except errors.ClientClosed as error:
+        assert "forked while gRPC was in use" in str(error)
+    else:
+        raise AssertionError("was not refused")
+
+
+def ended(child):
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child failed"
+
+"""
+
+CASES = {
+    "child and parent go on": """
+        client = Client(target, model="cf")
+        client.recommend(["a"])
+
+        def work():
+            assert client.recommend(["a"]).items[0] == "r0"
+            client.close()
+
+        children = [forked(work) for _ in range(3)]
+        for _ in range(50):
+            assert client.recommend(["a"]).items[0] == "r0"
+        for child in children:
+            ended(child)
+        assert client.recommend(["a"]).attempts == 1
+    """,
+    "a lock is held at the fork": """
+        client = Client(target, model="cf")
+        client.recommend(["a"])
+        held, let_go = threading.Event(), threading.Event()
+
+        def hold():
+            with client._lock:
+                held.set()
+                let_go.wait()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait()
+        ended(forked(lambda: client.recommend(["a"])))
+        let_go.set()
+        holder.join()
+    """,
+    "calls are under way at the fork": """
+        client = Client([target], model="cf")
+        stop = threading.Event()
+
+        def load():
+            while not stop.is_set():
+                client.recommend(["a"])
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        def work():
+            refused(lambda: client.recommend(["a"]))
+            refused(lambda: Client(target, model="cf").recommend(["a"]))
+
+        for _ in range(3):
+            ended(forked(work))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        client.close()
+    """,
+    "a closed client stays closed": """
+        client = Client(target, model="cf")
+        client.recommend(["a"])
+        client.close()
+
+        def work():
+            try:
+                client.recommend(["a"])
+            except errors.ClientClosed:
+                return
+            raise AssertionError
+
+        ended(forked(work))
+    """,
+    "an asynchronous client is open at the fork": """
+        client = aio.Client(target, model="cf")
+
+        async def ask(client):
+            return (await client.recommend(["a"])).items[0]
+
+        with asyncio.Runner() as runner:
+            assert runner.run(ask(client)) == "r0"
+
+            def work():
+                refused(lambda: asyncio.run(ask(client)))
+                refused(lambda: asyncio.run(ask(aio.Client(target, model="cf"))))
+                refused(lambda: Client(target, model="cf").recommend(["a"]))
+
+            ended(forked(work))
+            assert runner.run(ask(client)) == "r0"
+            runner.run(client.close())
+    """,
+    "an asynchronous client was closed before the fork": """
+        async def ask():
+            async with aio.Client(target, model="cf") as client:
+                return (await client.recommend(["a"])).items[0]
+
+        assert asyncio.run(ask()) == "r0"
+
+        def work():
+            assert asyncio.run(ask()) == "r0"
+
+        ended(forked(work))
+        assert asyncio.run(ask()) == "r0"
+    """,
+    "two loops one after the other": """
+        client = aio.Client(target, model="cf")
+
+        async def ask():
+            return (await client.recommend(["a"])).items[0]
+
+        assert asyncio.run(ask()) == "r0"
+        assert asyncio.run(ask()) == "r0"
+        asyncio.run(client.close())
+    """,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_client_outlives_a_fork(case, stub):
+    code = HEAD + textwrap.dedent(CASES[case])
+    done = subprocess.run([sys.executable, "-c", code, stub.target], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "skipping fork() handlers" not in line]  # gRPC's own remark
+    assert said == []
