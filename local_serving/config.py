@@ -1,0 +1,162 @@
+"""What a ModelServerConfig asks for: models, where they lie, which versions of them, and the labels of versions.
+
+Files are text protos. The sentences about a config that cannot be used are tensorflow_model_server's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from local_serving.errors import StartError, Status
+from serving_client.protocol import messages
+
+__all__ = ["Model", "Policy", "Ssl", "models_of", "one_model", "read_config", "read_ssl", "read_text"]
+
+PLATFORM = "tensorflow"
+_TENSORFLOW, _UNSPECIFIED = 1, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Versions to serve: the newest `latest`, or those in `specific`, or, where both are None, all."""
+
+    latest: int | None = 1
+    specific: frozenset[int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One entry of a config. labels: name to version."""
+
+    name: str
+    base_path: str
+    platform: str = PLATFORM
+    policy: Policy = Policy()
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ssl:
+    """PEM bytes. client_verify: a client without a certificate of custom_ca is refused."""
+
+    server_key: bytes = dataclasses.field(repr=False)
+    server_cert: bytes
+    custom_ca: bytes
+    client_verify: bool
+
+
+def read_config(path: str | os.PathLike[str]) -> Any:
+    """The file as a ModelServerConfig. Raises StartError."""
+    return read_text(path, messages.ModelServerConfig(), "--model_config_file", "model server config")
+
+
+def one_model(name: str, base_path: str) -> Any:
+    """The ModelServerConfig that --model_name and --model_base_path stand for."""
+    entry = {"name": name, "base_path": base_path, "model_platform": PLATFORM}
+    return messages.ModelServerConfig(model_config_list={"config": [entry]})
+
+
+def read_text(path: str | os.PathLike[str], message: Any, flag: str, kind: str) -> Any:
+    """The text proto at `path`, parsed into `message`; `kind` says what it should be. Raises StartError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return text_format.Parse(file.read(), message)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise StartError(f"{path}: cannot be read ({reason}); check {flag}") from error
+    except text_format.ParseError as error:
+        raise StartError(f"{path}: is no {kind} ({error}); correct it") from error
+
+
+def models_of(config: Any, before: Sequence[Model] = ()) -> tuple[Model, ...]:
+    """The models of a ModelServerConfig, in its order.
+
+    before: what is served now; a model may not change its platform. Raises Status with server_core.cc's sentences.
+    """
+    entries = config.model_config_list.config
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.name in seen:
+            raise _invalid(f"Illegal to list model {entry.name} multiple times in config list")
+        seen.add(entry.name)
+    for entry in entries:
+        if not os.path.isabs(entry.base_path) and "://" not in entry.base_path:
+            raise _invalid(
+                f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
+            )
+    platforms = {model.name: model.platform for model in before}
+    models = tuple(_model(entry) for entry in entries)
+    for model in models:
+        known = platforms.get(model.name, model.platform)
+        if known != model.platform:
+            raise _invalid(
+                f"Illegal to change a model's platform. For model {model.name} platform was {known} and new platform"
+                f" requested is {model.platform}"
+            )
+    for model in models:
+        if model.platform != PLATFORM:
+            raise _invalid(f"Model {model.name} requests unsupported platform {model.platform}")
+    return models
+
+
+def _model(entry: Any) -> Model:
+    return Model(entry.name, entry.base_path, _platform(entry), _policy(entry), dict(entry.version_labels))
+
+
+def _platform(entry: Any) -> str:
+    if entry.model_type != _UNSPECIFIED:
+        if entry.model_platform:
+            raise _invalid(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+            )
+        if entry.model_type != _TENSORFLOW:
+            raise _invalid(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
+        return PLATFORM
+    if not entry.model_platform:
+        raise _invalid(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform."
+        )
+    return str(entry.model_platform)
+
+
+def _policy(entry: Any) -> Policy:
+    policy = entry.model_version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "specific":
+        return Policy(None, frozenset(policy.specific.versions))
+    if choice == "all":
+        return Policy(None)
+    return Policy(max(1, policy.latest.num_versions))
+
+
+def _invalid(message: str) -> Status:
+    return Status(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def read_ssl(path: str | os.PathLike[str]) -> Ssl:
+    """The SSLConfig at `path`. Raises StartError."""
+    config = read_text(path, _ssl_config(), "--ssl_config_file", "SSLConfig")
+    if not config.server_key or not config.server_cert:
+        raise StartError(f"{path}: has no server_key or no server_cert; add the PEM text itself, not a path")
+    return Ssl(config.server_key.encode(), config.server_cert.encode(), config.custom_ca.encode(), config.client_verify)
+
+
+def _ssl_config() -> Any:
+    """An empty tensorflow.serving.SSLConfig (config/ssl_config.proto, which the package of protos leaves out)."""
+    kind = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="local_serving/ssl_config.proto", package="tensorflow.serving", syntax="proto3"
+    )
+    described = file.message_type.add(name="SSLConfig")
+    for number, name in enumerate(("server_key", "server_cert", "custom_ca"), start=1):
+        described.field.add(name=name, number=number, label=kind.LABEL_OPTIONAL, type=kind.TYPE_STRING)
+    described.field.add(name="client_verify", number=4, label=kind.LABEL_OPTIONAL, type=kind.TYPE_BOOL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.SSLConfig"))()

@@ -1,0 +1,198 @@
+"""The server without its ports: config, labels, and the thread that looks for versions.
+
+`handle` resolves a ModelSpec to a loaded version; `reload` puts a new config in force. Both protocols stand on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from local_serving import config, discovery
+from local_serving.errors import StartError, Status
+from local_serving.flags import Flags
+from local_serving.labels import Labels, assigned, version_of
+from local_serving.servable import LoadedModel, Runner
+from local_serving.servables import Handle, Servables, State, VersionState
+from local_serving.tensorflow import import_tensorflow
+
+__all__ = ["Core"]
+
+_log = logging.getLogger(__name__)
+LOOK_S = 0.05
+"""How long a wait for models goes without looking whether it is still wanted."""
+
+
+class Core:
+    """Thread-safe. make_runner: see LoadedModel."""
+
+    def __init__(self, flags: Flags, make_runner: Callable[[Callable[..., Any]], Runner] | None = None) -> None:
+        self.flags = flags
+        self._make_runner = make_runner
+        self._servables = Servables(
+            self._load, flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6, flags.num_load_threads
+        )
+        self._reloading = threading.Lock()
+        self._polling = threading.Lock()
+        self._stopped = threading.Event()
+        self._models: tuple[config.Model, ...] = ()
+        self._labels: Labels = {}
+        self._last_fault = ""
+        self._started = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Loads what the flags name and returns when the newest version of every model is AVAILABLE.
+
+        Waits for as long as there is no version, or no base path, as the real server does. Raises StartError if a model
+        could not be loaded, or `stop` was called meanwhile.
+        """
+        try:
+            self.reload(self._read_config())
+        except Status as error:
+            raise StartError(f"Failed to start server. Error: {error}") from error
+        self._started = True
+        if self.flags.file_system_poll_wait_seconds > 0:
+            self._every(self.flags.file_system_poll_wait_seconds, self.poll, "versions")
+        if self.flags.model_config_file and self.flags.model_config_file_poll_wait_seconds > 0:
+            self._every(self.flags.model_config_file_poll_wait_seconds, self._reread, "config")
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends the threads and unloads everything once it is not in use any more, waiting for timeout_s at most."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+        with self._polling:
+            if not self._servables.close(timeout_s):
+                _log.warning("models were still in use after %.0f s", timeout_s)
+
+    def handle(self, model_spec: Any) -> AbstractContextManager[Handle]:
+        """The version that a ModelSpec means, in use for the length of the context.
+
+        Raises Status: no name, an unknown label (both at once), or not served (on entering).
+        """
+        name = model_spec.name
+        if not name:
+            raise Status(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+        choice = model_spec.WhichOneof("version_choice")
+        if choice == "version":
+            return self._servables.handle(name, model_spec.version.value)
+        if choice == "version_label":
+            return self._servables.handle(name, version_of(self._labels, name, model_spec.version_label))
+        return self._servables.handle(name)
+
+    def states(self, name: str) -> dict[int, VersionState]:
+        """Every version of the model that was ever tracked, highest first."""
+        return self._servables.states(name)
+
+    def reload(self, new: Any, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Puts a ModelServerConfig in force in place of the one before, and waits until its new models serve.
+
+        Models that are absent from it unload. New versions of models that were there before are not waited for. wanted:
+        False ends the waiting. Raises Status; where the config itself is at fault, nothing has changed.
+        """
+        with self._reloading:
+            models = config.models_of(new, self._models)
+            labels = assigned(
+                models, self.states, self._labels, self.flags.allow_version_labels_for_unavailable_models
+            )  # fmt: skip
+            known = {model.name for model in self._models}
+            with self._polling:
+                self._models, self._labels = models, labels
+                for gone in known - {model.name for model in models}:
+                    self._servables.aspire(gone, {})
+            if self.flags.file_system_poll_wait_seconds >= 0:
+                self.poll()
+            self._wait({model.name for model in models} - known, wanted)
+
+    def poll(self) -> None:
+        """One look for versions, for all models. A base path that cannot be read leaves every model as it is."""
+        with self._polling:
+            if self._stopped.is_set():
+                return
+            try:
+                found = {model.name: discovery.found(model.name, model.base_path) for model in self._models}
+            except Status as error:
+                # Said once, not every second.
+                if error.message != self._last_fault:
+                    _log.error("a filesystem access error; waiting for it to pass: %s", error.message)
+                self._last_fault = error.message
+                return
+            self._last_fault = ""
+            if any(found.values()):
+                import_tensorflow()  # before any load begins, and not before a wrong base path is told
+            for model in self._models:
+                chosen = discovery.chosen(model.name, found[model.name], model.policy)
+                if not chosen and self._servables.newest(model.name) is not None:
+                    _log.warning(
+                        "No versions of servable %s found under base path %s. Did you forget to name your leaf"
+                        " directory as a number (eg. '/1/')?", model.name, model.base_path,
+                    )  # fmt: skip
+                self._servables.aspire(model.name, chosen)
+
+    def _wait(self, names: set[str], wanted: Callable[[], bool]) -> None:
+        """Until the newest version of each is AVAILABLE or has failed. Raises Status if one failed."""
+        while not self._servables.wait(lambda: all(self._settled(name) for name in names), LOOK_S):
+            if self._stopped.is_set():
+                raise Status(grpc.StatusCode.CANCELLED, "the server was stopped before its models were available")
+            if not wanted():
+                raise Status(grpc.StatusCode.CANCELLED, "the caller does not wait any more; the models go on loading")
+            self._poll_while_waiting()
+        failed = []
+        for name in sorted(names):
+            newest = self._servables.newest(name)
+            if newest and newest[1].state is State.END and newest[1].error:
+                failed.append(f"{{{{name: {name} version: {newest[0]}}} due to error: {newest[1].error}}}, ")
+        if failed:
+            noun = "model(s)" if self._started else "servable(s)"  # two places there, two words
+            message = f"{len(failed)} {noun} did not become available: {{{''.join(failed)}}}"
+            raise Status(grpc.StatusCode.UNKNOWN, message)
+
+    def _poll_while_waiting(self) -> None:
+        """Before `start` has returned no thread looks for versions."""
+        if not self._started and self.flags.file_system_poll_wait_seconds > 0:
+            self._stopped.wait(max(0.0, self.flags.file_system_poll_wait_seconds - LOOK_S))
+            self.poll()
+
+    def _settled(self, name: str) -> bool:
+        newest = self._servables.newest(name)
+        return newest is not None and newest[1].state in (State.AVAILABLE, State.END)
+
+    def _read_config(self) -> Any:
+        if self.flags.model_config_file:
+            return config.read_config(self.flags.model_config_file)
+        return config.one_model(self.flags.model_name, self.flags.model_base_path)
+
+    def _reread(self) -> None:
+        try:
+            self.reload(self._read_config())
+        except (Status, StartError) as error:
+            _log.error("the config is not put in force: %s", error)
+
+    def _every(self, seconds: float, do: Callable[[], None], name: str) -> None:
+        def run() -> None:
+            while not self._stopped.wait(seconds):
+                do()
+
+        self._threads.append(threading.Thread(target=run, name=f"look-for-{name}", daemon=True))
+        self._threads[-1].start()
+
+    def _load(self, name: str, version: int, path: Path) -> LoadedModel:
+        # warmup reads requests with predict, which stands on this module.
+        from local_serving.warmup import warm_up
+
+        _log.info("Loading servable version {name: %s version: %d} from %s", name, version, path)
+        model = LoadedModel(name, version, path, self.flags, self._make_runner)
+        if self.flags.enable_model_warmup:
+            try:
+                warm_up(model, self.flags.num_request_iterations_for_warmup)
+            except BaseException:
+                model.close()
+                raise
+        return model

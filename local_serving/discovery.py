@@ -1,0 +1,67 @@
+"""Which versions of a model lie in its base path, and which of them does its policy want served?
+
+The folder's children are read as file_system_storage_path_source.cc reads them: a name that is no int64 is skipped
+(`tmp-123`), a file with a number for a name is a version that will fail to load.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+
+from local_serving.config import Policy
+from local_serving.errors import Status
+
+__all__ = ["chosen", "found"]
+
+_NUMBER = re.compile(r"[+-]?[0-9]+")
+_INT64 = range(-(2**63), 2**63)
+_log = logging.getLogger(__name__)
+
+
+def found(model: str, base_path: str | os.PathLike[str]) -> dict[int, Path]:
+    """Version to its folder. Raises Status where the base path cannot be read.
+
+    Of two names for one number (`7`, `007`) the last in the order of their bytes is taken, with a warning.
+    """
+    try:
+        children = sorted(os.listdir(base_path), key=os.fsencode)
+    except OSError as error:
+        raise Status(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"Could not find base path {os.fspath(base_path)} for servable {model} with error {error.strerror}",
+        ) from error
+    versions: dict[int, Path] = {}
+    for child in children:
+        text = child.strip(" \t\n\v\f\r")
+        if not _NUMBER.fullmatch(text) or int(text) not in _INT64:
+            continue
+        version = int(text)
+        if version in versions:
+            _log.warning(
+                "Duplicate version directories detected. Version %d will be loaded from %s, %s will be ignored.",
+                version, child, versions[version].name,
+            )  # fmt: skip
+        versions[version] = Path(base_path) / child
+    return versions
+
+
+def chosen(model: str, versions: Mapping[int, Path], policy: Policy) -> dict[int, Path]:
+    """Those of `versions` that the policy wants, highest first; a listed one that is not there is warned of."""
+    if policy.specific is not None:
+        for version in sorted(policy.specific - versions.keys()):
+            _log.warning(
+                "Version %d of servable %s, which was requested to be served as a 'specific' version in the servable's"
+                " version policy, was not found in the file system", version, model,
+            )  # fmt: skip
+        wanted = set(policy.specific)
+    elif policy.latest is not None:
+        wanted = set(sorted(versions, reverse=True)[: policy.latest])
+    else:
+        wanted = set(versions)
+    return {version: versions[version] for version in sorted(versions, reverse=True) if version in wanted}

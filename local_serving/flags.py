@@ -1,0 +1,144 @@
+"""tensorflow_model_server's flags, as far as they are carried out here: their names, defaults and spelling are its own.
+
+Spelled `--name=value`, and `--name` alone for a bool. A flag that the real server knows and that has no meaning on a
+developer's machine is taken and named in a warning, so that one command line fits both; a flag that neither knows
+raises UsageError (the real server warns and goes on, and a typing error goes unseen).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from local_serving.errors import UsageError
+
+__all__ = ["Flags", "parse", "usage"]
+
+
+def _flag(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Every flag with its value; `ignored` names those given that have no effect here."""
+
+    port: int = _flag(8500, "port for gRPC; 0 takes any free one (there: gRPC is off)")
+    grpc_socket_path: str = _flag("", "UNIX socket to listen on for gRPC as well")
+    rest_api_port: int = _flag(0, "port for REST; 0: no REST; -1 (here alone): any free one")
+    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "threads that answer REST requests")
+    rest_api_timeout_in_ms: int = _flag(30_000, "longest time a REST request may take, in milliseconds")
+    model_name: str = _flag("default", "name of the one model; not with --model_config_file")
+    model_base_path: str = _flag("", "absolute path of the folder that holds its versions, NUMBER/saved_model.pb")
+    model_config_file: str = _flag("", "ModelServerConfig as text: several models, version policies, labels")
+    model_config_file_poll_wait_seconds: int = _flag(0, "seconds between two readings of that file; 0: read once")
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        False, "a label not in use yet may be given to a version that is not loaded; needed for labels at the start"
+    )
+    file_system_poll_wait_seconds: float = _flag(
+        1.0, "seconds between two looks for versions (here also fractions); 0: look once; below 0: never"
+    )
+    max_num_load_retries: int = _flag(5, "how often a failed load is tried again")
+    load_retry_interval_micros: int = _flag(60_000_000, "microseconds between two tries of a load; below 0: no wait")
+    num_load_threads: int = _flag(0, "versions that load at the same time; 0 counts as 1")
+    enable_model_warmup: bool = _flag(True, "replay assets.extra/tf_serving_warmup_requests before a version serves")
+    num_request_iterations_for_warmup: int = _flag(0, "how often each warm-up request is replayed; 0 counts as 1")
+    enable_batching: bool = _flag(False, "join requests that wait at the same time")
+    batching_parameters_file: str = _flag("", "BatchingParameters as text; needs --enable_batching")
+    enable_serialization_as_tensor_content: bool = _flag(False, "answer in tensor_content instead of float_val and kin")
+    enable_grpc_healthcheck_service: bool = _flag(False, "answer grpc.health.v1.Health")
+    ssl_config_file: str = _flag("", "SSLConfig as text: server_key, server_cert, custom_ca, client_verify")
+    grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "threads that answer gRPC requests")
+    grpc_channel_arguments: str = _flag("", "KEY=VALUE,… for the gRPC server, such as grpc.max_connection_age_ms=2000")
+    saved_model_tags: str = _flag("serve", "comma-separated tags of the graph to load")
+    tensorflow_session_parallelism: int = _flag(
+        0, "threads of a TensorFlow session, both kinds; 0: as TensorFlow sees fit"
+    )
+    tensorflow_intra_op_parallelism: int = _flag(0, "threads of one operation")
+    tensorflow_inter_op_parallelism: int = _flag(0, "operations that run at the same time")
+    per_process_gpu_memory_fraction: float = _flag(0.0, "part of the GPU's memory to take; 0: as TensorFlow sees fit")
+    version: bool = _flag(False, "show the versions and exit")
+    ignored: tuple[str, ...] = dataclasses.field(default=(), metadata={"help": ""})
+
+
+_NO_EFFECT = (
+    "enable_cors_support enable_per_model_batching_parameters enable_profiler enable_signature_method_name_check"
+    " flush_filesystem_caches mixed_precision monitoring_config_file num_tflite_interpreters_per_pool num_tflite_pools"
+    " num_unload_threads platform_config_file prefer_tflite_model remove_unused_fields_from_bundle_metagraph"
+    " rest_api_enable_cors_support skip_initialize_tpu tensorflow_session_config_file thread_pool_factory_config_file"
+    " use_alts_credentials xla_cpu_compilation_enabled xla_gpu_compilation_enabled"
+).split()
+_BOOLS = types.MappingProxyType({"true": True, "false": False})
+_FIELDS = {field.name: field for field in dataclasses.fields(Flags) if field.name != "ignored"}
+
+
+def parse(arguments: Sequence[str]) -> Flags:
+    """The flags of a command line. Raises UsageError with one sentence: which flag, what with its value, what to do."""
+    values: dict[str, Any] = {}
+    ignored = []
+    for argument in arguments:
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name not in {*_FIELDS, *_NO_EFFECT}:
+            close = difflib.get_close_matches(name, [*_FIELDS, *_NO_EFFECT], 1)
+            raise UsageError(f"unknown argument {argument}; {f'did you mean --{close[0]}?' if close else 'see --help'}")
+        if name in _NO_EFFECT:
+            ignored.append(name)
+        else:
+            values[name] = _value(name, text if equals else None)
+    flags = Flags(**values, ignored=tuple(ignored))
+    _check(flags)
+    return flags
+
+
+def usage(program: str) -> str:
+    """What --help shows."""
+    lines = [
+        f"usage: {program} --model_name=NAME --model_base_path=PATH [--flag=value …]",
+        "",
+        "Serves SavedModels over gRPC and REST as tensorflow_model_server does, with its own flags, for development",
+        "and tests. It is not made for production: there, run the real tensorflow_model_server (the container",
+        "tensorflow/serving) with the same flags.",
+        "",
+    ]
+    for name, field in _FIELDS.items():
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        lines.append(f"  --{name}" + (f" (default {default})" if default not in ("", "false") else ""))
+        lines.append(f"      {field.metadata['help']}")
+    lines += ["", "Taken, without effect here: " + ", ".join(f"--{name}" for name in _NO_EFFECT) + "."]
+    return "\n".join(lines)
+
+
+def _value(name: str, text: str | None) -> Any:
+    kind: type = type(_FIELDS[name].default)
+    if kind is bool:
+        if (text or "true") not in _BOOLS or text == "":
+            raise UsageError(f"--{name}={text} is neither true nor false; write --{name} or --{name}=false")
+        return _BOOLS[text or "true"]
+    if text is None:
+        raise UsageError(f"--{name} has no value; write --{name}=VALUE")
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"--{name}={text} is no {'whole number' if kind is int else 'number'}; correct it") from None
+
+
+def _check(flags: Flags) -> None:
+    if flags.version:
+        return
+    if not flags.model_base_path and not flags.model_config_file:
+        raise UsageError("neither --model_base_path nor --model_config_file is given; pass one of them")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise UsageError("--batching_parameters_file has no effect without --enable_batching; pass both or neither")
+    for name, lowest in {"port": 0, "rest_api_port": -1}.items():
+        value = getattr(flags, name)
+        if not lowest <= value <= 65535:
+            raise UsageError(f"--{name}={value} is no port; use {lowest} to 65535")
+    if flags.port == flags.rest_api_port != 0:
+        raise UsageError(f"--rest_api_port={flags.port} is --port as well; use another one")
+    for name in ("rest_api_num_threads", "grpc_max_threads"):
+        if getattr(flags, name) < 1:
+            raise UsageError(f"--{name}={getattr(flags, name)} is less than 1; use at least 1")

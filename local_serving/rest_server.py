@@ -1,0 +1,190 @@
+"""Who listens for REST? HTTP/1.1 with connections that stay open, one thread each, on the standard library's server.
+
+Not for a hostile network: it is for development and tests, as all of local_serving. Bodies come with a Content-Length
+or in chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import sys
+import threading
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["RestServer"]
+
+Answer = Callable[[str, str, bytes], tuple[int, bytes] | None]
+
+MAX_BODY_BYTES = 2**31 - 1
+"""tensorflow_model_server's limit of a gRPC message; REST has none there."""
+MAX_CHUNK_LINE_BYTES = 4096
+IDLE_S = 60.0
+"""How long a connection may stay silent, in the middle of a request as well."""
+
+
+class RestServer:
+    """Listens from the start, answers between `start` and `stop`.
+
+    answer: (method, path, body) -> HTTP status code and JSON body, None for 404. port: 0 for any free one.
+    threads: requests that are answered at once; more wait. Raises OSError where the port is taken.
+    """
+
+    def __init__(self, answer: Answer, host: str = "", port: int = 0, threads: int = 16) -> None:
+        self._http = _Http((host, port), answer, threads)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="rest", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._http.server_address[1])
+
+    def start(self) -> None:
+        """Answers from now on."""
+        self._thread.start()
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Takes no more connections, waits up to grace_s for requests in flight, then closes every connection."""
+        if self._thread.is_alive():
+            self._http.shutdown()
+            self._thread.join()
+        self._http.socket.close()
+        self._http.close_connections(grace_s)
+
+
+class _Http(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], answer: Answer, threads: int) -> None:
+        super().__init__(address, _Handler)
+        self.answer = answer
+        self.places = threading.BoundedSemaphore(threads)
+        self.changed = threading.Condition()
+        self.busy = 0
+        self.stopping = False
+        self.connections: set[socket.socket] = set()
+
+    def server_bind(self) -> None:
+        """Without the look-up of the machine's name in the DNS, which can take seconds and is for CGI."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "local_serving", self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of the server."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def close_connections(self, grace_s: float) -> None:
+        with self.changed:
+            self.stopping = True
+            self.changed.wait_for(lambda: not self.busy, grace_s)
+            for connection in self.connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Http
+    protocol_version = "HTTP/1.1"
+    server_version = "local_serving"
+    sys_version = ""
+    timeout = IDLE_S
+    # Head and body go out as one segment each; without it the second waits for the first one's acknowledgement.
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.changed:
+            self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        with self.server.changed:
+            self.server.connections.discard(self.connection)
+        super().finish()
+
+    def do_GET(self) -> None:
+        """Every method; the answer knows which are served."""
+        with self.server.changed:
+            self.server.busy += 1
+        try:
+            self._serve()
+            self.wfile.flush()
+        finally:
+            with self.server.changed:
+                self.server.busy -= 1
+                self.close_connection |= self.server.stopping
+                self.server.changed.notify_all()
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET
+
+    def _serve(self) -> None:
+        body = self._body()
+        if body is None:
+            return
+        path = urllib.parse.urlsplit(self.path).path
+        with self.server.places:
+            answered = self.server.answer(self.command, path, body)
+        if answered is None:
+            self.send_error(404)
+            return
+        code, content = answered
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def _body(self) -> bytes | None:
+        """None where it cannot be read; that is answered then, and the connection ends."""
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return self._chunks()
+        text = self.headers.get("Content-Length", "0")
+        if not (text.isascii() and text.isdigit()):
+            self._refuse(400)
+            return None
+        if int(text[:20]) > MAX_BODY_BYTES:
+            self._refuse(413)
+            return None
+        body = self.rfile.read(int(text))
+        if len(body) < int(text):
+            self._refuse(400)
+            return None
+        return body
+
+    def _chunks(self) -> bytes | None:
+        body = bytearray()
+        while True:
+            size = _chunk_size(self.rfile.readline(MAX_CHUNK_LINE_BYTES))
+            if size is None or len(body) + size > MAX_BODY_BYTES:
+                self._refuse(400 if size is None else 413)
+                return None
+            if size == 0:
+                while self.rfile.readline(MAX_CHUNK_LINE_BYTES).strip():  # trailers
+                    pass
+                return bytes(body)
+            chunk = self.rfile.read(size)
+            if len(chunk) < size or self.rfile.readline(3).strip():
+                self._refuse(400)
+                return None
+            body += chunk
+
+    def _refuse(self, code: int) -> None:
+        self.close_connection = True
+        self.send_error(code)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: requests are not logged."""
+
+
+def _chunk_size(line: bytes) -> int | None:
+    text = line.partition(b";")[0].strip()
+    return int(text, 16) if text and all(byte in b"0123456789abcdefABCDEF" for byte in text) else None
