@@ -26,7 +26,7 @@ WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help env prism demo test lint bench clean
+.PHONY: help env prism others demo test lint conformance bench clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 8
@@ -37,7 +37,7 @@ demo: env  ## Recommend courses from a generated log, or INTERACTIONS=… ITEMS=
 	@$(PY) -m examples.course_platform.demo --output='$(OUT)' \
 		$(if $(INTERACTIONS),--interactions='$(INTERACTIONS)') $(if $(ITEMS),--items='$(ITEMS)') $(DEMO_ARGS)
 
-test: env lint  ## Check style and types, then run all tests (TEST_ARGS=… for pytest)
+test: env others lint  ## Check style and types, then run all tests (TEST_ARGS=… for pytest)
 	@$(PY) -m pytest -n $(WORKERS) $(TEST_ARGS)
 
 lint: env  ## Check style and types
@@ -45,13 +45,18 @@ lint: env  ## Check style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
+conformance: env  ## Hold a model server against TF Serving's behaviour: SERVER=HOST:PORT (REST=… BATCHED=… MODEL_DIR=…)
+	@test -n '$(SERVER)' || { echo "make conformance needs a server: make conformance SERVER=HOST:PORT" >&2; exit 2; }
+	@$(PY) -m pytest tests/conformance $(SERVER:%=--server=%) $(REST:%=--rest=%) $(BATCHED:%=--batched=%) \
+		$(MODEL_DIR:%=--model_dir=%) $(TEST_ARGS)
+
 bench: env  ## Time batch_cf beside its peers: DATA=PATH of an interaction log
 	@test -n '$(DATA)' || { echo "make bench needs a log to run on: make bench DATA=PATH" >&2; exit 2; }
 	@$(PY) benchmarks/batch_cf.py --data '$(DATA)' $(BENCH_ARGS)
 
-clean:  ## Remove caches and everything the demo wrote; .venv stays
+clean:  ## Remove caches and everything the demo wrote; .venv and .peers stay
 	@rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+	@find . \( -path ./.venv -o -path ./.peers \) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@{ [ -n '$(PYTHON)' ] && $(PYTHON) -c $(SUPPORTED); } || { \
@@ -70,6 +75,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PY) -m pip install --progress-bar=off --no-build-isolation -c $(PINS) -e '.[$(EXTRAS)]' \
 		| { grep --line-buffered -oE '^(Collecting [^ ]+|Building [^ ]+ for [^ ]+|Installing collected packages|Successfully installed)' || true; }
 	@rm $(UNFINISHED); touch $(STAMP)
+
+# Servers, clients and load generators of other makers that the tests talk to, each in an environment of its own below .peers.
+others: $(STAMP)
+	@$(PY) -m tests.third_party.install
 
 # Prism, Beam's portable runner; where Go is absent Beam downloads its own at the first use.
 prism: $(STAMP)
