@@ -23,6 +23,10 @@ COMMANDS = {
     "python -m transforms.publish": ("transforms.publish", ["--help"]),
     "python -m transforms.publish rollback": ("transforms.publish", ["rollback", "--help"]),
     "python -m transforms.sync": ("transforms.sync", ["--help"]),
+    "serving-client recommend": ("serving_client.__main__", ["recommend", "--help"]),
+    "serving-client status": ("serving_client.__main__", ["status", "--help"]),
+    "serving-client bench": ("serving_client.__main__", ["bench", "--help"]),
+    "local-serving": ("local_serving.__main__", ["--help"]),
 }
 
 
