@@ -2,35 +2,40 @@
 
     from serving_client import Client
 
-The asynchronous client is `serving_client.aio.Client`, in a module of its own: both are called Client.
+The asynchronous client is `serving_client.aio.Client`. Names are imported when they are asked for, because trainers and
+publishers import `serving_client.contracts` alone, and would load grpc for it.
 """
 
 from __future__ import annotations
 
-from serving_client.balancing import Balance
-from serving_client.breaker import CircuitBreaker
-from serving_client.client import Client
-from serving_client.credentials import Tls
-from serving_client.errors import (
-    BadResponse,
-    Cancelled,
-    CircuitOpen,
-    ClientClosed,
-    DeadlineExceeded,
-    InvalidRequest,
-    NotFound,
-    NotReady,
-    NotSupported,
-    Overloaded,
-    ServerFault,
-    ServingError,
-    Unauthorized,
-    Unavailable,
-)
-from serving_client.hedging import Hedge
-from serving_client.observing import Attempt, Call, Observer
-from serving_client.results import ModelMetadata, Prediction, Recommendation, TensorSpec, VersionStatus
-from serving_client.retry import Retry
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving_client.balancing import Balance
+    from serving_client.breaker import CircuitBreaker
+    from serving_client.client import Client
+    from serving_client.credentials import Tls
+    from serving_client.errors import (
+        BadResponse,
+        Cancelled,
+        CircuitOpen,
+        ClientClosed,
+        DeadlineExceeded,
+        InvalidRequest,
+        NotFound,
+        NotReady,
+        NotSupported,
+        Overloaded,
+        ServerFault,
+        ServingError,
+        Unauthorized,
+        Unavailable,
+    )
+    from serving_client.hedging import Hedge
+    from serving_client.observing import Attempt, Call, Observer
+    from serving_client.results import ModelMetadata, Prediction, Recommendation, TensorSpec, VersionStatus
+    from serving_client.retry import Retry
 
 __all__ = [
     "Attempt",
@@ -62,3 +67,45 @@ __all__ = [
     "Unavailable",
     "VersionStatus",
 ]
+
+_HOMES = {
+    "Balance": "balancing",
+    "CircuitBreaker": "breaker",
+    "Client": "client",
+    "Tls": "credentials",
+    "BadResponse": "errors",
+    "Cancelled": "errors",
+    "CircuitOpen": "errors",
+    "ClientClosed": "errors",
+    "DeadlineExceeded": "errors",
+    "InvalidRequest": "errors",
+    "NotFound": "errors",
+    "NotReady": "errors",
+    "NotSupported": "errors",
+    "Overloaded": "errors",
+    "ServerFault": "errors",
+    "ServingError": "errors",
+    "Unauthorized": "errors",
+    "Unavailable": "errors",
+    "Hedge": "hedging",
+    "Attempt": "observing",
+    "Call": "observing",
+    "Observer": "observing",
+    "ModelMetadata": "results",
+    "Prediction": "results",
+    "Recommendation": "results",
+    "TensorSpec": "results",
+    "VersionStatus": "results",
+    "Retry": "retry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -121,8 +121,12 @@ def test_all_names_exactly_what_a_module_offers(path: pathlib.Path) -> None:
     defined = dict(definitions(tree))
     offered = {name for name, node in defined.items() if not isinstance(node, ast.Assign | ast.AnnAssign)}
     if path.name == "__init__.py":  # a package may hand on what its modules define
-        handed_on = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
-        offered |= {alias.asname or alias.name for node in handed_on for alias in node.names}
+        lazily = [node for one in tree.body if isinstance(one, ast.If) for node in one.body]  # under TYPE_CHECKING
+        handed_on = [node for node in [*tree.body, *lazily] if isinstance(node, ast.ImportFrom)]
+        foreign = {"__future__", "typing"}
+        offered |= {
+            alias.asname or alias.name for node in handed_on if node.module not in foreign for alias in node.names
+        }
     known = offered | set(defined)
     offered |= taken_from(module) & set(defined)
     names = declared(tree)

@@ -66,9 +66,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory):
     return features, outcome(trained, folder / "work")
 
 
-# 7 steps a pass: in the encoder's first pass, at its last step (21), in the decoder's, at an epoch's end, past a
-# checkpoint that falls on the end of the encoder's passes (35 = 28 + 7), and after the epoch was validated.
-@pytest.mark.parametrize("step", [3, 12, 21, 24, 28, 29, 36, 50])
+# 7 steps a pass: before the first checkpoint, at the encoder's last step (21), in the decoder's pass, at an epoch's end,
+# past a checkpoint that falls on the end of a pass (35 = 28 + 7).
+@pytest.mark.parametrize("step", [3, 21, 24, 28, 36])
 def test_a_run_that_crashed_at_a_step_goes_on_to_the_same_weights(whole, tmp_path: pathlib.Path, step: int) -> None:
     features, expected = whole
     settings = quick(checkpoint_steps=5)

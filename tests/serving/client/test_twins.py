@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
+
+import pytest
 
 import serving_client
 from serving_client import aio
@@ -41,3 +44,13 @@ def test_every_call_takes_a_deadline_and_metadata():
         for option in ("model", "version", "version_label", "timeout_s", "wait_for_ready", "metadata"):
             assert parameters[option].kind is inspect.Parameter.KEYWORD_ONLY, (name, option)
             assert parameters[option].default is None
+
+
+def test_every_public_name_of_the_package_can_be_imported_and_is_the_modules_own() -> None:
+    """They are imported when asked for: a name without a home would be missed by nobody but its user."""
+    for name in serving_client.__all__:
+        value = getattr(serving_client, name)
+        assert value is getattr(sys.modules[value.__module__], name)
+    assert set(serving_client.__all__) <= set(dir(serving_client))
+    with pytest.raises(AttributeError, match="has no attribute 'Clint'"):
+        _ = serving_client.Clint
