@@ -11,8 +11,8 @@ import os
 
 from google.protobuf import text_format
 
+from serving_client.protocol import messages
 from transforms.errors import BadInput
-from transforms.extras import require
 
 __all__ = ["Named", "named_versions"]
 
@@ -32,7 +32,6 @@ class Named:
 
 def named_versions(file: str | os.PathLike[str], model: str) -> Named:
     """What the config file says of `model`. Raises BadInput if it cannot be read or does not name the model."""
-    messages = require("tensorflow_serving.config.model_server_config_pb2", "pipelines")  # brings no TensorFlow
     try:
         with open(file, encoding="utf-8") as read:
             config = text_format.Parse(read.read(), messages.ModelServerConfig())
