@@ -59,6 +59,10 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 LONGEST_TIMEOUT_S = 86_400.0
 """A call without a deadline can hang for ever, and timers of the platform end somewhere above a day."""
+LONGEST_LOOK_S = 0.05
+"""Between two looks whether a target is connected again: short beside a restart, long beside the look's 0.1 ms."""
+_UNSENT = ("UNAVAILABLE: failed to connect to all addresses", "UNAVAILABLE: DNS resolution failed")
+"""gRPC core's words for a request that never left the client, as errors.from_status passes them on."""
 _LOADING = ("START", "LOADING")
 _LOST = Cancelled("given up before the answer")
 _call_ids = itertools.count(1)
@@ -168,7 +172,7 @@ class Plan(Generic[T]):
     """The decisions of one call; see the module. Used by one thread or task at a time."""
 
     __slots__ = (
-        *("_asked", "_code", "_deadline", "_engine", "_over", "_started_at_s"),
+        *("_asked", "_code", "_deadline", "_engine", "_looked", "_over", "_started_at_s", "_unsent", "_unsent_at_s"),
         *("attempts", "hedged", "id", "metadata", "operation"),
     )
 
@@ -178,6 +182,9 @@ class Plan(Generic[T]):
         self._deadline = Deadline(max(0.0, timeout_s), engine.clock)
         self._asked: list[int] = []
         self._over = False
+        self._unsent = False
+        self._unsent_at_s: float | None = None
+        self._looked = 0
         self._code = "OK"
         self.operation = operation
         self.attempts = 0
@@ -237,6 +244,7 @@ class Plan(Generic[T]):
         found.__cause__ = error
         code = error.code() if callable(getattr(error, "code", None)) else None  # AioRpcError is no grpc.Call
         self._code = code.name if code is not None else "UNKNOWN"
+        self._unsent = isinstance(found, Unavailable) and found.message.startswith(_UNSENT)
         self._finish(turn, self._code, self._engine.clock() - turn.started_at_s, found)
         return found
 
@@ -264,6 +272,8 @@ class Plan(Generic[T]):
         engine = self._engine
         elsewhere = engine.endpoints is not None and len(set(self._asked)) < len(engine.targets)
         left_s = self._deadline.left_s()
+        if self._unsent and engine.endpoints is not None and self.operation.repeatable and not engine.closed:
+            return 0.0 if elsewhere and left_s > 0.0 else self._reconnect_delay_s(left_s)
         if isinstance(error, NotReady) and self._code == "NOT_FOUND" and elsewhere:
             delay_s = 0.0 if self.attempts < engine.retry.attempts and left_s > 0.0 else None
         else:
@@ -279,6 +289,19 @@ class Plan(Generic[T]):
                 idempotent=self.operation.repeatable,
             )
         if delay_s is None or engine.closed or not engine.retry_budget.withdraw():
+            return None
+        return delay_s
+
+    def _reconnect_delay_s(self, left_s: float) -> float | None:
+        """Seconds until the next look for a connection, while no target has one; the attempt before was not sent."""
+        engine, now = self._engine, self._engine.clock()
+        if self._unsent_at_s is None:
+            self._unsent_at_s = now
+        del self._asked[:-1]  # the others in turn, the ejected among them
+        ceiling_s = min(LONGEST_LOOK_S, engine.retry.first_delay_s * 2.0 ** min(self._looked, 64))
+        delay_s = (0.5 + 0.5 * engine.draw()) * ceiling_s
+        self._looked += 1
+        if now - self._unsent_at_s + delay_s > engine.retry.reconnect_s or delay_s >= left_s:
             return None
         return delay_s
 

@@ -19,8 +19,8 @@ KEEPALIVE_MS = 20_000
 """A connection that is silent under a call for so long is asked for life; servers allow two such asks a call."""
 KEEPALIVE_TIMEOUT_MS = 5_000
 """Then, and for bytes the kernel gets no receipt for, the connection counts as lost after this."""
-FIRST_BACKOFF_MS = 100
-MAX_BACKOFF_MS = 1_000
+FIRST_BACKOFF_MS = 50
+MAX_BACKOFF_MS = 250
 """A restarted server is found again within this; gRPC's own bound is two minutes."""
 CONNECT_MS = 2_000
 """Name, TCP, TLS and HTTP/2 together take less, also between continents; gRPC's own bound is 20 s."""

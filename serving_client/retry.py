@@ -32,7 +32,10 @@ class Retry:
     attempts: requests per call, the first included; 1 for no retries.
     first_delay_s, factor, max_delay_s: ceiling of the pause after attempt n: first_delay_s factor^(n-1), at most
     max_delay_s. factor is 1 to 10.
-    budget_ratio, budget_burst: retries at most that share of the calls, plus so many.
+    budget_ratio, budget_burst: retries at most that share of the calls, plus so many: as many as a stopping server may
+    drop at once (Finagle's budget, too, lets through 10 a second over a window of 10 s).
+    reconnect_s: with several targets, how long a call looks on for one that is connected while none is. Such looks are
+    no retries: nothing was sent, so no server is asked twice.
     """
 
     attempts: int = 3
@@ -40,12 +43,13 @@ class Retry:
     factor: float = 2.0
     max_delay_s: float = 0.5
     budget_ratio: float = 0.1
-    budget_burst: float = 10
+    budget_burst: float = 100
+    reconnect_s: float = 1.0
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError(f"attempts must be at least 1 (the first request), got {self.attempts}")
-        for name in ("first_delay_s", "max_delay_s"):
+        for name in ("first_delay_s", "max_delay_s", "reconnect_s"):
             value = getattr(self, name)
             if not (value >= 0.0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a finite number of seconds of at least 0, got {value}")

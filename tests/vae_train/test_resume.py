@@ -66,8 +66,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory):
     return features, outcome(trained, folder / "work")
 
 
-# 7 steps a pass: before the first checkpoint, at the encoder's last step (21), in the decoder's pass, at an epoch's end,
-# past a checkpoint that falls on the end of a pass (35 = 28 + 7).
+# 7 steps a pass: before the first checkpoint, at the encoder's last step (21), in the decoder's pass, at an epoch's
+# end, past a checkpoint that falls on the end of a pass (35 = 28 + 7).
 @pytest.mark.parametrize("step", [3, 21, 24, 28, 36])
 def test_a_run_that_crashed_at_a_step_goes_on_to_the_same_weights(whole, tmp_path: pathlib.Path, step: int) -> None:
     features, expected = whole
