@@ -148,6 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print(f"Metrics and plots   [bold]{output / 'evaluation' / 'report.html'}[/bold]")
     console.print(f"Item neighbors      [bold]{output / 'cf' / 'neighbors'}[/bold]")
     console.print(f"Models for serving  [bold]{'  '.join(map(str, published.values()))}[/bold]")
+    serve.show_commands(
+        console, published["cf"], output / "cf" / "items.parquet", items if options.items is None else None
+    )
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from rich.markup import escape
 
 from serving_client import Client, ServingError
 
-__all__ = ["served", "show"]
+__all__ = ["served", "show", "show_commands"]
 
 PEOPLE = 3
 HISTORY = 8  # the people shown have about so many courses: enough for a taste, few enough to read
@@ -37,7 +38,7 @@ START_S = 120.0
 
 @contextlib.contextmanager
 def served(models: Mapping[str, pathlib.Path]) -> Iterator[str]:
-    """HOST:PORT of a server that has these models (name to folder of versions), for as long as the block lasts.
+    """Address of a server that has these models (name to folder of versions), for as long as the block lasts.
 
     Raises RuntimeError with what the server said where it ends or gives no address within START_S.
     """
@@ -68,16 +69,34 @@ def show(
     rows = pq.read_table(catalogue, columns=["item_id", "title"])
     titles = {i: t or i for i, t in zip(*(rows[name].to_pylist() for name in ("item_id", "title")), strict=True)}
     timed = "timestamp" in pq.read_schema(next(iter(sorted(holdout.glob("*.parquet"))))).names
+    console.print("starting local_serving with the published models …")
     try:
         with served(models) as address, Client(address, timeout_s=10.0) as client:
             for name in models:
                 client.wait_until_ready(model=name, timeout_s=START_S)
+            console.print(f"{', '.join(models)} are served at {address}; what follows came over gRPC\n")
             for user, given, later in _people(holdout, set(titles)):
                 _show_person(console, client, list(models), titles, user, given, later, timed)
     except (ServingError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was trained and published stays", file=sys.stderr)
+        return 130
     return 0
+
+
+def show_commands(
+    console: rich.console.Console, model: pathlib.Path, catalogue: pathlib.Path, titles: str | None
+) -> None:
+    """What to type to serve the co-occurrence model and ask it. titles: a CSV with item_id and title, or None."""
+    some = pq.read_table(catalogue, columns=["item_id"])["item_id"][:2].to_pylist()
+    ask = ["serving-client", "recommend", "--server=localhost:8500", "--model=cf", "--k=5"]
+    ask += [f"--items={titles}"] * (titles is not None) + some
+    serve = ["local-serving", "--model_name=cf", f"--model_base_path={model.resolve()}"]
+    console.print("\nServe one yourself, and ask it from another terminal:")
+    for command in (serve, ask):
+        console.print(f"  .venv/bin/{shlex.join(command)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _show_person(
@@ -136,9 +155,9 @@ def _address(process: subprocess.Popen[bytes], log: pathlib.Path) -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         said = log.read_text(errors="replace")
-        found = re.search(r"listening: grpc (\S+)", said)
+        found = re.search(r"listening: grpc \S+:(\d+)", said)
         if found:
-            return found[1]
+            return f"127.0.0.1:{found[1]}"  # by this name no proxy of the environment is asked
         if process.poll() is not None:
             break
         time.sleep(0.05)

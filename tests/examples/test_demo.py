@@ -59,6 +59,8 @@ def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_noth
     assert str(tmp_path / "evaluation" / "report.html") in told
     assert (tmp_path / "evaluation" / "report.html").exists()
     assert "│ vae_train " in told
+    assert told.count("vae recommends ") == 3
+    assert f"local-serving --model_name=cf --model_base_path={tmp_path}/models/cf" in told
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert main(arguments) == 0
