@@ -1,19 +1,21 @@
 """`python -m local_serving --model_name=NAME --model_base_path=PATH`: the command line around `server`.
 
-Exit codes: 0 stopped by SIGTERM or SIGINT after the requests in flight, 1 it could not start, 2 wrong flags.
+Exit codes: 0 stopped by SIGTERM or SIGINT after the requests in flight; 1 it could not start, or requests or models
+were still in use 20 s after the signal; 2 wrong flags.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
 from local_serving import flags as flags_
-from local_serving.errors import StartError, UsageError
+from local_serving.errors import StartError
 
 __all__ = ["main"]
 
@@ -21,33 +23,31 @@ PROGRAM = "local-serving"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until a signal comes; the exit code."""
+def main(argv: Sequence[str] | None = None, drain_s: float | None = None) -> int:
+    """Serves until a signal comes; the exit code. drain_s: see Server.stop; what is not done then is given up."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if sys.stderr is None:
+        print(f"{PROGRAM}: stderr is closed, and the log goes there; send it elsewhere (2>/dev/null)")
+        return 1
     if {"--help", "-h", "--helpfull"} & set(arguments):
-        print(flags_.usage(PROGRAM))
-        return 0
+        return _printed(flags_.usage(PROGRAM))
     try:
         flags = flags_.parse(arguments)
         if flags.version:
-            print(_versions())
-            return 0
+            return _printed(_versions())
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         if flags.ignored:
             names = ", ".join(f"--{name}" for name in flags.ignored)
             logging.getLogger(__name__).warning("without effect in local_serving: %s", names)
-        return _serve(flags)
-    except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _serve(flags, drain_s)
     except StartError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
 
 
-def _serve(flags: flags_.Flags) -> int:
+def _serve(flags: flags_.Flags, drain_s: float | None) -> int:
     """Starts in a thread of its own, so that a signal is heard while models load."""
-    from local_serving.server import Server
+    from local_serving.server import DRAIN_S, Server
 
     # Blocked before any thread begins, so that none but sigtimedwait below takes them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -70,12 +70,32 @@ def _serve(flags: flags_.Flags) -> int:
             got = signal.sigtimedwait(SIGNALS, 0.1)
         if got:
             logging.getLogger(__name__).info("%s: stopping", signal.Signals(got.si_signo).name)
-            server.stop()
-            starting.join()
-            return 0
+            done = server.stop(DRAIN_S if drain_s is None else drain_s)
+            starting.join(1.0)
+            if done and not starting.is_alive():
+                return 0
+            logging.getLogger(__name__).error("requests or models are still in use; ending without them")
+            logging.shutdown()
+            # The interpreter's own end waits for every thread, native ones that compute included.
+            os._exit(1)
         raise failed[0]
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _printed(text: str) -> int:
+    """Exit code: 0, also where nobody reads on (`| head`); 1 where it cannot be written."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        code = 0
+    except OSError as error:
+        print(f"{PROGRAM}: cannot write to stdout ({error.strerror}); send it elsewhere", file=sys.stderr)
+        code = 1
+    else:
+        return 0
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered would fail once more at the end
+    return code
 
 
 def _versions() -> str:

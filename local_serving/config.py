@@ -90,6 +90,8 @@ def models_of(config: Any, before: Sequence[Model] = ()) -> tuple[Model, ...]:
             raise _invalid(
                 f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
             )
+        if "\0" in entry.base_path:
+            raise _invalid(f"Expected model {entry.name} to have a base_path without NUL; got {entry.base_path!r}")
     platforms = {model.name: model.platform for model in before}
     models = tuple(_model(entry) for entry in entries)
     for model in models:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ __all__ = ["Core"]
 _log = logging.getLogger(__name__)
 LOOK_S = 0.05
 """How long a wait for models goes without looking whether it is still wanted."""
+RELOAD_WAIT_S = 10.0
+"""How long a new config waits for the one before it; its caller's thread is missing from those that answer."""
 
 
 class Core:
@@ -63,14 +67,29 @@ class Core:
         if self.flags.model_config_file and self.flags.model_config_file_poll_wait_seconds > 0:
             self._every(self.flags.model_config_file_poll_wait_seconds, self._reread, "config")
 
-    def stop(self, timeout_s: float) -> None:
-        """Ends the threads and unloads everything once it is not in use any more, waiting for timeout_s at most."""
+    def stop(self, timeout_s: float) -> bool:
+        """Ends the threads and unloads everything once it is not in use any more.
+
+        False if something was still in use after timeout_s.
+        """
+        end = time.monotonic() + timeout_s
+
+        def left_s() -> float:
+            return max(0.0, end - time.monotonic())
+
         self._stopped.set()
         for thread in self._threads:
-            thread.join()
-        with self._polling:
-            if not self._servables.close(timeout_s):
-                _log.warning("models were still in use after %.0f s", timeout_s)
+            thread.join(left_s())
+        if not self._polling.acquire(timeout=left_s()):
+            _log.warning("base paths were still being read after %.1f s", timeout_s)
+            return False
+        try:
+            done = self._servables.close(left_s())
+        finally:
+            self._polling.release()
+        if not done:
+            _log.warning("models were still in use after %.1f s", timeout_s)
+        return done
 
     def handle(self, model_spec: Any) -> AbstractContextManager[Handle]:
         """The version that a ModelSpec means, in use for the length of the context.
@@ -95,9 +114,10 @@ class Core:
         """Puts a ModelServerConfig in force in place of the one before, and waits until its new models serve.
 
         Models that are absent from it unload. New versions of models that were there before are not waited for. wanted:
-        False ends the waiting. Raises Status; where the config itself is at fault, nothing has changed.
+        False ends the waiting. Raises Status; where the config itself is at fault, or wanted was False before it was in
+        force, nothing has changed. UNAVAILABLE if the config before it is still waited for after RELOAD_WAIT_S.
         """
-        with self._reloading:
+        with self._alone(wanted):
             models = config.models_of(new, self._models)
             labels = assigned(
                 models, self.states, self._labels, self.flags.allow_version_labels_for_unavailable_models
@@ -135,6 +155,25 @@ class Core:
                         " directory as a number (eg. '/1/')?", model.name, model.base_path,
                     )  # fmt: skip
                 self._servables.aspire(model.name, chosen)
+
+    @contextlib.contextmanager
+    def _alone(self, wanted: Callable[[], bool]) -> Iterator[None]:
+        """One config after the other, and only for those who still wait for the answer."""
+        end = time.monotonic() + RELOAD_WAIT_S
+        taken = False
+        try:
+            while not taken:
+                taken = self._reloading.acquire(timeout=LOOK_S)
+                if self._stopped.is_set() or not wanted():
+                    raise Status(grpc.StatusCode.CANCELLED, "the caller, or the server, ended before the config's turn")
+                if not taken and time.monotonic() > end:
+                    raise Status(
+                        grpc.StatusCode.UNAVAILABLE, "the models of another new config are waited for; try again later"
+                    )
+            yield
+        finally:
+            if taken:
+                self._reloading.release()
 
     def _wait(self, names: set[str], wanted: Callable[[], bool]) -> None:
         """Until the newest version of each is AVAILABLE or has failed. Raises Status if one failed."""
@@ -177,8 +216,11 @@ class Core:
 
     def _every(self, seconds: float, do: Callable[[], None], name: str) -> None:
         def run() -> None:
-            while not self._stopped.wait(seconds):
-                do()
+            while not self._stopped.wait(min(seconds, threading.TIMEOUT_MAX)):
+                try:
+                    do()
+                except Exception:
+                    _log.exception("looking for %s failed; the next look is in %s s", name, seconds)
 
         self._threads.append(threading.Thread(target=run, name=f"look-for-{name}", daemon=True))
         self._threads[-1].start()

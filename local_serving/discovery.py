@@ -31,10 +31,11 @@ def found(model: str, base_path: str | os.PathLike[str]) -> dict[int, Path]:
     """
     try:
         children = sorted(os.listdir(base_path), key=os.fsencode)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: what no path can be, such as one with a NUL
+        reason = getattr(error, "strerror", None) or error
         raise Status(
             grpc.StatusCode.INVALID_ARGUMENT,
-            f"Could not find base path {os.fspath(base_path)} for servable {model} with error {error.strerror}",
+            f"Could not find base path {os.fspath(base_path)} for servable {model} with error {reason}",
         ) from error
     versions: dict[int, Path] = {}
     for child in children:

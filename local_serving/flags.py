@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
+import re
 import types
 from collections.abc import Sequence
 from typing import Any
 
 from local_serving.errors import UsageError
 
-__all__ = ["Flags", "parse", "usage"]
+__all__ = ["Flags", "channel_arguments", "parse", "usage"]
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -81,6 +83,8 @@ def parse(arguments: Sequence[str]) -> Flags:
     values: dict[str, Any] = {}
     ignored = []
     for argument in arguments:
+        if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
+            raise UsageError(f"{argument!a} is not UTF-8; use names and paths that are")
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or name not in {*_FIELDS, *_NO_EFFECT}:
             close = difflib.get_close_matches(name, [*_FIELDS, *_NO_EFFECT], 1)
@@ -121,14 +125,30 @@ def _value(name: str, text: str | None) -> Any:
     if text is None:
         raise UsageError(f"--{name} has no value; write --{name}=VALUE")
     try:
-        return kind(text)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except ValueError:
         raise UsageError(f"--{name}={text} is no {'whole number' if kind is int else 'number'}; correct it") from None
+
+
+def channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    """The value of --grpc_channel_arguments, as grpc's options. Raises UsageError."""
+    options: list[tuple[str, int | str]] = []
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        number = re.fullmatch("-?0*([0-9]+)", value)
+        if not key or (number and (len(number[1]) > 10 or not -(2**31) <= int(value) < 2**31)):
+            raise UsageError(f"--grpc_channel_arguments has {pair}; use KEY=VALUE, whole numbers within 32 bits")
+        options.append((key, int(value) if number else value))
+    return options
 
 
 def _check(flags: Flags) -> None:
     if flags.version:
         return
+    channel_arguments(flags.grpc_channel_arguments)
     if not flags.model_base_path and not flags.model_config_file:
         raise UsageError("neither --model_base_path nor --model_config_file is given; pass one of them")
     if flags.batching_parameters_file and not flags.enable_batching:

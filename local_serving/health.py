@@ -46,10 +46,11 @@ HealthCheckRequest, HealthCheckResponse = _messages()
 
 
 class Health:
-    """The service's handlers, until `stop`."""
+    """The service's handlers, until `stop`. watchers: how many may watch at once; more are RESOURCE_EXHAUSTED."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchers: int) -> None:
         self._stopped = threading.Event()
+        self._places = threading.Semaphore(watchers)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For add_generic_rpc_handlers."""
@@ -76,9 +77,14 @@ class Health:
 
     def _watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """The status now; it never changes, so then nothing until the client or the server ends."""
-        gone = threading.Event()
-        if not context.add_callback(gone.set):
-            return
-        yield HealthCheckResponse(status=SERVING if request.service in NAMES else SERVICE_UNKNOWN)
-        while not gone.wait(0.2) and not self._stopped.is_set():
-            pass
+        if not self._places.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch; use Check, or more --grpc_max_threads")
+        try:
+            gone = threading.Event()
+            if not context.add_callback(gone.set):
+                return
+            yield HealthCheckResponse(status=SERVING if request.service in NAMES else SERVICE_UNKNOWN)
+            while not gone.wait(0.2) and not self._stopped.is_set():
+                pass
+        finally:
+            self._places.release()

@@ -43,7 +43,7 @@ def model_status(core: Core, request: Any) -> Any:
 def reload_config(core: Core, request: Any, wanted: Callable[[], bool] = lambda: True) -> tuple[Any, Status | None]:
     """A ReloadConfigResponse, and the status that goes with it: the same error in both, or None.
 
-    wanted: asked while new models load; False ends the waiting (the config stays in force).
+    wanted: False before the config is in force leaves all as it is; while new models load, it ends the waiting.
     """
     response = messages.ReloadConfigResponse()
     try:
@@ -56,10 +56,15 @@ def reload_config(core: Core, request: Any, wanted: Callable[[], bool] = lambda:
         core.reload(request.config, wanted)
     except Status as error:
         _log.error("ReloadConfig failed: %s", error.message)
-        response.status.error_code = error.code.value[0]
-        response.status.error_message = error.message
-        return response, error
-    return response, None
+        failed = error
+    except Exception as error:
+        _log.exception("a fault of local_serving's own")
+        failed = Status(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+    else:
+        return response, None
+    response.status.error_code = failed.code.value[0]
+    response.status.error_message = failed.message
+    return response, failed
 
 
 def _add_row(response: Any, version: int, row: VersionState) -> None:

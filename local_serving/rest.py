@@ -157,9 +157,10 @@ def _spec(name: str | None, version: str | None, label: str | None) -> Any:
         raise Status(grpc.StatusCode.INVALID_ARGUMENT, "Missing model name in request.")
     spec = messages.ModelSpec(name=urllib.parse.unquote(name))
     if version is not None:
-        if int(version[:20]) >= 2**63:
+        digits = version.lstrip("0") or "0"
+        if len(digits) > 19 or int(digits) >= 2**63:
             raise Status(grpc.StatusCode.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
-        spec.version.value = int(version)
+        spec.version.value = int(digits)
     if label is not None:
         spec.version_label = urllib.parse.unquote(label)
     return spec

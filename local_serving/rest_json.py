@@ -12,6 +12,7 @@ import binascii
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -23,6 +24,10 @@ from serving_client import codec
 
 __all__ = ["fill_request", "written"]
 
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Perhaps half a surrogate, which is no text: neither a message nor UTF-8 can hold it."""
+LARGE = re.compile(rb"[0-9]{300}|[eE]\+?0*[0-9]{3}")
+"""Perhaps a number that a double cannot hold."""
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
@@ -100,7 +105,7 @@ def fill_request(body: bytes, request: Any, inputs_of: Callable[[str], Mapping[s
 
 def written(outputs: Mapping[str, Any], rows: bool) -> bytes:
     """The body that answers with these TensorProtos. Raises Status INVALID_ARGUMENT where rows do not fit them."""
-    arrays = {name: codec.to_array(outputs[name]) for name in sorted(outputs)}
+    arrays = codec.to_arrays({name: outputs[name] for name in sorted(outputs)})
     if not arrays:
         _invalid("Cannot convert empty tensor map to JSON")
     if rows:
@@ -118,16 +123,28 @@ def _parse(body: bytes) -> dict[str, Any]:
     if not body:
         _invalid("JSON Parse error: The document is empty")
     try:
-        document = json.loads(body.decode("utf-8"))
+        document = json.loads(body.decode("utf-8"), parse_float=_finite if LARGE.search(body) else None)
+        if HALF.search(body):
+            _shown(document).encode()
+    except UnicodeEncodeError:
+        _invalid("JSON Parse error: The surrogate pair in string is invalid. at offset: 0")
     except UnicodeDecodeError as error:
         _invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}")
     except json.JSONDecodeError as error:
         _invalid(f"JSON Parse error: {error.msg}. at offset: {error.pos}")
-    except (RecursionError, ValueError) as error:  # ValueError: a number of more than 4,300 digits
+    except (RecursionError, ValueError) as error:  # ValueError: a number that is too large
         _invalid(f"JSON Parse error: {error}. at offset: 0")
     if not isinstance(document, dict):
         _invalid(f"JSON Value: {_shown(document)} Is not object")
     return document
+
+
+def _finite(text: str) -> float:
+    """RapidJSON knows Infinity, and refuses 1e999."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("Number too big to be stored in double")
+    return value
 
 
 def _fill_rows(rows: list[Any], infos: Mapping[str, Any], tensors: Any) -> None:

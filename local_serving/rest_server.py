@@ -47,7 +47,7 @@ class RestServer:
         self._thread.start()
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Takes no more connections, waits up to grace_s for requests in flight, then closes every connection."""
+        """Takes no more connections, waits up to grace_s for requests that came whole, then closes every connection."""
         if self._thread.is_alive():
             self._http.shutdown()
             self._thread.join()
@@ -112,10 +112,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Every method; the answer knows which are served."""
-        with self.server.changed:
+        body = self._body()
+        if body is None:
+            return
+        with self.server.changed:  # from here on a stop waits for it; not for bodies, which may never be whole
             self.server.busy += 1
         try:
-            self._serve()
+            self._serve(body)
             self.wfile.flush()
         finally:
             with self.server.changed:
@@ -125,10 +128,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET
 
-    def _serve(self) -> None:
-        body = self._body()
-        if body is None:
-            return
+    def _serve(self, body: bytes) -> None:
         path = urllib.parse.urlsplit(self.path).path
         with self.server.places:
             answered = self.server.answer(self.command, path, body)
@@ -151,7 +151,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not (text.isascii() and text.isdigit()):
             self._refuse(400)
             return None
-        if int(text[:20]) > MAX_BODY_BYTES:
+        text = text.lstrip("0") or "0"
+        if len(text) > len(str(MAX_BODY_BYTES)) or int(text) > MAX_BODY_BYTES:
             self._refuse(413)
             return None
         body = self.rfile.read(int(text))

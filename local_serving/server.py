@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,18 +18,20 @@ import grpc
 from local_serving.config import read_ssl
 from local_serving.core import Core
 from local_serving.errors import StartError, Status, truncated
-from local_serving.flags import Flags
+from local_serving.flags import Flags, channel_arguments
 from local_serving.health import Health
 from local_serving.metadata import model_metadata
 from local_serving.model_service import model_status, reload_config
 from local_serving.predict import predict
 from serving_client.protocol import messages, methods
 
-__all__ = ["Server"]
+__all__ = ["DRAIN_S", "Server"]
 
 HOST = "0.0.0.0"
 DRAIN_S = 20.0
 """Kubernetes kills 30 s after its SIGTERM."""
+UNLOAD_S = 1.0
+"""What is left for unloading at the least, where the requests in flight took all of the time."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,8 @@ class Server:
 
             make_runner = make_batchers(flags)
         self.core = Core(flags, make_runner)
-        self._health = Health()
+        # Who watches holds a thread for as long; the others are for requests.
+        self._health = Health(flags.grpc_max_threads // 2)
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._grpc: Any = None
         self._rest: Any = None
@@ -63,18 +67,23 @@ class Server:
             self.stop(1.0)
             raise
 
-    def stop(self, drain_s: float = DRAIN_S) -> None:
-        """Takes no new requests, waits for those in flight for drain_s at most, and unloads the models."""
+    def stop(self, drain_s: float = DRAIN_S) -> bool:
+        """Takes no new requests, lets those in flight finish, and unloads the models: drain_s (+ UNLOAD_S) for all.
+
+        False if requests or models were still in use then; threads of theirs can keep the process from ending.
+        """
+        end = time.monotonic() + drain_s
         self._health.stop()
         # Both refuse what is new from here on; then both finish what they have.
         drained = self._grpc.stop(drain_s) if self._grpc else None
         if self._rest:
             self._rest.stop(drain_s)
         if drained:
-            drained.wait()
+            drained.wait(max(0.0, end - time.monotonic()) + UNLOAD_S)
+        in_time = time.monotonic() < end
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        self.core.stop(drain_s)
+        return self.core.stop(max(UNLOAD_S, end - time.monotonic())) and in_time
 
     def listening(self) -> str:
         """Where: `grpc HOST:PORT`, and ` rest HOST:PORT` if there is REST."""
@@ -195,10 +204,7 @@ def _options(flags: Flags) -> list[tuple[str, Any]]:
     # Without so_reuseport=0 a second server takes the same port, and clients reach either.
     options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     options.append(("grpc.so_reuseport", 0))
-    for pair in filter(None, flags.grpc_channel_arguments.split(",")):
-        key, _, value = pair.partition("=")
-        options.append((key, int(value) if value.lstrip("-").isdigit() else value))
-    return options
+    return [*options, *channel_arguments(flags.grpc_channel_arguments)]
 
 
 def _credentials(flags: Flags) -> Any:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -16,14 +17,15 @@ import pytest
 
 from local_serving.__main__ import main
 from local_serving.errors import StartError
+from serving_client.protocol import messages, methods
 from tests.serving import models
-from tests.serving.server.wire import Wire, floats, tensor, until
+from tests.serving.server.wire import Wire, floats, request, tensor, until
 
 
 @contextlib.contextmanager
-def process(*arguments):
+def process(*arguments, start=("-m", "local_serving")):
     """The running program; its stderr is read up to the line wanted, by `line`."""
-    command = [sys.executable, "-m", "local_serving", "--port=0", *map(str, arguments)]
+    command = [sys.executable, *start, "--port=0", *map(str, arguments)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         try:
             yield running
@@ -64,6 +66,53 @@ def test_sigterm_lets_the_requests_in_flight_finish_and_takes_no_new_ones(served
         assert running.wait(60) == 0
         wire.channel.close()
         other.channel.close()
+
+
+def test_requests_that_do_not_end_are_given_up_and_the_exit_code_says_so(served_models):
+    """The kernel goes on counting in a native thread, for which the interpreter would wait at its end."""
+    program = "import sys; from local_serving.__main__ import main; sys.exit(main(sys.argv[1:], drain_s=0.3))"
+    slow = served_models["slow"]
+    with process("--model_name=m", f"--model_base_path={slow}", start=("-c", program)) as running:
+        wire = Wire(line(running, r"^listening: grpc 0\.0\.0\.0:(\d+)")[1])
+        flying = wire.channel.unary_unary(
+            methods.PREDICT, request_serializer=messages.PredictRequest.SerializeToString
+        ).future(request("m", {"rounds": tensor([10**12], np.int64)}))
+        threading.Event().wait(0.5)  # the request is on its way
+        began = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        line(running, "requests or models are still in use; ending without them")
+        assert running.wait(10) == 1
+        assert time.monotonic() - began < 10
+        assert flying.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        wire.channel.close()
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "says"),
+    [
+        ("--help | true", 0, ""),
+        ("--help > /dev/full", 1, "local-serving: cannot write to stdout (No space left on device); send it elsewhere"),
+        (
+            "--model_base_path=/none 2>&-",
+            1,
+            "local-serving: stderr is closed, and the log goes there; send it elsewhere (2>/dev/null)",
+        ),
+        (
+            "--model_base_path=$'/\\xff'",
+            2,
+            "local-serving: '--model_base_path=/\\udcff' is not UTF-8; use names and paths that are",
+        ),
+        (
+            "--model_base_path=/none --grpc_channel_arguments=a=99999999999",
+            2,
+            "local-serving: --grpc_channel_arguments has a=99999999999; use KEY=VALUE, whole numbers within 32 bits",
+        ),
+    ],
+)
+def test_what_the_shell_may_do_to_it_is_a_sentence_at_most(shell, code, says):
+    command = f"set -o pipefail; {sys.executable} -m local_serving {shell}"
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, (done.stdout + done.stderr).strip()) == (code, says)
 
 
 def turned_away(wire):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from local_serving.config import Policy
 from local_serving.discovery import chosen, found
 from local_serving.errors import Status
+from tests.serving import models
+from tests.serving.server.wire import until
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,27 @@ def test_a_base_path_that_cannot_be_read_names_itself_and_the_model(tmp_path):
     assert raised.value.message == (
         f"Could not find base path {tmp_path}/none for servable m with error No such file or directory"
     )
+
+
+def test_what_no_path_can_be_is_a_base_path_that_cannot_be_read():
+    with pytest.raises(Status, match="Could not find base path /m\0 for servable m with error embedded null byte"):
+        found("m", "/m\0")
+
+
+def test_a_fault_while_looking_for_versions_is_logged_and_the_next_look_finds_them(base, serve, monkeypatch, caplog):
+    wire = serve(base)
+    faults = []
+
+    def fail_once(model, path):
+        if not faults:
+            faults.append(ZeroDivisionError("oops"))
+            raise faults[0]
+        return found(model, path)
+
+    monkeypatch.setattr("local_serving.core.discovery.found", fail_once)
+    models.add_version(base, 2)
+    until(lambda: wire.version("m") == 2)
+    assert "looking for versions failed" in caplog.text
 
 
 numbers = st.sets(st.integers(-5, 20), max_size=8)

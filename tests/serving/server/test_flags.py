@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from local_serving.errors import UsageError
-from local_serving.flags import parse, usage
+from local_serving.flags import channel_arguments, parse, usage
 
 MODEL = "--model_base_path=/models/m"
 
@@ -75,6 +75,14 @@ def test_a_flag_without_effect_here_is_taken_and_named():
         ([MODEL, "--enable_batching="], "--enable_batching= is neither true nor false; "),
         ([MODEL, "--batching_parameters_file=f"], "--batching_parameters_file has no effect without --enable_batching"),
         ([MODEL, "--grpc_max_threads=0"], "--grpc_max_threads=0 is less than 1; use at least 1"),
+        (
+            [MODEL, "--file_system_poll_wait_seconds=nan"],
+            "--file_system_poll_wait_seconds=nan is no number; correct it",
+        ),
+        (["--model_base_path=/\udcff"], "'--model_base_path=/\\udcff' is not UTF-8; use names and paths that are"),
+        ([MODEL, "--grpc_channel_arguments=a=2147483648"], "--grpc_channel_arguments has a=2147483648; use KEY=VALUE"),
+        ([MODEL, f"--grpc_channel_arguments=a={'9' * 5000}"], "--grpc_channel_arguments has a=999"),
+        ([MODEL, "--grpc_channel_arguments=a=b,=1"], "--grpc_channel_arguments has =1; use KEY=VALUE"),
         ([MODEL, "--file_system_poll_wait_seconds=often"], "--file_system_poll_wait_seconds=often is no number"),
     ],
 )
@@ -84,6 +92,13 @@ def test_a_mistake_is_one_sentence(arguments, says):
     assert str(raised.value).startswith(says)
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_channel_arguments_are_numbers_where_they_look_like_it():
+    text = "grpc.a=-2147483648,grpc.b=007,grpc.c=--5,grpc.d=²,grpc.e=x=y,"
+    assert channel_arguments(text) == [
+        ("grpc.a", -(2**31)), ("grpc.b", 7), ("grpc.c", "--5"), ("grpc.d", "²"), ("grpc.e", "x=y"),
+    ]  # fmt: skip
 
 
 def test_help_names_every_flag_and_the_server_for_production():

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from local_serving.health import CHECK, HealthCheckRequest, HealthCheckResponse
-from tests.serving.server.wire import refused
+from tests.serving.server.wire import refused, until
 
 
 def watch(wire):
@@ -42,9 +42,20 @@ def test_who_watches_gets_the_state_once_and_the_end_with_the_server(base, serve
         assert stream.code() is grpc.StatusCode.OK
 
 
-def test_who_hangs_up_frees_the_thread(base, serve):
-    wire = serve(base, "--enable_grpc_healthcheck_service", "--grpc_max_threads=1")
-    stream = watch(wire)(HealthCheckRequest())
-    assert next(stream).status == 1
-    stream.cancel()
+def test_half_of_the_threads_are_not_for_those_who_watch_and_who_hangs_up_frees_a_place(base, serve):
+    wire = serve(base, "--enable_grpc_healthcheck_service", "--grpc_max_threads=4")
+    streams = [watch(wire)(HealthCheckRequest()) for _ in range(2)]
+    assert [next(stream).status for stream in streams] == [1, 1]
+    for _ in range(3):
+        code, details = refused(next, watch(wire)(HealthCheckRequest(), timeout=30))
+        assert (code, details) == ("RESOURCE_EXHAUSTED", "too many watch; use Check, or more --grpc_max_threads")
     assert wire.version("m") == 1
+    streams[0].cancel()
+    until(lambda: watches(wire))
+
+
+def watches(wire):
+    try:
+        return next(watch(wire)(HealthCheckRequest(), timeout=30)).status == 1
+    except grpc.RpcError:
+        return False

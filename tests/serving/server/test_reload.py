@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import shutil
+import types
 
 import pytest
 
@@ -68,6 +70,10 @@ def test_policies_choose_versions(base, serve):
             "Model n requests unsupported platform pytorch",
         ),
         (
+            "model_config_list { config { name: 'n' base_path: '/a\\000' model_platform: 'tensorflow' } }",
+            "Expected model n to have a base_path without NUL; got '/a\\x00'",
+        ),
+        (
             "model_config_list { config { name: 'n' base_path: '/a' } }",
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform.",
         ),
@@ -78,6 +84,8 @@ def test_a_wrong_config_is_refused_and_changes_nothing(config, details, base, se
     assert refused(wire.reload, config) == ("INVALID_ARGUMENT", details)
     assert wire.states("m") == {1: "AVAILABLE"}
     assert wire.version("m") == 1
+    models.add_version(base, 2)
+    until(lambda: wire.version("m") == 2)
 
 
 def test_the_error_is_in_the_status_of_the_response_as_well():
@@ -106,6 +114,57 @@ def test_who_does_not_wait_any_more_frees_the_server_for_the_next_config(base, s
     assert refused(wire.reload, config, timeout=0.3)[0] == "DEADLINE_EXCEEDED"
     wire.reload(models.config_text({"m": base}), timeout=10)
     assert wire.version("m") == 1
+
+
+def test_who_gives_up_before_the_turn_of_the_config_changes_nothing(base, serve, tmp_path, served_models):
+    wire = serve(base)
+    (tmp_path / "nothing").mkdir()
+    both = {"m": base, "typed": served_models["typed"]}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waits = pool.submit(
+            refused, wire.reload, models.config_text({**both, "n": tmp_path / "nothing"}), timeout=1.5
+        )  # fmt: skip
+        until(lambda: wire.states("typed") == {1: "AVAILABLE"})
+        gives_up = models.config_text({"typed": served_models["typed"]})
+        assert refused(wire.reload, gives_up, timeout=0.2)[0] == "DEADLINE_EXCEEDED"
+        assert waits.result()[0] == "DEADLINE_EXCEEDED"
+    wire.reload(models.config_text(both))  # its turn comes when the one before has ended
+    assert wire.states("m") == {1: "AVAILABLE"}
+
+
+def test_a_config_whose_caller_is_gone_is_cancelled_without_effect():
+    core = Core(parse(["--model_base_path=/none"]))
+    request = messages.ReloadConfigRequest()
+    request.config.model_config_list.config.add(name="m", base_path="/none", model_platform="tensorflow")
+    _, error = reload_config(core, request, lambda: False)
+    assert error.code.name == "CANCELLED"
+    assert core._models == ()
+    core.stop(1)
+
+
+def test_a_config_waits_for_the_one_before_it_for_a_while_only(base, serve, tmp_path, monkeypatch):
+    monkeypatch.setattr("local_serving.core.RELOAD_WAIT_S", 0.2)
+    wire = serve(base)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waits = pool.submit(
+            refused, wire.reload, models.config_text({"m": base, "n": tmp_path / "nothing"}), timeout=1.5
+        )
+        until(lambda: wire.server.core._reloading.locked())
+        answer = refused(wire.reload, models.config_text({"m": base}))
+        assert answer == ("UNAVAILABLE", "the models of another new config are waited for; try again later")
+        assert waits.result()[0] == "DEADLINE_EXCEEDED"
+
+
+def test_a_fault_of_the_servers_own_is_internal(caplog):
+    def fail(request, wanted):
+        raise ZeroDivisionError("oops")
+
+    request = messages.ReloadConfigRequest()
+    request.config.model_config_list.SetInParent()
+    response, error = reload_config(types.SimpleNamespace(reload=fail), request)
+    assert (error.code.name, error.message) == ("INTERNAL", "ZeroDivisionError: oops")
+    assert response.status.error_code == 13
+    assert "a fault of local_serving's own" in caplog.text
 
 
 def test_the_config_file_is_read_again(base, tmp_path, serve, served_models):

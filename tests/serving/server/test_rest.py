@@ -20,7 +20,7 @@ import pytest
 from local_serving.errors import StartError, Status
 from local_serving.flags import Flags
 from local_serving.rest import HTTP_CODES, Backend, RestApi, answer
-from local_serving.rest_json import written
+from local_serving.rest_json import fill_request, written
 from local_serving.rest_server import RestServer
 from serving_client import codec
 from serving_client.protocol import messages
@@ -88,6 +88,8 @@ def test_a_client_that_asks_whether_to_go_on_is_told_to(serve):
     ("head", "body", "code"),
     [
         (b"Content-Length: x", b"", 400),
+        (b"Content-Length: " + b"0" * 30 + b"2147483648", b"", 413),
+        (b"Content-Length: " + b"9" * 5000, b"", 413),
         (b"Content-Length: -1", b"", 400),
         (b"Content-Length: 5", b"abc", 400),
         (b"Content-Length: 99999999999999999999999", b"", 413),
@@ -105,6 +107,13 @@ def test_a_body_that_cannot_be_read_is_refused_and_the_server_goes_on(head, body
     with connect(server) as connection:
         connection.request("GET", "/v1/a")
         assert connection.getresponse().status == 200
+
+
+def test_zeros_before_a_length_do_not_count(serve):
+    head = b"POST /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+    for length, body in ((b"0" * 5000, b""), (b"0" * 5000 + b"2", b"ok")):
+        got = raw(serve(echo), head + length + b"\r\n\r\n" + body)
+        assert got.endswith(json.dumps(["POST", "/v1/a", body.decode()]).encode())
 
 
 def test_what_is_not_below_v1_is_not_found(serve):
@@ -174,6 +183,16 @@ def test_stop_answers_what_is_in_flight_and_then_closes_idle_connections(serve):
         socket.create_connection(("127.0.0.1", server.port), DEADLINE_S)
 
 
+def test_a_body_that_is_half_sent_does_not_delay_a_stop(serve):
+    server = serve(echo)
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) as sock:
+        sock.sendall(b"POST /v1/a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.2)  # it is being read
+        began = time.monotonic()
+        server.stop(DEADLINE_S)
+        assert time.monotonic() - began < DEADLINE_S / 2
+
+
 def backend(error):
     def fail(*_):
         raise error
@@ -210,6 +229,52 @@ def test_a_version_beyond_int64_is_refused():
     status, body = answer(backend(None), "GET", f"/v1/models/cf/versions/{2**63}", b"")
     message = f"Failed to convert version: {2**63} to numeric."
     assert (status, json.loads(body)) == (400, {"error": message})
+
+
+def test_zeros_before_a_version_do_not_count():
+    seen = []
+
+    def status(request):
+        seen.append(request.model_spec.version.value)
+        return messages.GetModelStatusResponse()
+
+    one = Backend(predict=None, metadata=None, status=status, signatures=None)
+    for version in ("0" * 5000, "0" * 30 + "7", str(2**63 - 1)):
+        assert answer(one, "GET", f"/v1/models/cf/versions/{version}", b"")[0] == 200
+    assert seen == [0, 7, 2**63 - 1]
+    assert answer(one, "GET", f"/v1/models/cf/versions/{'0' * 30}{'9' * 5000}", b"")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"signature_name": "\\ud800", "instances": [1]}',
+        b'{"instances": [{"\\udfff": 1}]}',
+        b'{"instances": ["\\uD800\\u0041"]}',
+        b'{"inputs": {"\\ud800": 1}}',
+    ],
+)
+def test_half_a_surrogate_is_no_text(body):
+    message = "JSON Parse error: The surrogate pair in string is invalid. at offset: 0"
+    assert answer(backend(None), "POST", "/v1/models/cf:predict", body) == (
+        400,
+        json.dumps({"error": message}, indent=1).encode(),
+    )
+
+
+def test_a_number_beyond_a_double_is_refused_and_infinity_is_not():
+    signature = messages.SignatureDef()
+    signature.inputs["x"].dtype = 2
+
+    def values(text):
+        request = messages.PredictRequest()
+        fill_request(b'{"instances": [' + text + b"]}", request, lambda name: signature.inputs)
+        return list(request.inputs["x"].double_val)
+
+    assert values(b"Infinity, -Infinity, 1e308, 1e-999, 1.5") == [float("inf"), float("-inf"), 1e308, 0.0, 1.5]
+    for text in (b"1e999", b"-1E+0309", b"9" * 310 + b".0"):
+        with pytest.raises(Status, match="JSON Parse error: Number too big to be stored in double"):
+            values(text)
 
 
 def test_what_other_methods_the_real_server_has_is_said_not_to_be_there():
