@@ -48,6 +48,7 @@ class Core:
         self._models: tuple[config.Model, ...] = ()
         self._labels: Labels = {}
         self._last_fault = ""
+        self._empty: set[str] = set()
         self._started = False
         self._threads: list[threading.Thread] = []
 
@@ -149,7 +150,10 @@ class Core:
                 import_tensorflow()  # before any load begins, and not before a wrong base path is told
             for model in self._models:
                 chosen = discovery.chosen(model.name, found[model.name], model.policy)
-                if not chosen and self._servables.newest(model.name) is not None:
+                if chosen:
+                    self._empty.discard(model.name)
+                elif model.name not in self._empty:
+                    self._empty.add(model.name)  # said once, not every second
                     _log.warning(
                         "No versions of servable %s found under base path %s. Did you forget to name your leaf"
                         " directory as a number (eg. '/1/')?", model.name, model.base_path,

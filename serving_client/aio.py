@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from serving_client import forking, operations
 from serving_client.balancing import Balance
-from serving_client.calls import Engine, Metadata, Plan, Settings, Turn
+from serving_client.calls import Engine, Metadata, Plan, Settings, Turn, checked_metadata
 from serving_client.channel import channel_options, target_list
 from serving_client.contracts import signatures as contract
 from serving_client.credentials import Tls, channel_credentials
@@ -114,7 +115,7 @@ class Client:
         connected.engine.closed = True
         connected.closing.set()
         if connected.loop is not asyncio.get_running_loop():
-            _left_behind.append(connected)
+            _leave_behind(connected)
             self._connected = None
             return
         if connected.under_way:
@@ -141,9 +142,9 @@ class Client:
 
         inputs: by name, whatever `codec.write_tensor` takes: arrays, numbers, text, lists of them.
         """
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.predict(spec, inputs, signature, outputs)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata)
+        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     async def recommend(
         self,
@@ -160,11 +161,12 @@ class Client:
     ) -> Recommendation:
         """The best items for a history, oldest first: at most k, fewer where the model has no more.
 
-        Of a history longer than history_width the newest are sent; none of `exclude` is ever dropped.
+        None of `history` or of `exclude`, however long: of a history longer than history_width the newest are sent as
+        such, the others beside `exclude`, for which the model needs its signature `filtered`.
         """
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.recommend(spec, self._widths, history, exclude, k)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata)
+        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     async def recommend_many(
         self,
@@ -180,11 +182,12 @@ class Client:
         metadata: Metadata | None = None,
     ) -> list[Recommendation]:
         """The same for many histories in one request; excludes: one list for each. No history, no request."""
-        spec = self._settings.spec(model, version, version_label)
-        if len(histories) == 0 and not excludes:
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
+        histories, excludes = operations.batch(histories, excludes)
+        if not histories:
             return []
         operation = operations.recommend_many(spec, self._widths, histories, excludes, k)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata)
+        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     async def score_items(
         self,
@@ -199,9 +202,9 @@ class Client:
         metadata: Metadata | None = None,
     ) -> npt.NDArray[np.float32]:
         """The score of each candidate, float32 [m]; -inf for one that the model does not know."""
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.score_items(spec, self._widths, history, candidates)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata)
+        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     async def explain(
         self,
@@ -219,9 +222,9 @@ class Client:
 
         Those are the newest history_width. Raises NotSupported where the model has no such signature.
         """
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.explain(spec, self._widths, history, candidates)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata)
+        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     async def metadata(
         self,
@@ -296,16 +299,22 @@ class Client:
         await self._call(operations.reload_config(config), timeout_s, wait_for_ready, metadata)
 
     async def _call(
-        self, operation: Operation[T], timeout_s: float | None, wait_for_ready: bool | None, metadata: Metadata | None
+        self,
+        operation: Operation[T],
+        timeout_s: float | None,
+        wait_for_ready: bool | None,
+        metadata: Metadata | None,
+        started_at_s: float | None = None,
     ) -> T:
+        extra = checked_metadata(metadata) if metadata else ()
         connected = self._connected
         if connected is None or connected.loop is not asyncio.get_running_loop():
             connected = self._reconnected()
-        plan = connected.engine.plan(operation, timeout_s)
+        plan = connected.engine.plan(operation, timeout_s, started_at_s)
         settings = self._settings
         sent = settings.metadata or None
-        if metadata or plan.metadata:
-            sent = (*(sent or ()), *(metadata or ()), *plan.metadata)
+        if extra or plan.metadata:
+            sent = (*(sent or ()), *extra, *plan.metadata)
         wait = settings.wait_for_ready if wait_for_ready is None else wait_for_ready
         connected.under_way += 1
         try:
@@ -417,7 +426,7 @@ class Client:
     def _reconnected(self) -> _Connected:
         """Connections on the running loop, for a client that has none there."""
         if self._connected is not None:
-            _left_behind.append(self._connected)
+            _leave_behind(self._connected)
             self._connected = None
         if self._closed:
             raise ClientClosed("the client is closed; make another", "", self._settings.model)
@@ -439,6 +448,7 @@ class _Connected:
         forking.check()
         self.engine = Engine(settings)
         self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
         self.under_way = 0
         self.drained = asyncio.Event()
         self.closing = asyncio.Event()
@@ -473,5 +483,15 @@ def _failed_last(task: asyncio.Task[bytes]) -> bool:
 
 
 _left_behind: list[_Connected] = []
-"""Connections of other loops and of the parent process: they cannot be closed from here, and gRPC's destructors must
-not try."""
+"""Connections of other loops that go on, and of the parent process: they cannot be closed from here, and gRPC's
+destructors must not try."""
+
+
+def _leave_behind(connected: _Connected) -> None:
+    """Keeps connections of another loop until that is over; then nobody is in their way, and they are closed."""
+    _left_behind.append(connected)
+    for one in [one for one in _left_behind if one.loop.is_closed() and one.process == os.getpid()]:
+        with contextlib.suppress(ValueError):  # another thread has done it
+            _left_behind.remove(one)
+            for channel in one.channels:
+                channel._channel.close()  # what Channel.close() ends with, which first awaits calls of the loop

@@ -46,10 +46,13 @@ class Fallback:
         """Items for a history, oldest first, none of `history` or of `exclude`; always a list, never later than asked.
 
         k: at most so many; None for what the model gives (100 of popularity). timeout_s: of this call, None for the
-        chain's own. Raises InvalidRequest for a mistake in the arguments and ClientClosed; nothing else of a server's.
+        chain's own. Raises InvalidRequest for a mistake in the arguments, ClientClosed, and what a
+        client's featurize raises; nothing of a server's.
         """
         with self._chain.climb(history, exclude, k, timeout_s) as climb:
             for turn in climb:
                 with turn:
-                    return turn.answered(await turn.client.recommend(climb.history, **turn.arguments))
+                    answer = turn.answered(await turn.client.recommend(climb.history, **turn.arguments))
+                    if answer.items:
+                        return answer
             return climb.popular()

@@ -25,6 +25,8 @@ State = Literal["closed", "open", "half open"]
 class CircuitBreaker:
     """Ask `allow()` before a call; say `succeeded()`, `failed()` or `gave_up()` after each one allowed. Thread-safe.
 
+    What allow() gave, handed back with that, keeps a call from before the last opening or closing out of the count.
+
     failures: in a row, until calls are stopped. open_s: seconds for which none is let through.
     half_open_calls: trials that may run at a time after that, and that must succeed until all calls are let through.
     clock: monotonic seconds. Raises ValueError for a value out of its range.
@@ -51,6 +53,7 @@ class CircuitBreaker:
         self._trials = 0  # running, since half open
         self._trial_at = 0.0
         self._passed = 0  # trials that succeeded
+        self._period = 1  # between two openings or closings
 
     @property
     def state(self) -> State:
@@ -58,28 +61,30 @@ class CircuitBreaker:
         with self._lock:
             return self._state(self._clock())
 
-    def allow(self) -> bool:
-        """Whether the call may be sent. True in the state half open makes it a trial."""
+    def allow(self) -> int:
+        """Whether the call may be sent: 0, or what to report it with. Not 0 in the state half open makes it a trial."""
         if self._opened_at is None:  # a read of one attribute: no lock on the common path
-            return True
+            return self._period
         with self._lock:
             now = self._clock()
             state = self._state(now)
             if state != "half open":
-                return state == "closed"
+                return self._period if state == "closed" else 0
             if self._trials >= self._half_open_calls and now - self._trial_at < self._open_s:
-                return False
+                return 0
             if self._trials >= self._half_open_calls:
                 self._trials = 0  # nobody told how the last trials ended: they must not keep it half open for ever
             self._trials += 1
             self._trial_at = now
-            return True
+            return self._period
 
-    def succeeded(self) -> None:
+    def succeeded(self, allowed: int = 0) -> None:
         """A call was answered."""
         if self._opened_at is None and self._in_a_row == 0:
             return
         with self._lock:
+            if allowed not in (0, self._period):
+                return
             state = self._state(self._clock())
             if state == "closed":
                 self._in_a_row = 0
@@ -88,10 +93,13 @@ class CircuitBreaker:
                 self._passed += 1
                 if self._passed >= self._half_open_calls:
                     self._opened_at, self._in_a_row = None, 0
+                    self._period += 1
 
-    def failed(self) -> None:
+    def failed(self, allowed: int = 0) -> None:
         """A call failed in a way that the next one is likely to fail in too."""
         with self._lock:
+            if allowed not in (0, self._period):
+                return
             now = self._clock()
             state = self._state(now)
             if state == "open":  # calls from before the opening still end: they do not prolong it
@@ -99,13 +107,15 @@ class CircuitBreaker:
             self._in_a_row += 1
             if state == "half open" or self._in_a_row >= self._failures:
                 self._opened_at, self._trials, self._passed = now, 0, 0
+                self._period += 1
 
-    def gave_up(self) -> None:
+    def gave_up(self, allowed: int = 0) -> None:
         """A call ended in a way that says nothing about the server: a trial's place is free again."""
         if self._opened_at is None:
             return
         with self._lock:
-            self._trials = max(0, self._trials - 1)
+            if allowed in (0, self._period):
+                self._trials = max(0, self._trials - 1)
 
     def _state(self, now: float) -> State:
         if self._opened_at is None:

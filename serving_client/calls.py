@@ -19,8 +19,9 @@ import dataclasses
 import functools
 import itertools
 import random
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import grpc
@@ -31,7 +32,7 @@ from serving_client.balancing import Balance, Endpoints, is_failure, is_unfinish
 from serving_client.channel import target_list
 from serving_client.contracts import signatures as contract
 from serving_client.credentials import Tls
-from serving_client.deadline import Deadline
+from serving_client.deadline import LONGEST_TIMEOUT_S, Deadline, checked_timeout_s
 from serving_client.errors import (
     BadResponse,
     Cancelled,
@@ -50,22 +51,42 @@ from serving_client.operations import Operation, Origin, Spec, Widths
 from serving_client.results import VersionStatus
 from serving_client.retry import Retry, RetryBudget, retry_delay_s
 
-__all__ = ["Engine", "Metadata", "Plan", "Settings", "Turn"]
+__all__ = ["Engine", "Metadata", "Plan", "Settings", "Turn", "checked_metadata"]
 
 T = TypeVar("T")
 
 Metadata = Sequence[tuple[str, str | bytes]]
-"""Pairs of key and value sent with a call; keys in lower case, values of keys that end in -bin are bytes."""
+"""Pairs of key and value sent with a call; keys in lower case, values printable ASCII, of keys in -bin bytes."""
 
-LONGEST_TIMEOUT_S = 86_400.0
-"""A call without a deadline can hang for ever, and timers of the platform end somewhere above a day."""
 LONGEST_LOOK_S = 0.05
 """Between two looks whether a target is connected again: short beside a restart, long beside the look's 0.1 ms."""
 _UNSENT = ("UNAVAILABLE: failed to connect to all addresses", "UNAVAILABLE: DNS resolution failed")
 """gRPC core's words for a request that never left the client, as errors.from_status passes them on."""
+_KEY, _VALUE = re.compile(r"[0-9a-z_.-]+"), re.compile(r"[ -~]*")
 _LOADING = ("START", "LOADING")
 _LOST = Cancelled("given up before the answer")
 _call_ids = itertools.count(1)
+
+
+def checked_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str | bytes], ...]:
+    """The pairs. Raises InvalidRequest, without a value (tokens), for what gRPC refuses in the midst of a call."""
+    if isinstance(metadata, str | bytes | Mapping) or not isinstance(metadata, Iterable):
+        raise InvalidRequest(f"metadata is {type(metadata).__name__}, not a list of pairs; write [(key, value)]")
+    pairs = tuple(metadata)
+    for place, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidRequest(f"metadata[{place}] is {type(pair).__name__}, not a pair of key and value")
+        key, value = pair
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise InvalidRequest(f"metadata[{place}] has the key {key!a:.40}; keys are of 0-9 a-z _ . and - alone")
+        if (
+            not isinstance(value, bytes)
+            if key.endswith("-bin")
+            else not (isinstance(value, str) and _VALUE.fullmatch(value))
+        ):
+            rule = "for -bin it is bytes" if key.endswith("-bin") else "it is text of printable ASCII"
+            raise InvalidRequest(f"metadata[{place}], {key}, has a value that cannot be sent; {rule}")
+    return pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +112,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", target_list(self.targets))
-        object.__setattr__(self, "metadata", tuple(self.metadata))
         object.__setattr__(self, "observers", tuple(self.observers))
         if self.version is not None and self.version_label is not None:
             raise ValueError(f"version={self.version} and version_label={self.version_label!r}: give one of them")
-        if not 0.0 < self.timeout_s <= LONGEST_TIMEOUT_S:
-            raise ValueError(f"timeout_s is {self.timeout_s}; it is above 0 and at most {LONGEST_TIMEOUT_S:g} seconds")
-        if self.model:
-            try:
+        checked_timeout_s(self.timeout_s)
+        try:
+            object.__setattr__(self, "metadata", checked_metadata(self.metadata))
+            if self.model:
                 operations.checked(self.default_spec)
-            except InvalidRequest as error:
-                raise ValueError(error.message) from None
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
         for name in ("history_width", "candidates_width", "exclude_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a row has at least one column")
@@ -157,15 +177,18 @@ class Engine:
         self.hedge_delay = HedgeDelay(settings.hedge, len(settings.targets)) if settings.hedge else None
         self.closed = False
 
-    def plan(self, operation: Operation[T], timeout_s: float | None) -> Plan[T]:
-        """A call that starts now. Raises ClientClosed, ValueError for a timeout that is not a number of seconds."""
+    def plan(self, operation: Operation[T], timeout_s: float | None, started_at_s: float | None = None) -> Plan[T]:
+        """A call that started at that time of the clock, or now.
+
+        Raises ClientClosed, ValueError for a timeout that is not a number of seconds.
+        """
         if self.closed:
             raise ClientClosed("the client is closed; make another", "", operation.spec.model, operation.spec.version)
         if timeout_s is None:
             timeout_s = self.settings.timeout_s
         elif not timeout_s <= LONGEST_TIMEOUT_S:  # NaN compares false
             raise ValueError(f"timeout_s is {timeout_s}; it is at most {LONGEST_TIMEOUT_S:g} seconds, never infinite")
-        return Plan(self, operation, timeout_s)
+        return Plan(self, operation, timeout_s, started_at_s)
 
 
 class Plan(Generic[T]):
@@ -176,10 +199,10 @@ class Plan(Generic[T]):
         *("attempts", "hedged", "id", "metadata", "operation"),
     )
 
-    def __init__(self, engine: Engine, operation: Operation[T], timeout_s: float) -> None:
+    def __init__(self, engine: Engine, operation: Operation[T], timeout_s: float, started_at_s: float | None) -> None:
         self._engine = engine
-        self._started_at_s = engine.clock()
-        self._deadline = Deadline(max(0.0, timeout_s), engine.clock)
+        self._started_at_s = engine.clock() if started_at_s is None else started_at_s
+        self._deadline = Deadline(max(0.0, timeout_s), engine.clock, self._started_at_s)
         self._asked: list[int] = []
         self._over = False
         self._unsent = False
@@ -249,8 +272,13 @@ class Plan(Generic[T]):
         return found
 
     def unclear(self, error: ServingError) -> bool:
-        """Whether GetModelStatus, asked of the same target, would say more: the model may still be loading."""
-        return self.operation.look_into_not_found and self._code == "NOT_FOUND" and isinstance(error, NotFound)
+        """Whether to ask the same target for GetModelStatus: the model may still be loading. Charged as a retry is.
+
+        Not for a label: the status knows none, and the error already says which version the label names.
+        """
+        labelled = self.operation.spec.version_label is not None
+        asks = self.operation.look_into_not_found and self._code == "NOT_FOUND" and isinstance(error, NotFound)
+        return asks and not labelled and self._engine.retry_budget.withdraw()
 
     def status_request(self) -> tuple[str, bytes, float]:
         """Path, bytes and seconds left for that question."""

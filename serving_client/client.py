@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from serving_client import forking, operations
 from serving_client.balancing import Balance
-from serving_client.calls import Engine, Metadata, Plan, Settings, Turn
+from serving_client.calls import Engine, Metadata, Plan, Settings, Turn, checked_metadata
 from serving_client.channel import channel_options, target_list
 from serving_client.contracts import signatures as contract
 from serving_client.credentials import Tls, channel_credentials
@@ -46,13 +46,15 @@ class Client:
 
     targets: HOST:PORT of one server, or of replicas that serve the same; see `channel`. model, version,
     version_label: what calls mean that name nothing else; a call that names another model means its latest version.
-    timeout_s: seconds for a whole call with all its attempts, above 0. retry, hedge, balance: see their modules;
-    hedge None sends no second request. tls: None for plaintext. metadata: sent with every call. history_width,
-    candidates_width, exclude_width: columns that requests are padded to. wait_for_ready: whether a call waits, up to
-    its deadline, for a connection that cannot be made at once, rather than fail. clock: monotonic seconds.
+    timeout_s: seconds for a whole call, above 0: encoding and all attempts; reading the answer is not counted.
+    retry, hedge, balance: see their modules; hedge None sends no second request. tls: None for plaintext. metadata:
+    sent with every call. history_width, candidates_width, exclude_width: columns that requests are padded to.
+    wait_for_ready: whether a call waits, up to its deadline, for a connection that cannot be made at once, rather than
+    fail. clock: monotonic seconds.
 
-    Every method raises a ServingError; before anything is sent InvalidRequest for arguments that cannot be meant,
-    and ClientClosed after close(). The constructor raises ValueError or TypeError, and connects to nothing.
+    Lists of ids may be any iterable of str. Every method raises a ServingError; before anything is sent InvalidRequest
+    for arguments that cannot be meant, and ClientClosed after close(). The constructor raises ValueError or TypeError,
+    and connects to nothing.
     """
 
     def __init__(
@@ -142,9 +144,9 @@ class Client:
 
         inputs: by name, whatever `codec.write_tensor` takes: arrays, numbers, text, lists of them.
         """
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.predict(spec, inputs, signature, outputs)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def recommend(
         self,
@@ -161,11 +163,12 @@ class Client:
     ) -> Recommendation:
         """The best items for a history, oldest first: at most k, fewer where the model has no more.
 
-        Of a history longer than history_width the newest are sent; none of `exclude` is ever dropped.
+        None of `history` or of `exclude`, however long: of a history longer than history_width the newest are sent as
+        such, the others beside `exclude`, for which the model needs its signature `filtered`.
         """
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.recommend(spec, self._widths, history, exclude, k)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def recommend_many(
         self,
@@ -181,11 +184,12 @@ class Client:
         metadata: Metadata | None = None,
     ) -> list[Recommendation]:
         """The same for many histories in one request; excludes: one list for each. No history, no request."""
-        spec = self._settings.spec(model, version, version_label)
-        if len(histories) == 0 and not excludes:
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
+        histories, excludes = operations.batch(histories, excludes)
+        if not histories:
             return []
         operation = operations.recommend_many(spec, self._widths, histories, excludes, k)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def score_items(
         self,
@@ -200,9 +204,9 @@ class Client:
         metadata: Metadata | None = None,
     ) -> npt.NDArray[np.float32]:
         """The score of each candidate, float32 [m]; -inf for one that the model does not know."""
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.score_items(spec, self._widths, history, candidates)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def explain(
         self,
@@ -220,9 +224,9 @@ class Client:
 
         Those are the newest history_width. Raises NotSupported where the model has no such signature.
         """
-        spec = self._settings.spec(model, version, version_label)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
         operation = operations.explain(spec, self._widths, history, candidates)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def metadata(
         self,
@@ -297,14 +301,20 @@ class Client:
         self._call(operations.reload_config(config), timeout_s, wait_for_ready, metadata)
 
     def _call(
-        self, operation: Operation[T], timeout_s: float | None, wait_for_ready: bool | None, metadata: Metadata | None
+        self,
+        operation: Operation[T],
+        timeout_s: float | None,
+        wait_for_ready: bool | None,
+        metadata: Metadata | None,
+        started_at_s: float | None = None,
     ) -> T:
+        extra = checked_metadata(metadata) if metadata else ()
         connected = self._connected or self._reconnected()
-        plan = connected.engine.plan(operation, timeout_s)
+        plan = connected.engine.plan(operation, timeout_s, started_at_s)
         settings = self._settings
         sent = settings.metadata or None
-        if metadata or plan.metadata:
-            sent = (*(sent or ()), *(metadata or ()), *plan.metadata)
+        if extra or plan.metadata:
+            sent = (*(sent or ()), *extra, *plan.metadata)
         wait = settings.wait_for_ready if wait_for_ready is None else wait_for_ready
         with self._lock:
             connected.under_way += 1

@@ -171,6 +171,8 @@ CODES: Mapping[grpc.StatusCode, type[ServingError]] = types.MappingProxyType(
 """Every code but OK, the most specific class that the code alone allows."""
 
 REFINED: tuple[tuple[grpc.StatusCode, str, type[ServingError]], ...] = (
+    # batching_session.cc: Tensors with name 'x' from different tasks have different shapes and padding is turned off.
+    (grpc.StatusCode.FAILED_PRECONDITION, "have different shapes", InvalidRequest),
     # predict_util.cc: Serving signature key "explain" not found.
     (grpc.StatusCode.FAILED_PRECONDITION, "Serving signature key", NotSupported),
     # server_core.cc: the same as an unknown version, under another code.

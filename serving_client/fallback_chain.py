@@ -9,12 +9,13 @@ deadline covers the climb down:
 
 What an error of a rung does:
 
-    raised to the caller       InvalidRequest, ClientClosed: the next model would say the same, and the caller must know
+    raised to the caller       ClientClosed, and InvalidRequest of the client, before anything was sent: the next model
+                               would say the same, and the caller must know
     falls through and counts   Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady,
-      for the breaker          Unauthorized, Cancelled (by the server)
+      for the breaker          Unauthorized, Cancelled and InvalidRequest (by the server: another model may take it)
     falls through alone        NotSupported: a model without `filtered` is no reason to stop asking it without exclude;
                                DeadlineExceeded where the caller gave less time than the chain has by default: nothing
-                               is known of a server that was not waited for
+                               is known of a server that was not waited for; and an answer without any item
 
 Anything else (a TypeError, a cancelled task) is raised and counts for nobody. No I/O here: a shell makes the calls.
 """
@@ -22,15 +23,14 @@ Anything else (a TypeError, a cancelled task) is raised and counts for nobody. N
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from serving_client.breaker import CircuitBreaker
-from serving_client.deadline import Deadline
+from serving_client.deadline import Deadline, checked_timeout_s
 from serving_client.errors import (
     BadResponse,
     Cancelled,
@@ -47,7 +47,7 @@ from serving_client.errors import (
     Unavailable,
 )
 from serving_client.observing import Call, Observer, tell_call
-from serving_client.padding import encode
+from serving_client.padding import encode, listed
 from serving_client.popularity import POPULARITY_RUNG, Popularity
 from serving_client.results import Recommendation
 
@@ -111,8 +111,7 @@ class Chain(Generic[C]):
                 raise ValueError(f"two rungs are called {name!r}; give one of them another name=")
         if len({id(rung.breaker) for rung in rungs}) < len(rungs):
             raise ValueError("two rungs share a circuit breaker; give each its own, or one model closes the other")
-        if not 0.0 < timeout_s < math.inf:
-            raise ValueError(f"timeout_s must be a positive number of seconds, got {timeout_s}")
+        checked_timeout_s(timeout_s)
         if not LAST <= reserve < 1.0:
             raise ValueError(f"reserve is a share of the time, from {LAST} to below 1, got {reserve}")
         self.rungs = tuple(rungs)
@@ -124,19 +123,21 @@ class Chain(Generic[C]):
 
     def climb(self, history: Sequence[str], exclude: Sequence[str], k: int | None, timeout_s: float | None) -> Climb[C]:
         """One call of `recommend`. Raises InvalidRequest where any rung would: whoever answers, the check is one."""
-        listed = _ids(history, "history"), _ids(exclude, "exclude")
+        asked = _ids(history, "history"), _ids(() if exclude is None else exclude, "exclude")
         if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
             raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
-        if timeout_s is not None and not 0.0 < timeout_s < math.inf:
-            raise InvalidRequest(f"timeout_s must be a positive number of seconds, got {timeout_s}")
-        return Climb(self, *listed, k, self.timeout_s if timeout_s is None else timeout_s)
+        try:
+            timeout_s = self.timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from None
+        return Climb(self, *asked, k, timeout_s)
 
 
 class Climb(Generic[C]):
     """The way down the rungs for one call, told to the observers as a Call "Fallback" when the `with` block ends.
 
     for turn in climb: the models to be asked, in order; a shell asks each in a `with turn:` block, which swallows the
-    errors that fall through, and returns `turn.answered(…)` at the first answer, `popular()` after the last turn.
+    errors that fall through, and returns `turn.answered(…)` at the first answer with items, `popular()` after the last.
     """
 
     def __init__(
@@ -154,8 +155,8 @@ class Climb(Generic[C]):
         for place, rung in enumerate(rungs):
             later = not all(other.passed_over() for other in rungs[place + 1 :])
             timeout_s = self._deadline.left_s() * (1.0 - (self._chain.reserve if later else LAST))
-            if timeout_s > 0.0 and rung.breaker.allow():
-                yield Turn(self, rung, timeout_s, self._whole_time)
+            if timeout_s > 0.0 and (allowed := rung.breaker.allow()):
+                yield Turn(self, rung, timeout_s, self._whole_time, allowed)
 
     def __enter__(self) -> Climb[C]:
         return self
@@ -197,8 +198,8 @@ class Climb(Generic[C]):
 class Turn(Generic[C]):
     """One rung's turn to be asked, once: the block tells the rung's breaker how it went."""
 
-    def __init__(self, climb: Climb[C], rung: Rung[C], timeout_s: float, whole_time: bool) -> None:
-        self._climb, self._rung, self._whole_time = climb, rung, whole_time
+    def __init__(self, climb: Climb[C], rung: Rung[C], timeout_s: float, whole_time: bool, allowed: int) -> None:
+        self._climb, self._rung, self._whole_time, self._allowed = climb, rung, whole_time, allowed
         self.client = rung.client
         self.arguments: dict[str, Any] = {
             "exclude": climb.exclude,
@@ -206,8 +207,9 @@ class Turn(Generic[C]):
             "timeout_s": timeout_s,
             "model": rung.model or None,
             "version": rung.version,
-            "version_label": rung.version_label,
         }
+        if rung.version_label is not None:  # not every client knows labels
+            self.arguments["version_label"] = rung.version_label
 
     def answered(self, answer: Recommendation) -> Recommendation:
         """The answer, under the name of this rung."""
@@ -222,25 +224,30 @@ class Turn(Generic[C]):
     ) -> bool:
         """True, which swallows the error, where the next rung is to be asked."""
         if error is None:
-            self._rung.breaker.succeeded()
+            self._rung.breaker.succeeded(self._allowed)
             return False
         if isinstance(error, ServingError):
             self._climb.count(error.attempts)
         if self._counts(error):
-            self._rung.breaker.failed()
+            self._rung.breaker.failed(self._allowed)
         else:
-            self._rung.breaker.gave_up()
-        return isinstance(error, FALLS_THROUGH)
+            self._rung.breaker.gave_up(self._allowed)
+        return isinstance(error, FALLS_THROUGH) or _refused(error)
 
     def _counts(self, error: BaseException) -> bool:
         if isinstance(error, DeadlineExceeded):
             return self._whole_time
         # A breaker of the client's own turned the call away: nothing new is known.
-        return isinstance(error, COUNTED) and not isinstance(error, CircuitOpen)
+        return (isinstance(error, COUNTED) and not isinstance(error, CircuitOpen)) or _refused(error)
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether the server, not the client, called the request invalid."""
+    return isinstance(error, InvalidRequest) and error.attempts > 0
 
 
 def _ids(ids: Sequence[str], name: str) -> list[str]:
     """The ids in a list that can be read once for every rung. Raises InvalidRequest as every client would."""
-    listed = ids if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) else list(ids)
-    encode(listed, name)
-    return list(listed)
+    found = list(listed(ids, name))
+    encode(found, name)
+    return found

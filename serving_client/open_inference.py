@@ -51,8 +51,8 @@ class OpenInferenceClient:
     a row, or in the column scores_column. catalogue: what `recommend` ranks where a call gives no candidates. raw: send
     raw contents; False sends typed ones, which each server knows. Answers are read either way.
 
-    Every method raises a ServingError; what featurize raises passes through. The constructor raises ValueError or
-    TypeError, and connects to nothing.
+    Every method raises a ServingError; what featurize raises passes through, and its time is of the call's. The
+    constructor raises ValueError or TypeError, and connects to nothing.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class OpenInferenceClient:
 
         inputs: by name, arrays, numbers, text, lists of them; see `open_inference_codec.write_tensor`.
         """
-        spec = self._settings.spec(model, version, None)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, None)
         operation = operations.predict(spec, inputs, outputs, self._scorer.raw)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def recommend(
         self,
@@ -154,12 +154,12 @@ class OpenInferenceClient:
         each item once, without those of score -inf; where nothing is left to rank nobody is asked, and attempts is 0.
         Without both, a model of the contract ranks by itself. Raises InvalidRequest for a model of features then.
         """
-        spec = self._settings.spec(model, version, None)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, None)
         widths = self._settings.widths
         operation = operations.recommend(spec, self._scorer, widths, history, exclude, k, candidates)
         if operation is None:
             return Recommendation([], np.zeros(0, np.float32), spec.model, None, "", 0)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def score_items(
         self,
@@ -173,11 +173,11 @@ class OpenInferenceClient:
         metadata: Metadata | None = None,
     ) -> npt.NDArray[np.float32]:
         """The score of each candidate, float32 [m], all in one request; no candidate, no request."""
-        spec = self._settings.spec(model, version, None)
+        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, None)
         operation = operations.score_items(spec, self._scorer, self._settings.widths, history, candidates)
         if operation is None:
             return np.zeros(0, np.float32)
-        return self._call(operation, timeout_s, wait_for_ready, metadata)
+        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
 
     def ready(
         self,

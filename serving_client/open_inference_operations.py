@@ -18,7 +18,7 @@ from serving_client.contracts import signatures as contract
 from serving_client.errors import InvalidRequest
 from serving_client.open_inference_codec import read_tensors, write_tensor
 from serving_client.operations import Operation, Origin, Spec, Widths
-from serving_client.padding import encode, newest, pad, parts, rounded_up
+from serving_client.padding import encode, listed, newest, pad, parts, rounded_up, text, with_cut_off
 from serving_client.protocol import messages, methods
 from serving_client.results import Prediction, Recommendation
 
@@ -52,18 +52,17 @@ class Scorer:
         if not self.scores_output:
             raise ValueError("scores_output is empty; name the model's output, as in 'predict'")
         try:
+            object.__setattr__(self, "catalogue", tuple(listed(self.catalogue, "catalogue")))
             encode(self.catalogue, "catalogue")
         except InvalidRequest as error:
             raise ValueError(error.message) from error
-        object.__setattr__(self, "catalogue", tuple(self.catalogue))
 
 
 def predict(spec: Spec, inputs: Mapping[str, Any], outputs: Sequence[str], raw: bool) -> Operation[Prediction]:
     """Any model with any tensors; `outputs` empty for all."""
     if not isinstance(inputs, Mapping):
         raise InvalidRequest(f"inputs is {type(inputs).__name__}, not a mapping from names to values", "", spec.model)
-    if isinstance(outputs, str):
-        raise InvalidRequest(f"outputs is one str, not a list of names; write [{outputs!r}]", "", spec.model)
+    outputs = [text(name, "outputs") for name in listed(outputs, "outputs", "names")]
 
     def read(arrays: dict[str, npt.NDArray[Any]], model: str, version: int | None, origin: Origin) -> Prediction:
         missing = [name for name in outputs if name not in arrays]
@@ -79,7 +78,7 @@ def recommend(
     scorer: Scorer,
     widths: Widths,
     history: Sequence[str],
-    exclude: Sequence[str],
+    exclude: Sequence[str] | None,
     k: int | None,
     candidates: Sequence[str] | None,
 ) -> Operation[Recommendation] | None:
@@ -89,6 +88,8 @@ def recommend(
     """
     if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
         raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all", "", spec.model)
+    history, exclude = listed(history, "history"), listed(() if exclude is None else exclude, "exclude")
+    candidates = None if candidates is None else listed(candidates, "candidates")
     for ids, name in ((history, "history"), (exclude, "exclude"), (candidates or (), "candidates")):
         encode(ids, name)
     if candidates is None and not scorer.catalogue:
@@ -113,6 +114,7 @@ def score_items(
     spec: Spec, scorer: Scorer, widths: Widths, history: Sequence[str], candidates: Sequence[str]
 ) -> Operation[npt.NDArray[np.float32]] | None:
     """The score of each candidate in one request; None where there is none."""
+    history, candidates = listed(history, "history"), listed(candidates, "candidates")
     encode(history, "history")
     if not encode(candidates, "candidates"):
         return None
@@ -140,7 +142,7 @@ def _model_ranks(
     spec: Spec, scorer: Scorer, widths: Widths, history: Sequence[str], exclude: Sequence[str], k: int | None
 ) -> Operation[Recommendation]:
     inputs = {contract.HISTORY: _rows([_history(history, widths)])}
-    excluded = encode(exclude, "exclude")
+    excluded = with_cut_off(encode(exclude, "exclude"), encode(history, "history"), widths.history)
     if excluded:
         inputs[contract.EXCLUDE] = _rows([pad(excluded, rounded_up(len(excluded), widths.exclude))])
 

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from serving_client import codec
 from serving_client.contracts import signatures as contract
-from serving_client.deadline import Deadline
+from serving_client.deadline import Deadline, checked_timeout_s
 from serving_client.errors import (
     BadResponse,
     ClientClosed,
@@ -31,7 +31,7 @@ from serving_client.errors import (
     Unauthorized,
     from_status,
 )
-from serving_client.padding import encode, newest, pad, parts, rounded_up
+from serving_client.padding import encode, listed, newest, pad, parts, rounded_up, text, with_cut_off
 from serving_client.protocol import messages, methods
 from serving_client.results import ModelMetadata, Prediction, Recommendation, TensorSpec, VersionStatus
 
@@ -41,6 +41,7 @@ __all__ = [
     "Spec",
     "Wait",
     "Widths",
+    "batch",
     "checked",
     "explain",
     "metadata",
@@ -117,6 +118,8 @@ def checked(spec: Spec) -> Spec:
         raise InvalidRequest(f"version is {version!r}; versions are whole numbers from 0", "", model)
     if label is not None and (not isinstance(label, str) or not label):
         raise InvalidRequest(f"version_label is {label!r}; labels are text, not empty", "", model)
+    text(model, "model")
+    text(label or "", "version_label")
     return spec
 
 
@@ -124,18 +127,14 @@ def predict(spec: Spec, inputs: Mapping[str, Any], signature: str, outputs: Sequ
     """Any signature with any tensors."""
     if not isinstance(inputs, Mapping):
         raise InvalidRequest(f"inputs is {type(inputs).__name__}, not a mapping from names to values", "", spec.model)
-    if isinstance(outputs, str):
-        raise InvalidRequest(f"outputs is one str, not a list of names; write [{outputs!r}]", "", spec.model)
-    request = messages.PredictRequest()
+    outputs = [text(name, "outputs") for name in listed(outputs, "outputs", "names")]
+    text(signature, "signature")
+    request = messages.PredictRequest(output_filter=outputs)
     for name, value in inputs.items():
         try:
             codec.write_tensor(request.inputs[name], value)
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidRequest(f"input {name!r}: {error}", "", spec.model, spec.version) from error
-    try:
-        request.output_filter.extend(outputs)
-    except TypeError as error:
-        raise InvalidRequest(f"outputs: {error}", "", spec.model, spec.version) from error
 
     def read(reply: bytes, origin: Origin) -> Prediction:
         response = messages.PredictResponse.FromString(reply)
@@ -156,16 +155,29 @@ def predict(spec: Spec, inputs: Mapping[str, Any], signature: str, outputs: Sequ
 
 
 def recommend(
-    spec: Spec, widths: Widths, history: Sequence[str], exclude: Sequence[str], k: int | None
+    spec: Spec, widths: Widths, history: Sequence[str], exclude: Sequence[str] | None, k: int | None
 ) -> Operation[Recommendation]:
-    """The best items for one history; signature `filtered` where something is excluded."""
-    many = recommend_many(spec, widths, (history,), (exclude,) if len(exclude) else None, k, ("history", "exclude"))
+    """The best items for one history; signature `filtered` where something is excluded, or the history too long."""
+    excludes = None if exclude is None else (exclude,)
+    many = recommend_many(spec, widths, (history,), excludes, k, ("history", "exclude"))
     read_many = many.read
 
     def read(reply: bytes, origin: Origin) -> Recommendation:
         return read_many(reply, origin)[0]
 
     return Operation(methods.PREDICT, spec, many.request, read, True, True)
+
+
+def batch(
+    histories: Sequence[Sequence[str]], excludes: Sequence[Sequence[str]] | None
+) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]:
+    """Both in lists. Raises InvalidRequest where there is not one list of excludes for each history."""
+    histories = listed(histories, "histories", "histories")
+    if excludes is not None:
+        excludes = listed(excludes, "excludes", "lists")
+        if len(excludes) != len(histories):
+            raise InvalidRequest(f"{len(excludes)} excludes for {len(histories)} histories; give one list for each")
+    return histories, excludes
 
 
 def recommend_many(
@@ -176,19 +188,23 @@ def recommend_many(
     k: int | None,
     names: tuple[str, str] | None = None,
 ) -> Operation[list[Recommendation]]:
-    """The same for several histories in one request, `excludes` beside them. names: of the lists, in messages."""
+    """The same for several histories in one request, `excludes` beside them. names: of the lists, in messages.
+
+    The ids of a history that its row has no room for are excluded: the model cannot know else that the user has them.
+    """
     if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
         raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
-    rows = _history_rows(histories, widths, names[0] if names else None)
+    rows, excluded = [], []
+    for place, history in enumerate(histories):
+        ids = encode(history, names[0] if names else f"histories[{place}]")
+        out = encode(excludes[place], names[1] if names else f"excludes[{place}]") if excludes is not None else []
+        excluded.append(with_cut_off(out, ids, widths.history))
+        rows.append(pad(ids[-widths.history :], widths.history))
     inputs = {contract.HISTORY: rows}
-    if excludes is not None:
-        if len(excludes) != len(histories):
-            raise InvalidRequest(f"{len(excludes)} excludes for {len(histories)} histories; give one list for each")
-        excluded = [encode(ids, names[1] if names else f"excludes[{row}]") for row, ids in enumerate(excludes)]
-        longest = max(map(len, excluded), default=0)
-        if longest:
-            width = rounded_up(longest, widths.exclude)
-            inputs[contract.EXCLUDE] = [pad(row, width) for row in excluded]
+    longest = max(map(len, excluded))
+    if longest:
+        width = rounded_up(longest, widths.exclude)
+        inputs[contract.EXCLUDE] = [pad(row, width) for row in excluded]
     signature = contract.FILTERED if contract.EXCLUDE in inputs else contract.SERVING_DEFAULT
     count = len(rows)
 
@@ -292,7 +308,7 @@ def reload_config(config: str) -> Operation[None]:
     request = messages.ReloadConfigRequest()
     try:
         text_format.Parse(config, request.config)
-    except (text_format.ParseError, TypeError, AttributeError) as error:
+    except (text_format.ParseError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"config is no ModelServerConfig in text form: {' '.join(str(error).split())}") from error
     if not request.config.WhichOneof("config"):
         raise InvalidRequest("config is empty; the server would unload all models, write model_config_list {} for that")
@@ -328,18 +344,6 @@ def _write_spec(proto: Any, spec: Spec, signature: str) -> None:
         proto.signature_name = signature
 
 
-def _history_rows(histories: Sequence[Sequence[str]], widths: Widths, name: str | None = None) -> list[list[bytes]]:
-    if isinstance(histories, str | bytes):
-        raise InvalidRequest(f"histories is one {type(histories).__name__}, not a list of histories")
-    rows = []
-    for place, history in enumerate(histories):
-        called = name or f"histories[{place}]"
-        if isinstance(history, str | bytes) or not hasattr(history, "__len__"):
-            encode(history, called)  # says what is wrong with it
-        rows.append(pad(encode(newest(history, widths.history), called), widths.history))
-    return rows
-
-
 def _string_inputs(inputs: Mapping[str, list[list[bytes]]]) -> bytes:
     """PredictRequest.inputs with one string tensor [rows, width] a name."""
     request = messages.PredictRequest()
@@ -355,8 +359,8 @@ def _string_inputs(inputs: Mapping[str, list[list[bytes]]]) -> bytes:
 
 def _with_candidates(widths: Widths, history: Sequence[str], candidates: Sequence[str]) -> tuple[bytes, int, int, int]:
     """The inputs, then how many ids of the history are sent, rows of candidates, candidates."""
-    row = _history_rows((history,), widths, "history")[0]
-    sent = min(len(history), widths.history)
+    newest_ids = encode(newest(listed(history, "history"), widths.history), "history")
+    row, sent = pad(newest_ids, widths.history), len(newest_ids)
     encoded = encode(candidates, "candidates")
     candidate_rows = parts(encoded, widths.candidates) or [pad([], widths.candidates)]
     inputs = {contract.HISTORY: [row] * len(candidate_rows), contract.CANDIDATES: candidate_rows}
@@ -409,9 +413,9 @@ class Wait:
     """
 
     def __init__(self, spec: Spec, timeout_s: float, clock: Callable[[], float]) -> None:
-        """timeout_s: seconds for all questions together."""
+        """timeout_s: seconds for all questions together. Raises ValueError as the client's own does."""
         self._spec = spec
-        self._deadline = Deadline(timeout_s, clock)
+        self._deadline = Deadline(checked_timeout_s(timeout_s), clock)
         self._heard: ServingError | None = None
         self._pauses = itertools.chain((0.02, 0.05, 0.1, 0.2), itertools.repeat(0.5))
 

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     counts = f"{counted(len(measured.answered_s), 'call')} answered, {failed} failed in {measured.elapsed_s:.1f} s"
     loop = f"{counted(options.concurrency, 'thread')} on {counted(len(clients), 'connection')}"
     print(f"{asked}: {counts} with {loop}", file=sys.stderr)
-    return 0 if measured.answered_s else 1
+    return 1 if failed or not measured.answered_s else 0
 
 
 def measure(

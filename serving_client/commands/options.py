@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from serving_client.channel import target_list
+from serving_client.deadline import LONGEST_TIMEOUT_S, checked_timeout_s
+from serving_client.errors import InvalidRequest
+from serving_client.padding import text
 
 __all__ = ["BadInput", "add_model", "add_query", "add_version", "positive_count", "positive_s"]
 
@@ -15,15 +17,13 @@ class BadInput(Exception):
     """A file that was named is missing or unreadable; exit code 3."""
 
 
-def positive_s(text: str) -> float:
-    """A number of seconds above 0, finite."""
+def positive_s(given: str) -> float:
+    """A number of seconds above 0, up to a day."""
     try:
-        seconds = float(text)
+        return checked_timeout_s(float(given))
     except ValueError:
-        seconds = math.nan
-    if not 0.0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return seconds
+        words = f"{given} is not a number of seconds above 0 and at most {LONGEST_TIMEOUT_S:g}"
+        raise argparse.ArgumentTypeError(words) from None
 
 
 def positive_count(text: str) -> int:
@@ -42,7 +42,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="gRPC address of a model server; repeat it for replicas",
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="name of the model on the server")
+    parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="name of the model on the server")
     parser.add_argument(
         "--timeout", type=positive_s, default=5.0, metavar="SECONDS", help="for one call, retries included (default: 5)"
     )
@@ -53,7 +53,9 @@ def add_version(parser: argparse.ArgumentParser, *, label: bool) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--version", type=_version, metavar="N", help="this version (default: the server's choice)")
     if label:
-        which.add_argument("--label", metavar="NAME", help="the version that has this label, as in stable or canary")
+        which.add_argument(
+            "--label", type=_name, metavar="NAME", help="the version that has this label, as in stable or canary"
+        )
 
 
 def add_query(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +85,17 @@ class _Servers(argparse.Action):
     ) -> None:
         servers = [*(getattr(namespace, self.dest) or []), values]
         try:
-            target_list(servers)
-        except ValueError as error:
+            target_list([_name(server) for server in servers])
+        except (argparse.ArgumentTypeError, ValueError) as error:
             raise argparse.ArgumentError(self, str(error)) from None
         setattr(namespace, self.dest, servers)
+
+
+def _name(given: str) -> str:
+    try:
+        return text(given, "it")
+    except InvalidRequest:
+        raise argparse.ArgumentTypeError(f"{given!a} is no UTF-8") from None
 
 
 def _version(text: str) -> int:

@@ -116,6 +116,23 @@ def test_settings_that_make_no_sense_are_refused(settings):
         CircuitBreaker(**settings)
 
 
+@pytest.mark.parametrize("report", ["succeeded", "failed", "gave_up"])
+def test_a_call_of_before_the_opening_or_the_closing_changes_nothing_any_more(clock, report):
+    breaker = CircuitBreaker(failures=1, open_s=5.0, clock=clock)
+    stale = breaker.allow()
+    breaker.failed(breaker.allow())
+    clock.now += 5
+    trial = breaker.allow()
+    getattr(breaker, report)(stale)
+    assert breaker.state == "half open" and not breaker.allow()
+    breaker.succeeded(trial)
+    for old in (stale, trial):
+        getattr(breaker, report)(old)
+        assert breaker.state == "closed"
+    breaker.failed(breaker.allow())
+    assert breaker.state == "open"
+
+
 class Model(RuleBasedStateMachine):
     """Any order of calls, reports and waits."""
 
@@ -128,7 +145,7 @@ class Model(RuleBasedStateMachine):
     def call(self):
         state = self.breaker.state
         allowed = self.breaker.allow()
-        assert allowed == (state == "closed") or state == "half open"
+        assert bool(allowed) == (state == "closed") or state == "half open"
 
     @rule(report=st.sampled_from(["succeeded", "failed", "gave_up"]))
     def report(self, report):

@@ -64,10 +64,93 @@ def test_a_history_goes_out_at_one_width_newest_kept(client, stub):
     client.recommend(tuple(history[:128]))
     long, short, full = stub.asked()
     assert long.rows("history") == [history[2:]]
+    assert long.rows("exclude") == [history[:2] + [""] * 126]
     assert short.rows("history") == [["a", "b"] + [""] * 126]
     assert full.rows("history") == [history[:128]]
-    assert {request.message.model_spec.signature_name for request in stub.asked()} == {"serving_default"}
-    assert list(long.message.inputs) == ["history"]
+    assert [request.message.model_spec.signature_name for request in stub.asked()] == [
+        *("filtered", "serving_default", "serving_default")
+    ]
+    assert list(short.message.inputs) == list(full.message.inputs) == ["history"]
+
+
+def test_no_item_of_a_history_is_recommended_however_long_it_is(client, stub):
+    long = ["r0", "r2", "r0", *(f"x{number}" for number in range(128)), "r3"]
+    assert client.recommend(long).items == ["r1", "r4", "r5", "r6", "r7"]
+    assert client.recommend(long, exclude=["r1", "r2"]).items == ["r4", "r5", "r6", "r7"]
+    found = client.recommend_many([["r5"], long], excludes=[["r7"], []])
+    assert [one.items for one in found] == [["r0", "r1", "r2", "r3", "r4", "r6"], ["r1", "r4", "r5", "r6", "r7"]]
+    assert stub.asked()[1].rows("exclude") == [["r1", "r2", "r0", "x0"] + [""] * 124]
+
+
+def test_any_iterable_of_ids_is_a_list(client):
+    assert client.recommend(one for one in ["r0"]).items == RANKING[1:7]
+    assert client.recommend({"r0"}, exclude=(one for one in ["r1"])).items == RANKING[2:]
+    assert client.recommend(np.array(["r0"]), exclude=None).items == RANKING[1:7]
+    many = client.recommend_many((one for one in [["r0"], ["a"]]), excludes=iter([["r1"], []]))
+    assert [one.items for one in many] == [RANKING[2:], RANKING[:6]]
+    assert client.recommend_many(iter([]), excludes=iter([])) == []
+    assert client.score_items(iter(["a"]), (one for one in ["x1"])).tolist() == [1]
+    assert client.explain(iter(["h3"]), iter(["x2"])).tolist() == [[203]]
+    assert list(client.predict({"x": 1.0}, signature="echo", outputs=iter(["x"])).outputs) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ([("Bad Key", "x")], "key 'Bad Key'"),
+        ([("k", "\xe9secret")], "printable ASCII"),
+        ([("k", "secret\n")], "printable ASCII"),
+        ([("k", 1)], "printable ASCII"),
+        ([("k-bin", "secret")], "it is bytes"),
+        ([("k", b"secret")], "printable ASCII"),
+        ([("k", "v", "w")], "not a pair"),
+        (["kv"], "not a pair"),
+        ({"k": "v"}, "metadata is dict"),
+        (7, "metadata is int"),
+    ],
+)
+def test_metadata_that_cannot_be_sent_is_refused_and_no_server_blamed(metadata, says, driver, stub):
+    other = StubServer()
+    with driver.client([stub.target, other.target], model=MODEL) as client:
+        for _ in range(12):  # more than eject a replica
+            with pytest.raises(errors.InvalidRequest, match=says) as raised:
+                client.recommend(["a"], metadata=metadata)
+        assert "secret" not in str(raised.value)
+        assert stub.requests == other.requests == []
+        assert {client.recommend(["a"]).attempts for _ in range(4)} == {1}
+        assert client.recommend(["a"], metadata=[("k.1_a-b", "~ 1"), ("k-bin", b"\xff")]).items
+    other.stop()
+    with pytest.raises(ValueError, match=says):
+        driver.client(stub.target, metadata=metadata)
+
+
+def test_the_time_for_encoding_is_of_the_calls_own(client, stub):
+    def slow():
+        time.sleep(0.12)
+        yield "a"
+
+    with pytest.raises(errors.DeadlineExceeded, match=r"no time was left of 0\.1 s"):
+        client.recommend(slow(), timeout_s=0.1)
+    assert stub.requests == []
+    client.recommend(slow(), timeout_s=0.9)
+    assert stub.requests[0].left_s < 0.8
+
+
+def test_looks_for_the_state_of_a_model_that_is_not_found_share_the_budget_of_retries(driver, stub):
+    retry = Retry(budget_ratio=0.0, budget_burst=4)
+    with driver.client(stub.target, model=MODEL, retry=retry) as client:
+        for _ in range(10):
+            with pytest.raises(errors.NotFound):
+                client.recommend(["a"], model="other")
+    assert len(stub.asked()) == 10
+    assert len(stub.asked(methods.GET_MODEL_STATUS)) == 4
+
+
+@pytest.mark.parametrize("timeout_s", [-1, 0, float("nan"), float("inf")])
+def test_wait_until_ready_takes_the_times_that_a_client_takes(timeout_s, client, stub):
+    with pytest.raises(ValueError, match=f"timeout_s is {timeout_s}; it is above 0 and at most 86400 seconds"):
+        client.wait_until_ready(timeout_s)
+    assert stub.requests == []
 
 
 def test_filtered_is_asked_only_where_something_is_excluded_and_nothing_excluded_is_dropped(client, stub):
@@ -216,6 +299,18 @@ def test_reload_config_sends_a_server_config_once(client, stub):
         (lambda c: c.recommend(["a"], k=2.5), "k is 2.5"),
         (lambda c: c.recommend_many([["a"], ["b", 1]]), r"histories\[1\]\[1\] is int"),
         (lambda c: c.recommend_many("ab"), "histories is one str"),
+        (lambda c: c.recommend_many(None), "histories is NoneType"),
+        (lambda c: c.recommend_many([["a"]], excludes=7), "excludes is int"),
+        (lambda c: c.recommend_many([], excludes=[["a"]]), "1 excludes for 0 histories"),
+        (lambda c: c.recommend(["", *"a" * 128]), r"history\[0\] is empty"),
+        (lambda c: c.recommend(["a"], model="\ud800"), "model .* is no UTF-8"),
+        (lambda c: c.recommend(["a"], version_label="\ud800"), "version_label .* is no UTF-8"),
+        (lambda c: c.predict({"x": 1.0}, signature="\ud800"), "signature .* is no UTF-8"),
+        (lambda c: c.predict({"x": 1.0}, signature=1), "signature is int 1, not text"),
+        (lambda c: c.predict({"x": 1.0}, outputs=["\ud800"]), "outputs .* is no UTF-8"),
+        (lambda c: c.predict({"x": 1.0}, outputs=[1]), "outputs is int 1, not text"),
+        (lambda c: c.predict({"x": 1.0}, outputs=b"y"), "outputs is one bytes"),
+        (lambda c: c.predict({"x": 1.0}, outputs=None), "outputs is NoneType"),
         (lambda c: c.recommend_many([["a"]], excludes=[]), "0 excludes for 1 histories"),
         (lambda c: c.score_items(["a"], ["b", ""]), r"candidates\[1\] is empty"),
         (lambda c: c.explain(["a"], "b"), "candidates is one str"),
@@ -427,6 +522,15 @@ def test_not_found_of_what_is_not_there_stays_not_found(client, stub):
         client.recommend(["a"], model="other")
     with pytest.raises(errors.NotFound, match="Unrecognized servable version label"):
         client.recommend(["a"], version_label="canary")
+
+
+def test_a_label_of_a_version_that_is_not_there_is_not_found_whatever_else_serves(client, stub):
+    """GetModelStatus ignores labels: that another version serves says nothing about the one that the label names."""
+    stub.states = {7: "AVAILABLE"}
+    stub.script.append(fail(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(cf, 9)"))
+    with pytest.raises(errors.NotFound, match=r"Specific\(cf, 9\)"):
+        client.recommend(["a"], version_label="canary")
+    assert not stub.asked(methods.GET_MODEL_STATUS)
 
 
 def test_a_replica_that_is_still_loading_hands_over_to_one_that_has_the_model(driver, stub):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import os
 import re
 import signal
 import subprocess
@@ -185,6 +186,11 @@ def test_a_defect_in_a_benched_call_ends_the_measurement():
         bench.measure([lambda: 1 / 0, lambda: None], 2, 60.0)
 
 
+def test_bench_ends_with_1_where_a_call_failed(server, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda *_: bench.Measured([0.1, 0.2], {"Unavailable": 1}, 1.0))
+    assert main(["bench", f"--server={server.target}", "--model=cf"]) == 1
+
+
 def test_bench_ends_with_1_where_no_call_was_answered(server, capsys, monkeypatch):
     monkeypatch.setattr(bench, "measure", lambda *_: bench.Measured([], {"Unavailable": 3}, 1.0))
     assert main(["bench", f"--server={server.target}", "--model=cf"]) == 1
@@ -242,6 +248,13 @@ def test_what_the_server_says_is_one_sentence_and_its_exit_code(command, argumen
         (["recommend", "--server=h:1", "--model=cf", "--version=x"], "x is not a whole number"),
         (["recommend", "--server=h:1", "--model=cf", "--version=1", "--label=l"], "not allowed with argument"),
         (["recommend", "--server=h:1", "--model=cf", "--timeout=nan"], "nan is not a number of seconds above 0"),
+        (
+            ["recommend", "--server=h:1", "--model=cf", "--timeout=100000"],
+            "a number of seconds above 0 and at most 86400",
+        ),
+        (["recommend", "--server=h:1", "--model=\udcff"], "argument --model: '\\udcff' is no UTF-8"),
+        (["bench", "--server=h:1", "--model=cf", "--label=\udcff"], "argument --label: '\\udcff' is no UTF-8"),
+        (["status", "--server=\udcff:1", "--model=cf"], "argument --server: '\\udcff:1' is no UTF-8"),
         (["bench", "--server=h:1", "--model=cf", "--seconds=0"], "0 is not a number of seconds above 0"),
         (["status", "--server=h:1", "--model=cf", "--label=stable"], "unrecognized arguments: --label=stable"),
     ],
@@ -272,6 +285,55 @@ def test_titles_that_cannot_be_read_exit_3_before_the_server_is_asked(content, s
     out, err = capsys.readouterr()
     assert err.startswith(f"{path}: {says}")
     assert (out, err.count("\n"), server.requests) == ("", 1, [])
+
+
+def run(*arguments, stdout=subprocess.PIPE, **environment):
+    """The command in a process of its own: exit code, what it printed, and what it said on stderr."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+@pytest.mark.parametrize("command", ["recommend", "status"])
+def test_output_that_nobody_takes_is_one_sentence_and_exits_1(command, server):
+    arguments = ["-m", "serving_client", command, f"--server={server.target}", "--model=cf"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as gone, open("/dev/full", "wb") as full:
+        for stdout, why in ((gone, "Broken pipe"), (full, "No space left on device")):
+            code, _, err = run(*arguments, stdout=stdout)
+            assert (code, err.splitlines()[-1]) == (1, f"the output cannot be written ({why})")
+            assert "Traceback" not in err and "Exception ignored" not in err
+            code, _, err = run(*arguments, "--help", stdout=stdout)
+            assert (code, err) == (1, f"the output cannot be written ({why})\n")
+
+
+def test_titles_that_a_terminal_has_no_letters_for_are_printed_as_they_can_be(server, tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,title\nc1,caf\u00e9\n", encoding="utf-8")
+    command = ["-m", "serving_client", "recommend", f"--server={server.target}", "--model=cf", f"--items={path}"]
+    code, out, err = run(*command, LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert (code, out.splitlines()[1].split()) == (0, [b"1", b"c1", b"caf?", b"3"])
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_while_it_imports_is_one_word():
+    code = """
+import sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "serving_client.commands.bench":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+import serving_client.__main__
+"""
+    assert run("-c", code) == (1, b"", "stopped\n")
 
 
 def test_an_empty_item_exits_3(server, capsys):

@@ -74,6 +74,7 @@ def test_the_sentence_leaves_out_what_is_not_known():
 REAL = [  # as the servers and gRPC core say it, see reference/tf_serving.md
     ("FAILED_PRECONDITION", 'Serving signature key "explain" not found.', NotSupported),
     ("FAILED_PRECONDITION", "Request to assign label to version 3 of model cf, which is not currently …", NotReady),
+    ("FAILED_PRECONDITION", "Tensors with name 'x' from different tasks have different shapes and …", InvalidRequest),
     ("INVALID_ARGUMENT", "Unrecognized servable version label: canary", NotFound),
     ("INVALID_ARGUMENT", "Expects arg[0] to be float but string is provided", InvalidRequest),
     ("NOT_FOUND", "Servable not found for request: Latest(cf)", NotFound),

@@ -306,13 +306,45 @@ def test_a_number_that_cannot_be_meant_is_raised_before_anyone_is_asked(mistake,
     assert servers[0].requests == []
 
 
-def test_what_the_server_calls_invalid_is_raised_and_opens_no_breaker(kind, servers, chain):
-    servers[0].behave("vae", Fail(grpc.StatusCode.INVALID_ARGUMENT, "Expects arg[0] to be string"))
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Fail(grpc.StatusCode.INVALID_ARGUMENT, "Expects arg[0] to be string"),
+        Fail(grpc.StatusCode.OUT_OF_RANGE),
+        Fail(grpc.StatusCode.ALREADY_EXISTS),
+        Fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)"),
+        Fail(grpc.StatusCode.FAILED_PRECONDITION, "Tensors with name 'x' have different shapes and padding is off"),
+    ],
+    ids=str,
+)
+def test_what_one_server_calls_invalid_is_asked_of_the_next_and_counts(behaviour, kind, servers, chain):
+    servers[0].behave("vae", behaviour)
     for _ in range(5):
-        with pytest.raises(InvalidRequest, match="Expects arg"):
-            kind.recommend(chain, ["c07"])
-    assert servers[0].asked("vae") == 5
-    assert servers[1].requests == []
+        assert kind.recommend(chain, ["c07"]).rung == "model cf"
+    assert servers[0].asked("vae") == 3
+
+
+def test_a_model_that_answers_no_item_leaves_the_page_to_the_next(kind, servers, chain):
+    servers[0].behave("vae", Answer(()))
+    assert kind.recommend(chain, ["c07"]).rung == "model cf"
+    servers[1].behave("cf", Answer(()))
+    assert kind.recommend(chain, ["c07"], k=1).items == ["c00"]
+    assert servers[0].asked("vae") == 2
+
+
+def test_none_of_a_history_longer_than_a_row_is_recommended_whoever_answers(kind, servers, chain):
+    history = ["v1", "f1", "c01", *(f"x{number}" for number in range(128))]
+    assert kind.recommend(chain, history).items == ["v0", "v2"]
+    servers[0].stop()
+    assert kind.recommend(chain, history).items == ["f0", "f2"]
+    servers[1].stop()
+    assert kind.recommend(chain, history, k=2).items == ["c00", "c02"]
+
+
+def test_what_is_sent_is_checked_at_any_place_and_no_exclude_is_none(kind, servers, chain):
+    with pytest.raises(InvalidRequest, match=r"history\[0\] is empty"):
+        kind.recommend(chain, ["", *(f"x{number}" for number in range(128))])
+    assert kind.recommend(chain, (one for one in ["c07"]), exclude=None).rung == "model vae"
 
 
 def test_a_model_without_the_signature_is_passed_over_for_that_call_alone(kind, servers, chain):
@@ -349,15 +381,15 @@ def test_observers_learn_which_rung_answered_and_what_was_raised(kind, servers, 
     kind.recommend(chain, ["c07"])
     servers[1].behave("cf", Nonsense())
     kind.recommend(chain, ["c07"])
-    servers[0].behave("vae", Fail(grpc.StatusCode.INVALID_ARGUMENT))
-    with pytest.raises(InvalidRequest):
+    kind.close(kind.opened[0])
+    with pytest.raises(ClientClosed):
         kind.recommend(chain, ["c07"])
     told = [(call.method, call.rung, call.model, call.attempts, call.code, call.error) for call in records.calls]
     assert told == [
         ("Fallback", "model vae", "vae", 1, "OK", ""),
         ("Fallback", "model cf", "cf", 2, "OK", ""),
         ("Fallback", "popularity", "", 2, "OK", ""),
-        ("Fallback", "", "", 1, "UNKNOWN", "InvalidRequest"),
+        ("Fallback", "", "", 0, "UNKNOWN", "ClientClosed"),
     ]
     assert all(0.0 < call.seconds < 5.0 for call in records.calls)
 

@@ -38,16 +38,18 @@ class Model:
     clock: Clock
     needs_s: float = 0.0
     does: type[Exception] | None = None
+    items: tuple[str, ...] = ("m",)
+    attempts: int = 0
     given_s: list[float] = dataclasses.field(default_factory=list)
 
-    def recommend(self, history, *, exclude, k, timeout_s, model, version, version_label):
+    def recommend(self, history, *, exclude, k, timeout_s, model, version):
         self.given_s.append(timeout_s)
         self.clock.now_s += min(self.needs_s, timeout_s)
         if self.needs_s > timeout_s:
             raise errors.DeadlineExceeded("too slow")
         if self.does is not None:
-            raise self.does("as the test wants it")
-        return Recommendation(["m"], np.ones(1, np.float32), "m", 1, "there", 1)
+            raise self.does("as the test wants it", attempts=self.attempts) if self.attempts else self.does("as wanted")
+        return Recommendation(list(self.items), np.ones(len(self.items), np.float32), "m", 1, "there", 1)
 
 
 def make(models, clock, timeout_s=1.0, **options):
@@ -180,9 +182,9 @@ def test_names_of_rungs_are_told_by_the_model():
         ([], {}, "at least one rung"),
         ([Rung(None, "a"), Rung(None, "a")], {}, "two rungs are called 'model a'"),
         ([Rung(None, name="popularity")], {}, "two rungs are called 'popularity'"),
-        ([Rung(None)], {"timeout_s": 0.0}, "timeout_s must be a positive number of seconds, got 0.0"),
-        ([Rung(None)], {"timeout_s": float("nan")}, "got nan"),
-        ([Rung(None)], {"timeout_s": float("inf")}, "got inf"),
+        ([Rung(None)], {"timeout_s": 0.0}, "timeout_s is 0.0; it is above 0 and at most 86400 seconds"),
+        ([Rung(None)], {"timeout_s": 200_000}, "timeout_s is 200000; it is above 0"),
+        ([Rung(None)], {"timeout_s": float("inf")}, "timeout_s is inf"),
         ([Rung(None)], {"reserve": 1.0}, "reserve is a share of the time, from 0.05 to below 1, got 1.0"),
         ([Rung(None)], {"reserve": 0.0}, "got 0.0"),
     ],
@@ -196,3 +198,38 @@ def test_two_rungs_cannot_share_a_breaker():
     breaker = CircuitBreaker()
     with pytest.raises(ValueError, match="share a circuit breaker"):
         Fallback([Rung(None, "a", breaker=breaker), Rung(None, "b", breaker=breaker)], POPULAR)
+
+
+def test_a_model_with_no_item_to_give_is_well_and_the_next_is_asked():
+    clock = Clock()
+    fallback, rungs = make([Model(clock, items=()), Model(clock)], clock)
+    for _ in range(3):
+        assert fallback.recommend(["h"]).rung == "rung 1"
+    assert rungs[0].breaker.state == "closed"
+    assert make([Model(clock, items=())], clock)[0].recommend(["p0"]).items == ["p1"]
+
+
+def test_a_request_that_a_server_refuses_goes_to_the_next_model_and_counts():
+    clock = Clock()
+    fallback, rungs = make([Model(clock, does=errors.InvalidRequest, attempts=1), Model(clock)], clock)
+    for state in ("closed", "open"):
+        assert fallback.recommend(["h"]).rung == "rung 1"
+        assert rungs[0].breaker.state == state
+
+
+@pytest.mark.parametrize("error", [None, errors.NotSupported, errors.ServerFault])
+def test_a_call_of_before_the_opening_does_not_end_the_trial_that_runs(error):
+    clock = Clock()
+    broken = Model(clock, does=errors.ServerFault)
+    fallback, (rung,) = make([broken], clock)
+    turns = iter(fallback._chain.climb(["h"], (), None, None))
+    early = next(turns)
+    fallback.recommend(["h"])
+    fallback.recommend(["h"])
+    clock.now_s += 10.0
+    assert rung.breaker.allow()
+    with early:  # its answer comes now
+        if error is not None:
+            raise error("late")
+    assert rung.breaker.state == "half open"
+    assert not rung.breaker.allow()

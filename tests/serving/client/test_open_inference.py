@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import itertools
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -16,11 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving_client import aio_open_inference, errors, open_inference
+from serving_client import aio_fallback, aio_open_inference, errors, open_inference
+from serving_client.fallback import Fallback
+from serving_client.fallback_chain import Rung
 from serving_client.hedging import Hedge
 from serving_client.open_inference_codec import read_tensors, write_tensor
 from serving_client.open_inference_operations import Scorer, recommend
 from serving_client.operations import Origin, Spec, Widths
+from serving_client.popularity import Popularity
 from serving_client.protocol import messages
 from serving_client.retry import Retry
 from tests.serving.client.open_inference_server import inference_servers
@@ -144,7 +148,8 @@ def test_featurize_sees_the_whole_history_and_a_contract_model_the_newest_at_one
         assert client.recommend(["é"]).items == ["a"]
     first, second = (inputs(request) for request in server.requests[1:])
     assert first["history"].tolist() == [[b"c4", b"c5", b"c6"]]
-    assert first["exclude"].tolist() == [[b"x", b"y", b"z", b""]]
+    cut_off = [b"c0", b"c1", b"c2", b"c3"]
+    assert first["exclude"].tolist() == [[b"x", b"y", b"z", *cut_off, b""]]
     assert set(second) == {"history"}
     assert second["history"].tolist() == [["é".encode(), b"", b""]]
 
@@ -231,6 +236,12 @@ def test_a_contract_model_that_breaks_the_contract_is_a_bad_response(server, mak
     [
         (lambda client: client.recommend("abc", candidates=["c1"]), "history is one str"),
         (lambda client: client.recommend([], candidates="c1"), "candidates is one str"),
+        (lambda client: client.recommend([], candidates=""), "candidates is one str"),
+        (lambda client: client.recommend([], candidates=b"c1"), "candidates is one bytes"),
+        (lambda client: client.recommend([], exclude="c1", candidates=["c1"]), "exclude is one str"),
+        (lambda client: client.score_items(None, ["c1"]), "history is NoneType"),
+        (lambda client: client.predict({"x": [1.0]}, outputs=[1]), "outputs is int 1"),
+        (lambda client: client.predict({"x": [1.0]}, metadata={"k": "v"}), "metadata is dict"),
         (lambda client: client.recommend([""], candidates=["c1"]), r"history\[0\] is empty"),
         (lambda client: client.recommend([], exclude=[1], candidates=["c1"]), r"exclude\[0\] is int"),
         (lambda client: client.recommend([], k=0, candidates=["c1"]), "k is 0"),
@@ -450,3 +461,57 @@ def test_the_ranking_is_the_obvious_one(history, exclude, candidates, scores, k)
     found = operation.read(answer, Origin("t", 1))
     assert found.items == expected
     assert found.scores.tolist() == [table[item] for item in expected]
+
+
+def test_iterators_reach_the_server_and_the_ranking_whole(server, make):
+    server.answer = sums
+    with make(server.target, model="m", featurize=features, catalogue=(one for one in ["c1", "c4", "c2"])) as client:
+        assert client.recommend(iter(["c1"]), exclude=iter(["c2"])).items == ["c4"]
+        found = client.recommend(iter(["c1"]), exclude=iter(["c2"]), candidates=iter(["c1", "c2", "c3", "c5"]))
+        assert (found.items, found.scores.tolist()) == (["c5", "c3"], [6, 4])
+        assert client.recommend(["c1"], exclude=None).items == ["c4", "c2"]
+        assert client.score_items(iter(["c1", "c2"]), iter(["c3", "c5"])).tolist() == [5, 7]
+    server.answer = lambda request, context: reply(request, items=[["a"]], scores=np.float32([[1]]))
+    with make(server.target, model="m", history_width=2, exclude_width=2) as client:
+        assert client.recommend(iter(["b"]), exclude=iter(["c"])).items == ["a"]
+    sent = inputs(server.requests[-1])
+    assert (sent["history"].tolist(), sent["exclude"].tolist()) == ([[b"b", b""]], [[b"c", b""]])
+
+
+def test_the_time_that_featurize_takes_is_of_the_calls_own(server, make):
+    def slow(history, candidates):
+        time.sleep(0.12)
+        return features(history, candidates)
+
+    with (
+        make(server.target, model="m", featurize=slow, catalogue=["c1"]) as client,
+        pytest.raises(errors.DeadlineExceeded, match="no time was left"),
+    ):
+        client.recommend([], timeout_s=0.1)
+    assert server.requests == []
+
+
+POPULAR = Popularity(["p0"], [1.0])
+
+
+def test_a_fallback_over_this_client_recommends_and_what_featurize_raises_goes_through(server, make):
+    server.answer = sums
+    blocking = make is open_inference.OpenInferenceClient
+
+    def fallback(client):
+        rungs = [Rung(client if blocking else client._client, model="m")]
+        if blocking:
+            return Fallback(rungs, POPULAR, timeout_s=5.0).recommend
+        chain = aio_fallback.Fallback(rungs, POPULAR, timeout_s=5.0)
+        return lambda history: client._loop.run(chain.recommend(history))
+
+    with make(server.target, featurize=features, catalogue=["c1", "c4"]) as client:
+        found = fallback(client)(["c1"])
+        assert (found.items, found.rung, found.attempts) == (["c4"], "model m", 1)
+        server.answer = lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "no")
+        assert fallback(client)(["c1"]).rung == "popularity"
+    with (
+        make(server.target, featurize=lambda _, candidates: candidates[9], catalogue=["c1"]) as client,
+        pytest.raises(IndexError),
+    ):
+        fallback(client)([])

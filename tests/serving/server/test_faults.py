@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -141,6 +142,26 @@ def test_a_base_path_that_is_not_there_yet_is_waited_for(base, make_server, capl
         starting.join(30)
     assert server.grpc_port
     assert caplog.text.count("Could not find base path") == 1
+
+
+def test_a_base_path_that_is_a_model_itself_is_told_once_what_is_missing(tmp_path, make_server, caplog):
+    """The likeliest slip: `out/cf/model` instead of the folder that it was published to."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"")
+    server = make_server(tmp_path / "model")
+
+    def start():
+        with contextlib.suppress(StartError):  # it is stopped before there is a version
+            server.start()
+
+    with caplog.at_level(logging.WARNING, "local_serving"):
+        starting = threading.Thread(target=start)
+        starting.start()
+        until(lambda: "Did you forget to name your leaf directory as a number" in caplog.text)
+        threading.Event().wait(0.3)  # more looks, which say nothing new
+        server.stop(5.0)
+        starting.join(30)
+    assert caplog.text.count("Did you forget") == 1
 
 
 def test_a_wait_for_a_base_path_ends_when_the_server_is_stopped(tmp_path, make_server):
