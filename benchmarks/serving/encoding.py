@@ -48,7 +48,9 @@ class Case(NamedTuple):
 
 def cases() -> list[Case]:
     """All of them; TensorFlow is imported here."""
-    import tensorflow as tf
+    from transforms.quiet import import_tensorflow
+
+    tf = import_tensorflow()
 
     rng = np.random.default_rng(6)
     array = rng.random(FLOATS, dtype=np.float32)
