@@ -24,6 +24,7 @@ from transforms.interactions.validate import quote
 
 __all__ = ["Catalogue", "read_items"]
 
+TITLE_COLUMN = "title"
 TRUE_TEXTS = frozenset({"true", "t", "yes", "y", "1"})
 FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0"})
 
@@ -47,11 +48,12 @@ class Catalogue:
 
 
 def read_items(
-    uri: str, *, id_column: str = "item_id", title_column: str = "title", csv_delimiter: str = ","
+    uri: str, *, id_column: str = "item_id", title_column: str = TITLE_COLUMN, csv_delimiter: str = ","
 ) -> Catalogue:
     """Read a catalogue: CSV with a header, Parquet or JSON lines, text also gzipped; a folder or glob is read whole.
 
-    Raises BadInput for a file that cannot be read, lacks the id column, or has an `available` that is no yes or no.
+    Raises BadInput for a file that cannot be read, lacks the id column or a title column of another name than `title`,
+    or has an `available` that is no yes or no.
     """
     tables, rejected = [], []
     for file in match([uri]):
@@ -133,6 +135,9 @@ def _normalise(table: pa.Table, source: str, id_column: str, title_column: str) 
         raise FileFault(
             f"has {names.count(id_column)} columns {id_column} (it has {have}); pass --items_id_column or correct it"
         )
+    if title_column not in (TITLE_COLUMN, *names):  # a catalogue may lack titles, but not those that were asked for
+        have = ", ".join(names[:20])
+        raise FileFault(f"has no column {title_column} (it has {have}); correct --items_title_column or leave it out")
     ids = encode_ids(table[id_column].combine_chunks(), id_column)
     rejected = []
     if ids.bad is not None and ids.bad.any():

@@ -59,6 +59,11 @@ def test_other_names_and_no_title_or_availability_at_all(tmp_path: Path) -> None
     assert read_csv(tmp_path, "item_id\n1\n").table.to_pylist() == [{"item_id": "1", "title": "1", "available": True}]
 
 
+def test_titles_that_were_asked_for_and_are_not_there_are_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"has no column name \(it has item_id, title\); correct --items_title_column"):
+        read_csv(tmp_path, "item_id,title\n1,Course\n", title_column="name")
+
+
 def test_integer_ids_of_parquet_are_decimal_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"item_id": [7, None], "available": [None, True]}), tmp_path / "x")
     items = read_items(str(tmp_path / "x"))
