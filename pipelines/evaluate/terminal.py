@@ -11,6 +11,9 @@ from pipelines.evaluate.sums import Moments
 
 __all__ = ["print_evaluation", "print_split", "ranked"]
 
+WIDE = 118
+"""Columns of a terminal that show the whole table with names of a usual length."""
+
 
 def print_split(console: Console, counts: SplitCounts, unused: int, rejected: int, output: str) -> None:
     """One line per number."""
@@ -33,9 +36,12 @@ def print_split(console: Console, counts: SplitCounts, unused: int, rejected: in
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Models by quality, baselines among them, then notes and gates."""
+    """Models by quality, baselines among them, then notes and gates. A narrow terminal gets fewer columns, none cut."""
     low, high = evaluation.ks[0], evaluation.ks[-1]
+    wide = console.width >= WIDE
     shown = list(dict.fromkeys([f"recall@{low}", f"recall_plain@{low}", f"ndcg@{low}", f"ndcg@{high}", f"map@{high}"]))
+    if not wide:
+        shown = list(dict.fromkeys([f"recall@{low}", f"ndcg@{low}", f"ndcg@{high}"]))
     counts = evaluation.counts
     table = Table(
         title=f"{counts.users_evaluated:,} users, {counts.targets:,} held-out items, {counts.train_items:,} items in "
@@ -43,16 +49,18 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         title_justify="left",
     )
     table.add_column("model", no_wrap=True)
-    for name in [*shown, "coverage", "empty"]:
+    for name in [*shown, "coverage", *["empty"] * wide]:
         table.add_column(name, justify="right", no_wrap=True)
     for model in ranked(evaluation):
         cells = [_short(model.metrics[name]) for name in shown]
-        cells += [f"{model.coverage[high]:.1%}", f"{model.metrics[f'list_shortfall@{high}'].mean:.1%}"]
+        cells += [f"{model.coverage[high]:.1%}"] + [f"{model.metrics[f'list_shortfall@{high}'].mean:.1%}"] * wide
         table.add_row(model.name, *cells, style=None if model.kind == "baseline" else "bold")
     console.print(table)
-    console.print(
-        f"recall, ndcg, map divide by min(k, held out), recall_plain by held out; coverage and empty places at {high}"
-    )
+    if wide:
+        divisors = "recall, ndcg, map divide by min(k, held out), recall_plain by held out"
+        console.print(f"{divisors}; coverage and empty places at {high}")
+    else:
+        console.print(f"recall and ndcg divide by min(k, held out), coverage at {high}; more columns in the report")
     for note in evaluation.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
     for verdict in evaluation.verdicts:

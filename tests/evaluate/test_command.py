@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
+from rich.console import Console
 
 from pipelines.evaluate.__main__ import main
 from pipelines.evaluate.baselines import nearest
@@ -185,6 +186,17 @@ def test_a_passed_gate_publishes_and_the_next_run_compares_with_it(world: pathli
     assert found["models"]["serving"]["source"].endswith(str(version))
     assert found["gates"][0]["difference"] == 0.0
     assert max(int(p.name) for p in (tmp_path / "served").iterdir() if p.name.isdecimal()) > version
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_the_terminal_and_no_cell_is_cut(
+    width: int, world: pathlib.Path, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("pipelines.evaluate.runs._console", lambda: Console(width=width))
+    assert evaluate(world, tmp_path / "out") == 0
+    told = capsys.readouterr().out
+    assert "…" not in told and max(map(len, told.splitlines())) <= width
+    assert ("map@" in told) == (width == 120)
 
 
 def test_a_model_of_other_ids_is_said_to_be_one(world: pathlib.Path, tmp_path) -> None:
