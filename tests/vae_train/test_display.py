@@ -35,6 +35,21 @@ def test_a_terminal_shows_epoch_losses_and_scores(monkeypatch: pytest.MonkeyPatc
     assert "best 0.5000 (epoch 1)" in shown
 
 
+def test_a_narrow_terminal_shows_fewer_figures_and_cuts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with open_display("vae_train 17") as display:
+        display.plan(100, 4, 160)
+        display.validated(0.25, 0.5, 39)
+        display.step(41, "encoder", 1234.567, 7.891, 0.125)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    for part in ("epoch 41/100", "loss 1234.57", "best 0.5000 (epoch 39)", "left"):
+        assert part in shown, part
+    assert "…" not in shown and "KL" not in shown
+
+
 def test_without_a_terminal_it_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     tell("vae_train 17")
     assert capfd.readouterr() == ("", "")

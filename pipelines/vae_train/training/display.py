@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Display", "Silent", "open_display"]
 
 _REFRESHES_PER_S = 5
+WIDE = 150
+"""Columns that the whole line takes; below, what one watches stays: epoch, bar, loss, best score, time left."""
 
 
 class Display(Protocol):
@@ -60,26 +62,28 @@ def open_display(title: str) -> Iterator[Display]:
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
+    wide = console.width >= WIDE  # rich shortens every column of a line that is too long, the epoch and the bar first
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(40 if wide else 8),
+        *[MofNCompleteColumn()] * wide,
         TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
+        *[TimeElapsedColumn()] * wide,
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, refresh_per_second=_REFRESHES_PER_S) as bars:
         bars.console.print(f"[bold]{title}[/bold]")
-        yield _Bar(bars)
+        yield _Bar(bars, wide)
 
 
 class _Bar:
     """One bar over all steps of the plan."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Progress, wide: bool) -> None:
         self._bars = bars
+        self._wide = wide
         self._task = bars.add_task("training", total=None, figures="")
         self._epochs = 0
         self._score = ""
@@ -89,8 +93,10 @@ class _Bar:
         self._bars.update(self._task, total=epochs * steps_per_epoch, completed=done_steps)
 
     def step(self, epoch: int, phase: str, loss: float, kl: float, beta: float) -> None:
-        figures = f"{phase:<7} loss {loss:.2f} KL {kl:.2f} beta {beta:.3g} {self._score}"
+        figures = f"{phase:<7} loss {loss:.2f} KL {kl:.2f} beta {beta:.3g} " if self._wide else f"loss {loss:.2f} "
+        figures += self._score
         self._bars.update(self._task, advance=1, description=f"epoch {epoch}/{self._epochs}", figures=figures)
 
     def validated(self, score: float, best: float, best_epoch: int) -> None:
-        self._score = f"ndcg@100 {score:.4f} best {best:.4f} (epoch {best_epoch})"
+        newest = f"ndcg@100 {score:.4f} " if self._wide else ""
+        self._score = f"{newest}best {best:.4f} (epoch {best_epoch})"
