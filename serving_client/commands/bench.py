@@ -13,10 +13,11 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -94,8 +95,8 @@ def measure(
 ) -> Measured:
     """Makes calls from `concurrency` threads for `seconds`, thread i with calls[i % len(calls)].
 
-    KeyboardInterrupt ends it early. A call answers by returning and fails by raising ServingError; anything else that
-    it raises ends the measurement and is raised.
+    SIGINT ends it early, where this is the main thread. A call answers by returning and fails by raising ServingError;
+    anything else that it raises ends the measurement and is raised.
     """
     stop = threading.Event()
     started_at = clock()
@@ -116,17 +117,25 @@ def measure(
             raise
         return answered_s, errors
 
-    with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
-        threads: list[concurrent.futures.Future[tuple[list[float], collections.Counter[str]]]] = []
-        try:  # around the start, too: an interrupt there would leave threads that nobody stops
-            threads.extend(pool.submit(ask, calls[number % len(calls)]) for number in range(concurrency))
-            concurrent.futures.wait(threads)
-        except KeyboardInterrupt:
-            stop.set()
+    with _interrupts_set(stop), concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
+        threads = [pool.submit(ask, calls[number % len(calls)]) for number in range(concurrency)]
         parts = [thread.result() for thread in threads]
     elapsed_s = clock() - started_at
     answered_s = [one for part, _ in parts for one in part]
     return Measured(answered_s, sum((errors for _, errors in parts), collections.Counter()), elapsed_s)
+
+
+@contextlib.contextmanager
+def _interrupts_set(stop: threading.Event) -> Iterator[None]:
+    """SIGINT sets `stop` meanwhile: KeyboardInterrupt, raised amid the pool's own lines, can leave a lock held."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def report(measured: Measured) -> str:
