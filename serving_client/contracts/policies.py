@@ -1,0 +1,104 @@
+"""Which kinds of policy a bandits file may name, which parameters and priors each takes, and what may not go together.
+
+Values only, as they stand in the file; computing probabilities from a snapshot is the router's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+__all__ = ["DEFAULT_PRIORS", "NO_PRIOR", "policy_faults", "policy_of", "prior_faults"]
+
+# What a parameter is where the file does not say; beside `floor`, which every kind has.
+_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "thompson_beta": {},
+    "thompson_gaussian": {},
+    "epsilon_greedy": {},
+    "ucb1": {"exploration": 1.0},
+    "softmax": {},
+    "linucb": {"exploration": 1.0, "ridge": 1.0},
+    "lints": {"noise": 1.0, "ridge": 1.0},
+    "fixed": {},
+}
+
+DEFAULT_PRIORS: Mapping[str, tuple[float, float]] = {
+    "thompson_beta": (1.0, 1.0),
+    "thompson_gaussian": (0.0, 1.0),
+    "epsilon_greedy": (0.0, 0.0),
+    "ucb1": (0.0, 0.0),
+    "softmax": (0.0, 0.0),
+}
+"""By kind, an arm's prior where the file names none: [alpha, beta], elsewhere [mean, weight in decisions]."""
+
+NO_PRIOR = frozenset(_DEFAULTS) - frozenset(DEFAULT_PRIORS)
+"""Kinds that take no prior: theirs is `ridge`, or they learn nothing."""
+
+_LINEAR = frozenset({"linucb", "lints"})
+
+
+def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """The policy with every default written out."""
+    return {"floor": 0.0, **_DEFAULTS[policy["kind"]], **policy}
+
+
+def policy_faults(
+    policy: Mapping[str, Any],
+    active: Collection[str],
+    aggregate: str,
+    half_lives: Collection[str],
+    hours_kept: int,
+    features: int,
+) -> Iterator[str]:
+    """What is wrong with a policy that has its defaults; each a sentence that goes on from the bandit's name and a dot.
+
+    active: names of the arms in that state. features: how many the bandit has.
+    """
+    kind, floor, arms = policy["kind"], policy["floor"], len(active)
+    if floor * arms > 1:
+        yield f"policy.floor {floor:g} times {arms} arms exceeds 1; use {_at_most(arms):g} or less"
+    if kind == "thompson_beta" and aggregate != "any":
+        yield (
+            f"attribution.aggregate {aggregate} can leave [0, 1], which policy.kind thompson_beta cannot learn from; "
+            f"use aggregate any or kind thompson_gaussian"
+        )
+    if kind in _LINEAR and not features:
+        yield f"policy.kind {kind} needs features and there are none; list them under features or use another kind"
+    if policy.get("half_life", next(iter(half_lives), None)) not in (*half_lives, None):
+        yield f"policy.half_life {policy['half_life']} is none of half_lives; add it there, written alike"
+    if policy.get("hours", 0) > hours_kept:
+        yield f"policy.hours {policy['hours']} is more than hours_kept {hours_kept}; raise that or use fewer hours"
+    if "half_life" in policy and "hours" in policy:
+        yield "policy has both half_life and hours; leave one of them out"
+    if kind == "fixed":
+        yield from _weight_faults(policy["weights"], active)
+
+
+def prior_faults(kind: str, prior: Mapping[str, Any], arms: Collection[str]) -> Iterator[str]:
+    """What is wrong with the file's `prior`; each a sentence that goes on from the bandit's name and a dot."""
+    if kind in NO_PRIOR and prior:
+        yield f"prior: policy.kind {kind} takes none; remove it"
+        return
+    for arm_id, (first, second) in prior.items():
+        if arm_id not in arms:
+            yield f"prior.{arm_id} is the prior of no arm; the arms are {', '.join(arms)}"
+        elif kind == "thompson_beta" and min(first, second) <= 0:
+            yield f"prior.{arm_id} [{first:g}, {second:g}] is no Beta distribution; both numbers must be above 0"
+        elif second < 0 or (kind == "thompson_gaussian" and second == 0):
+            least = "above 0" if kind == "thompson_gaussian" else "0 or more"
+            yield f"prior.{arm_id} [{first:g}, {second:g}] has a weight of {second:g}; make it {least}"
+
+
+def _weight_faults(weights: Mapping[str, float], active: Collection[str]) -> Iterator[str]:
+    for arm_id in weights:
+        if arm_id not in active:
+            yield f"policy.weights.{arm_id} is the weight of no active arm; the active arms are {', '.join(active)}"
+    total = math.fsum(weights.values())
+    if abs(total - 1) > 1e-9:  # three times 0.333333333 is not meant to be 1, 0.1 + 0.2 + 0.7 is
+        yield f"policy.weights add up to {total:g}; make them add up to 1"
+
+
+def _at_most(arms: int) -> float:
+    """The largest floor of four decimals that fits."""
+    return math.floor(10_000 / arms) / 10_000
