@@ -1,0 +1,53 @@
+"""How a name becomes part of a path or key and back, and what a pointer says."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import quote, unquote
+
+from serving_client.contracts.canonical import canonical_json
+
+__all__ = ["escape", "pointer", "read_pointer", "unescape"]
+
+# Separators, wildcards, what Redis and shells read, and a dot in front, which hides a file or leaves the folder. Few
+# of these may be in a bandit's id (see bandits.json), so its folder bears the plain id, letters beyond ASCII included.
+_UNSAFE = re.compile(r'[\x00-\x20\x7f/\\|*?\[\]{}%"<>]|^\.')
+
+
+def escape(name: str) -> str:
+    """A name without characters that mean something in a path, a key or a pattern; these are percent-encoded.
+
+    Raises ValueError for an empty name.
+    """
+    if not name:
+        raise ValueError("an empty name cannot be published under")
+    return _UNSAFE.sub(lambda found: "%2E" if found[0] == "." else quote(found[0], safe=""), name)
+
+
+def unescape(text: str) -> str:
+    """The name that was escaped."""
+    return unquote(text)
+
+
+def pointer(version: int, sha256: str) -> bytes:
+    """What LATEST holds."""
+    return canonical_json({"version": version, "sha256": sha256})
+
+
+def read_pointer(where: str, data: bytes) -> tuple[int, str]:
+    """Version and digest that LATEST names. Raises ValueError, naming the place, if it is not a pointer."""
+    try:
+        content = json.loads(data)
+        version, sha256 = content["version"], content["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(_damaged(where)) from error
+    if type(version) is not int or not isinstance(sha256, str):
+        raise ValueError(_damaged(where))
+    return version, sha256
+
+
+def _damaged(where: str) -> str:
+    return (
+        f'{where}: is not {{"version": …, "sha256": …}}; restore it, or remove it and the next snapshot writes it anew'
+    )
