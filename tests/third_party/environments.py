@@ -1,7 +1,8 @@
 """Where the servers, clients and tools that nobody here wrote are installed, and whether they are whole.
 
 Each Python program has an environment of its own, .peers/NAME, for its pins contradict ours; Go tools are in
-.peers/bin. `install.py` fills both, from the lists in requirements/.
+.peers/bin, programs of Debian packages in .peers/debian. `install.py` fills all, from the lists in requirements/ and
+below.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PEERS = ROOT / ".peers"
 REQUIREMENTS = pathlib.Path(__file__).resolve().parent / "requirements"
-PYTHON_PEERS = ("pythie", "ovmsclient", "mlserver")
+PYTHON_PEERS = ("pythie", "ovmsclient", "mlserver", "redis")
 INSTALL = f"{pathlib.Path(sys.executable).name} -m tests.third_party.install"
 
 
@@ -38,6 +39,21 @@ class GoTool:
         told = subprocess.run(["go", "version", "-m", str(self.path)], capture_output=True, text=True, check=False)
         built = [line.split()[1:3] for line in told.stdout.splitlines() if line.split()[:1] == ["mod"]]
         return any(self.package.startswith(module) and version == self.version for module, version in built)
+
+
+@dataclasses.dataclass(frozen=True)
+class DebianTool:
+    """A program of a Debian package, unpacked below .peers/debian: nothing is installed or started, no root needed."""
+
+    name: str
+    package: str
+
+    @property
+    def path(self) -> pathlib.Path:
+        return PEERS / "debian" / self.package / "usr" / "bin" / self.name
+
+
+DEBIAN_TOOLS = (DebianTool("promtool", "prometheus"),)
 
 
 def go_tools() -> dict[str, GoTool]:

@@ -1,8 +1,8 @@
 """Installs what the tests of this folder run against: python -m tests.third_party.install
 
-Safe to repeat (what is whole stays) and to interrupt (what is not whole is made anew). Packages come from PyPI and the
-Go module proxy by pip and go. A part that cannot be installed is named on stderr; the exit code is 1 then under
-CI=true, and 0 elsewhere, where its tests are skipped. 1 everywhere if another install is under way.
+Safe to repeat (what is whole stays) and to interrupt (what is not whole is made anew). Packages come from PyPI, the
+Go module proxy and Debian by pip, go and apt-get. A part that cannot be installed is named on stderr; the exit code is
+1 then under CI=true, and 0 elsewhere, where its tests are skipped. 1 everywhere if another install is under way.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import fcntl
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,10 @@ import venv
 from collections.abc import Callable, Iterator
 
 from tests.third_party.environments import (
+    DEBIAN_TOOLS,
     PEERS,
     PYTHON_PEERS,
+    DebianTool,
     GoTool,
     fingerprint,
     go_tools,
@@ -44,11 +47,15 @@ def main() -> int:
             failed = []
             missing |= {name: _go_task(tool) for name, tool in go_tools().items() if not tool.is_whole()}
         missing |= {name: _python_task(name) for name in PYTHON_PEERS if not is_whole(name)}
+        missing |= {tool.name: _debian_task(tool) for tool in DEBIAN_TOOLS if not tool.path.exists()}
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
             futures = {pool.submit(_timed, name, install): name for name, install in missing.items()}
             for future in concurrent.futures.as_completed(futures):
                 name, error = futures[future], future.exception()
-                if isinstance(error, subprocess.CalledProcessError):
+                if isinstance(error, FileNotFoundError):
+                    failed.append(name)
+                    print(f"{name} could not be installed: {error.filename} is not there", file=sys.stderr)
+                elif isinstance(error, subprocess.CalledProcessError):
                     failed.append(name)
                     said = "\n".join(str(error.stderr or error.stdout or "").splitlines()[-20:])
                     print(f"{name} could not be installed: exit code {error.returncode}\n{said}", file=sys.stderr)
@@ -99,8 +106,30 @@ def _go_task(tool: GoTool) -> Callable[[], None]:
     return install
 
 
-def _run(command: list[str], **environment: str) -> None:
-    subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+def _debian_task(tool: DebianTool) -> Callable[[], None]:
+    def install() -> None:
+        work = PEERS / "build" / tool.package
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        download = ["apt-get", "download", "-q", tool.package]
+        try:
+            _run(download, work)
+        except subprocess.CalledProcessError:  # a fresh machine has no package lists; to fetch them takes root
+            _run(["apt-get", "update", "-q"])
+            _run(download, work)
+        (package,) = work.glob("*.deb")
+        _run(["dpkg-deb", "--extract", str(package), str(work / "unpacked")])
+        place = PEERS / "debian" / tool.package
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(exist_ok=True)
+        (work / "unpacked").replace(place)  # whole or not there
+        shutil.rmtree(work)
+
+    return install
+
+
+def _run(command: list[str], folder: pathlib.Path | None = None, **environment: str) -> None:
+    subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
 
 
 if __name__ == "__main__":

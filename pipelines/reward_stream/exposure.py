@@ -1,0 +1,113 @@
+"""Did the arms get the traffic that the logged propensities say (sample-ratio mismatch), however often one looks?
+
+If propensities are right, a decision adds 1/p to the arm drawn, with probability p, and 0 to the others: an arm's
+`sum_w` grows by 1 a decision on average, by less while the arm is not eligible. So x = w - 1 has mean <= 0 given the
+past, whatever the policy, and x >= -1. For such x and 0 <= l < 1
+
+    E exp(l x - psi(l) x^2) <= 1 + l E x <= 1,   psi(l) = -log(1 - l) - l   (Fan, Grama, Liu 2015, lemma 4.1)
+
+and the product over decisions, exp(l S - psi(l) V) with S = sum x and V = sum x^2, is an e-process: the chance that it
+ever passes 1/alpha is at most alpha (Ville). No approximation, no limit on how small p is. S and V come from the row:
+S = sum_w - N, V = sum_w2 - 2 sum_w + N, N the decisions of the bandit. Mixed over a grid of l (effects of all sizes)
+and averaged over arms it stays one (Howard et al. 2021; Lindon & Malek 2022 do this for fixed shares).
+
+What it assumes and what it sees:
+- It looks for arms with too much traffic. One arm's too little is another's too much, so every mismatch is seen, with
+  less force where many arms share it; an arm that is often not eligible, new or draining raises no alarm by itself.
+- Decisions that served another arm than drawn (`fallbacks`) and those without propensity count in N alone: careful.
+- Decisions are drawn one by one. Where assignment is sticky all decisions of a user are one draw: a snapshot cannot
+  tell, so count users by `exposure_by_user` from the decision log.
+- N is of the whole epoch. Rows leave a snapshot with old generations and retired arms; then pass `decisions`. Without
+  it there is no verdict where an earlier generation's row is missing, and a retired arm's row may be missed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["ALARM", "bandit_e_value", "e_values", "exposure_by_user"]
+
+ALARM = 1_000.0
+"""An e-value from here on is a mismatch: a healthy bandit ever gets there with a chance of at most 1 in 1,000."""
+
+# An excess of d x p at propensity p is found fastest by l = d p / (1 - p): 1/2 down to 1% of an arm with p = 0.001.
+_GRID = tuple(2.0**-step for step in range(1, 18))
+
+
+def e_values(rows: Sequence[Mapping[str, Any]], decisions: int | None = None) -> dict[str, float]:
+    """An e-value per arm, of all generations together; inf where it is beyond float64.
+
+    rows: of one bandit's snapshot; those of `*` are used. decisions: counted decisions and fallbacks of the epoch, if
+    more than the rows hold. Empty where there are fewer than two arms, no decisions, or an earlier generation's row is
+    missing and `decisions` is not given.
+    """
+    rows = [row for row in rows if row["segment"] == "*"]
+    if decisions is None:
+        if _has_a_gap(rows):
+            return {}
+        decisions = sum(row["n"] + row["fallbacks"] for row in rows)
+    arms = sorted({row["arm_id"] for row in rows})
+    if len(arms) < 2 or not decisions:
+        return {}
+    return {arm: _e_value([row["ipw"] for row in rows if row["arm_id"] == arm], decisions) for arm in arms}
+
+
+def bandit_e_value(rows: Sequence[Mapping[str, Any]], decisions: int | None = None) -> float | None:
+    """The mean of `e_values`, itself an e-value; None where there are none. From ALARM on it is a mismatch."""
+    values = e_values(rows, decisions)
+    return math.fsum(values.values()) / len(values) if values else None
+
+
+def exposure_by_user(decisions: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Rows for `e_values` that count users: by (bandit_id, policy_epoch), each user's first decision in the log alone.
+
+    decisions: records, in any order that does not depend on the arm. Needed of each: bandit_id, policy_epoch, user_key,
+    arm_id, propensity (that of the user's draw). Bots and decisions without user_key are left out. What was served does
+    not matter: the question is whom the draw assigned. Keeps all user keys in memory.
+    """
+    seen: set[tuple[str, int, str]] = set()
+    counts: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for decision in decisions:
+        user = decision.get("user_key")
+        if user is None or decision.get("bot"):
+            continue
+        place = decision["bandit_id"], decision["policy_epoch"]
+        if (*place, user) in seen:
+            continue
+        seen.add((*place, user))
+        row = counts.setdefault(place, {}).setdefault(decision["arm_id"], _empty_row(decision["arm_id"]))
+        row["n"] += 1
+        ipw, p = row["ipw"], decision["propensity"]
+        if p > 0:
+            ipw["n"] += 1
+            ipw["sum_w"] += 1 / p
+            ipw["sum_w2"] += 1 / p**2
+        else:
+            ipw["missing"] += 1
+    return {place: [rows[arm] for arm in sorted(rows)] for place, rows in sorted(counts.items())}
+
+
+def _e_value(weights: Sequence[Mapping[str, float]], decisions: int) -> float:
+    sum_w = math.fsum(ipw["sum_w"] for ipw in weights)
+    sum_w2 = math.fsum(ipw["sum_w2"] for ipw in weights)
+    excess, spread = sum_w - decisions, sum_w2 - 2 * sum_w + decisions
+    logs = [rate * excess + (math.log1p(-rate) + rate) * spread for rate in _GRID]
+    greatest = max(logs)
+    if greatest > 700:
+        return math.inf
+    return math.exp(greatest) * math.fsum(math.exp(log - greatest) for log in logs) / len(logs)
+
+
+def _has_a_gap(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an arm's generations do not go on from 1: earlier ones may have been counted and left the snapshot."""
+    generations: dict[str, list[int]] = {}
+    for row in rows:
+        generations.setdefault(row["arm_id"], []).append(row["arm_generation"])
+    return any(sorted(found) != list(range(1, len(found) + 1)) for found in generations.values() if max(found) > 1)
+
+
+def _empty_row(arm_id: str) -> dict[str, Any]:
+    ipw = {"n": 0, "sum_w": 0.0, "sum_w2": 0.0, "missing": 0}
+    return {"segment": "*", "arm_id": arm_id, "arm_generation": 1, "n": 0, "fallbacks": 0, "ipw": ipw}

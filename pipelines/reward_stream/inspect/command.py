@@ -1,0 +1,151 @@
+"""The command `reward-stream inspect`: prints what is published at a destination, once or again and again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from pipelines.reward_stream.exposure import exposure_by_user
+from pipelines.reward_stream.inspect.reading import read_snapshots
+from pipelines.reward_stream.inspect.summary import Summary, as_json, summarize
+from pipelines.reward_stream.inspect.tables import render
+from pipelines.reward_stream.logs import read_decisions
+from serving_client.contracts.times import parse_duration
+from transforms.command_line import run_main
+from transforms.errors import BadInput, BadUsage, RecbeamError
+
+__all__ = ["main", "parser"]
+
+_EPILOG = """\
+n counts decisions whose window is over; pending are those whose window is open. The mean describes an arm where it
+was shown; SNIPS is what always choosing it would have earned (from logged propensities), ESS how many decisions that
+is worth. Exposure compares decisions with logged propensities and may be looked at as often as you like. Where
+assignment is sticky all decisions of a user are one draw: pass --decisions, and users are counted.
+
+examples:
+  reward-stream inspect snapshots/
+  reward-stream inspect snapshots/ --bandit=home_row --all_segments --watch=2s
+  reward-stream inspect dynamodb://snapshots --json
+
+exit code: 0 done; 2 bad usage; 3 nothing is published there; 1 anything else
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(
+        prog="reward-stream inspect",
+        description="Print arms, means, intervals, pending, lag and age of the newest snapshots.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add(
+        "destination",
+        metavar="DEST",
+        help="where reward_stream publishes: a directory, s3://, gs://, dynamodb://, redis://",
+    )
+    add("--bandit", metavar="ID", help="this one alone (default: all, and _stream)")
+    add("--segment", metavar="S", help="this segment instead of * (all decisions)")
+    add("--all_segments", action="store_true", help="every segment")
+    add("--decisions", metavar="GLOB", help="decision logs, to test exposure by user (default: by decision)")
+    add("--watch", metavar="INTERVAL", nargs="?", const="2s", help="draw again this often, until Ctrl-C (alone: 2s)")
+    add("--json", action="store_true", help="one JSON object instead of tables; with --watch one a line")
+    return made
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    sleep: Callable[[float], None] = time.sleep,
+    console: Console | None = None,
+) -> int:
+    """Run the command; its exit code: 0 done, 2 bad usage, 3 nothing published, 1 anything else."""
+    try:
+        options = parser().parse_args(argv)
+    except SystemExit as end:  # argparse has said why
+        return end.code if isinstance(end.code, int) else 2
+    return run_main(lambda: _run(options, clock, sleep, console or Console()))
+
+
+def _run(
+    options: argparse.Namespace, clock: Callable[[], int], sleep: Callable[[float], None], console: Console
+) -> str:
+    if options.segment is not None and options.all_segments:
+        raise BadUsage("reward-stream inspect: --segment and --all_segments exclude each other; drop one")
+    if options.watch is None:
+        summaries = _look(options, clock())
+        _print(options, summaries, console)
+        return f"{options.destination}: {', '.join(f'{each.bandit_id} version {each.version}' for each in summaries)}"
+    try:
+        interval_s = parse_duration(options.watch) / 1e6
+    except ValueError as error:
+        raise BadUsage(f"reward-stream inspect: --watch={options.watch}: {error}") from error
+    with contextlib.suppress(KeyboardInterrupt):
+        _watch(options, max(interval_s, 0.1), clock, sleep, console)
+    return "stopped"
+
+
+def _watch(
+    options: argparse.Namespace,
+    interval_s: float,
+    clock: Callable[[], int],
+    sleep: Callable[[float], None],
+    console: Console,
+) -> None:
+    """Draw until interrupted; what cannot be read is said in place of the tables, and tried again."""
+    if options.json:
+        while True:
+            _print(options, _look(options, clock()), console)
+            sleep(interval_s)
+    with Live(Text("reading …"), console=console, auto_refresh=False) as live:
+        while True:
+            live.update(_picture(options, clock(), console), refresh=True)
+            sleep(interval_s)
+
+
+def _picture(options: argparse.Namespace, now_us: int, console: Console) -> RenderableType:
+    try:
+        return render(_look(options, now_us), console)
+    except (RecbeamError, OSError) as error:
+        return Text(f"{error}; trying again", style="red")
+
+
+def _look(options: argparse.Namespace, now_us: int) -> list[Summary]:
+    documents = read_snapshots(options.destination, options.bandit)
+    segments = None if options.all_segments else (options.segment or "*",)
+    known = {row["segment"] for document in documents for row in document.get("arms", ())}
+    if options.segment is not None and options.segment not in known:
+        raise BadInput(
+            f"{options.destination}: no row of segment {options.segment!r}; --all_segments shows what there is"
+        )
+    users = _users(options.decisions)
+    return [summarize(document, now_us, segments, _of(users, document)) for document in documents]
+
+
+def _users(decisions: str | None) -> dict[tuple[str, int], list[dict[str, Any]]] | None:
+    return None if decisions is None else exposure_by_user(read_decisions(decisions))
+
+
+def _of(
+    users: dict[tuple[str, int], list[dict[str, Any]]] | None, document: dict[str, Any]
+) -> list[dict[str, Any]] | None:
+    return None if users is None else users.get((document["bandit_id"], document.get("policy_epoch", 0)), [])
+
+
+def _print(options: argparse.Namespace, summaries: Sequence[Summary], console: Console) -> None:
+    if options.json:
+        print(json.dumps({"snapshots": [as_json(summary) for summary in summaries]}), flush=True)
+    else:
+        console.print(render(summaries, console))
+    sys.stdout.flush()

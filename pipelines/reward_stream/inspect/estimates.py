@@ -1,0 +1,66 @@
+"""What a row says about its arm: the mean reward with an interval, and the estimate from propensities.
+
+The mean describes the arm where and when it was shown; SNIPS what always choosing it would have earned. Intervals are
+of 95% at one look and say nothing about comparing arms often; policies do not use them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Estimate", "estimate", "normal", "wilson"]
+
+Z = 1.959963984540054
+"""The normal quantile of a two-sided interval of 95%."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """None where nothing can be said.
+
+    kind: "wilson" where every reward is 0 or 1, else "normal". snips: sum w r / sum w. ess: effective sample size.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    kind: str
+    snips: float | None
+    ess: float | None
+
+
+def estimate(row: Mapping[str, Any]) -> Estimate:
+    """The estimate of a row of a snapshot."""
+    n, sum_r, sum_r2, ipw = row["n"], row["sum_r"], row["sum_r2"], row["ipw"]
+    # r^2 = r for 0 and 1 alone; in micro-units both sums are exact, and written to the nearest float64.
+    binary = sum_r == sum_r2 and 0 <= sum_r <= n
+    low, high = (None, None) if not n else wilson(n, sum_r) if binary else normal(n, sum_r, sum_r2)
+    return Estimate(
+        mean=sum_r / n if n else None,
+        low=low,
+        high=high,
+        kind="wilson" if binary else "normal",
+        snips=ipw["sum_wr"] / ipw["sum_w"] if ipw["sum_w"] else None,
+        ess=ipw["sum_w"] ** 2 / ipw["sum_w2"] if ipw["sum_w2"] else None,
+    )
+
+
+def wilson(n: int, successes: float) -> tuple[float, float]:
+    """The score interval of a proportion (Wilson 1927); n >= 1."""
+    p = successes / n
+    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def normal(n: int, sum_r: float, sum_r2: float) -> tuple[float | None, float | None]:
+    """mean ± z s / sqrt(n) with the sample variance; (None, None) below two decisions."""
+    if n < 2:
+        return None, None
+    mean = sum_r / n
+    variance = max(0.0, (sum_r2 - n * mean * mean) / (n - 1))  # rounding may leave less than nothing
+    half = Z * math.sqrt(variance / n)
+    return mean - half, mean + half

@@ -1,0 +1,122 @@
+"""What a snapshot comes to: its arms with their estimates, how old it is, and whether exposure fits propensities."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.reward_stream.exposure import ALARM, bandit_e_value, e_values
+from pipelines.reward_stream.inspect.estimates import Estimate, estimate
+from serving_client.contracts.times import parse_time
+
+__all__ = ["Arm", "Exposure", "Summary", "as_json", "summarize"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arm:
+    """A row. share: of the n of its segment, None where that is 0."""
+
+    segment: str
+    arm_id: str
+    generation: int
+    n: int
+    share: float | None
+    pending: int
+    fallbacks: int
+    estimate: Estimate
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exposure:
+    """Sample-ratio mismatch. e_value: None without a verdict. arm: the one with most too much. unit: of what."""
+
+    e_value: float | None
+    arm: str | None
+    unit: str
+
+    @property
+    def verdict(self) -> str:
+        """ok, mismatch or unknown."""
+        if self.e_value is None:
+            return "unknown"
+        return "mismatch" if self.e_value >= ALARM else "ok"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Summary:
+    """One bandit's newest snapshot; lags and ages in seconds. segments_left: those that are not among `arms`."""
+
+    bandit_id: str
+    policy_epoch: int | None
+    version: int
+    final: bool
+    watermark: str | None
+    event_time_lag_s: float | None
+    age_s: float
+    counters: Mapping[str, int]
+    arms: Sequence[Arm]
+    segments_left: int
+    rolled_back: Sequence[Mapping[str, Any]]
+    exposure: Exposure | None
+
+
+def summarize(
+    document: Mapping[str, Any],
+    now_us: int,
+    segments: Sequence[str] | None = ("*",),
+    users: Sequence[Mapping[str, Any]] | None = None,
+) -> Summary:
+    """A snapshot at a time. segments: those to show, None for all. users: this bandit's rows of `exposure_by_user`."""
+    rows: Sequence[Mapping[str, Any]] = document.get("arms", ())
+    present = sorted({row["segment"] for row in rows}, key=lambda segment: (segment != "*", segment))
+    chosen = present if segments is None else [segment for segment in present if segment in segments]
+    return Summary(
+        bandit_id=document["bandit_id"],
+        policy_epoch=document.get("policy_epoch"),
+        version=document["version"],
+        final=document["final"],
+        watermark=document["watermark"],
+        event_time_lag_s=document["event_time_lag"],
+        age_s=(now_us - parse_time(document["published_at"])) / 1e6,
+        counters={name: count for name, count in document["counters"].items() if count},
+        arms=[arm for segment in chosen for arm in _arms(rows, segment)],
+        segments_left=len(present) - len(chosen),
+        rolled_back=document.get("rolled_back", ()),
+        exposure=None if "arms" not in document else _exposure(rows, users),
+    )
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """A summary as JSON says it, an infinite e-value as null beside its verdict."""
+    fields = dataclasses.asdict(summary)
+    if summary.exposure is not None:
+        e_value = summary.exposure.e_value
+        fields["exposure"]["e_value"] = None if e_value is None or math.isinf(e_value) else e_value
+        fields["exposure"]["verdict"] = summary.exposure.verdict
+    return fields
+
+
+def _arms(rows: Sequence[Mapping[str, Any]], segment: str) -> list[Arm]:
+    own = [row for row in rows if row["segment"] == segment]
+    total = sum(row["n"] for row in own)
+    return [
+        Arm(
+            segment=segment,
+            arm_id=row["arm_id"],
+            generation=row["arm_generation"],
+            n=row["n"],
+            share=row["n"] / total if total else None,
+            pending=row["pending"],
+            fallbacks=row["fallbacks"],
+            estimate=estimate(row),
+        )
+        for row in sorted(own, key=lambda row: (row["arm_id"], row["arm_generation"]))
+    ]
+
+
+def _exposure(rows: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, Any]] | None) -> Exposure:
+    counted, unit = (rows, "decisions") if users is None else (users, "users")
+    values = e_values(counted)
+    return Exposure(bandit_e_value(counted), max(values, key=lambda arm: values[arm]) if values else None, unit)

@@ -1,0 +1,141 @@
+"""How a summary looks on a terminal: nothing is cut; where the arms' columns do not fit, they get more tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.reward_stream.inspect.summary import Arm, Exposure, Summary
+
+__all__ = ["render"]
+
+_KEY = "arm (generation)"
+_COLUMNS = ("n", "share", "mean reward", "95% interval", "SNIPS", "ESS", "pending", "fallbacks")
+
+# Names longer than this go on in the next line rather than push columns to another table.
+_NAME_WIDTH = 24
+
+
+def render(summaries: Sequence[Summary], console: Console) -> RenderableType:
+    """All summaries, one below the other, to fit the console's width."""
+    return Group(*(part for summary in summaries for part in _parts(summary, console)))
+
+
+def _parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
+    epoch = "" if summary.policy_epoch is None else f", epoch {summary.policy_epoch}"
+    yield Text.assemble((summary.bandit_id, "bold"), f"{epoch}, version {summary.version}", "  final" * summary.final)
+    for segment in dict.fromkeys(arm.segment for arm in summary.arms):
+        arms = [arm for arm in summary.arms if arm.segment == segment]
+        title = None if segment == "*" else f"segment {segment}"
+        for columns in _groups(arms, console.width):
+            yield _table(arms, columns, title if columns[0] == _COLUMNS[0] else None)
+    for line in _lines(summary):
+        yield Padding(Text(line), (0, 0, 0, 2))
+    yield Text()
+
+
+def _groups(arms: Sequence[Arm], width: int) -> list[list[str]]:
+    """The columns of each table, in order, as many as fit beside the names; one at least."""
+    longest = max(len(_name(arm)) for arm in arms)
+    free = width - max(len(_KEY), min(longest, _NAME_WIDTH)) - 4  # padding and edges
+    cells = [_cells(arm) for arm in arms]
+    groups: list[list[str]] = []
+    left = 0
+    for column in _COLUMNS:
+        needed = max(len(column), *(len(each[column]) for each in cells)) + 3
+        if not groups or needed > left:
+            groups.append([])
+            left = free
+        groups[-1].append(column)
+        left -= needed
+    return groups
+
+
+def _table(arms: Sequence[Arm], columns: Sequence[str], title: str | None) -> Table:
+    table = Table(title=title and Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=True)
+    table.add_column(_KEY, overflow="fold")  # the one column that may take more lines than one
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for arm in arms:
+        cells = _cells(arm)
+        table.add_row(Text(_name(arm)), *(cells[column] for column in columns))
+    return table
+
+
+def _name(arm: Arm) -> str:
+    return f"{arm.arm_id} ({arm.generation})"
+
+
+def _cells(arm: Arm) -> dict[str, str]:
+    found = arm.estimate
+    interval = "-" if found.low is None or found.high is None else f"{_number(found.low)} to {_number(found.high)}"
+    return {
+        "n": f"{arm.n:,}",
+        "share": "-" if arm.share is None else f"{arm.share:.1%}",
+        "mean reward": _number(found.mean),
+        "95% interval": interval,
+        "SNIPS": _number(found.snips),
+        "ESS": "-" if found.ess is None else f"{found.ess:,.0f}",
+        "pending": f"{arm.pending:,}",
+        "fallbacks": f"{arm.fallbacks:,}",
+    }
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    if summary.arms:
+        kinds = {arm.estimate.kind for arm in summary.arms if arm.n}
+        if kinds:
+            names = {"wilson": "Wilson's (every reward is 0 or 1)", "normal": "normal (rewards other than 0 and 1)"}
+            yield "intervals: " + "; ".join(names[kind] for kind in sorted(kinds))
+    for entry in summary.rolled_back:
+        yield f"rolled back: {entry['arm']} ({entry['generation']}) at {entry['at']}, {entry['reason']}"
+    if summary.exposure is not None:
+        yield _exposure_line(summary.exposure)
+    if summary.watermark is None or summary.event_time_lag_s is None:
+        yield "no event read yet"
+    else:
+        yield f"watermark {summary.watermark}, {_span(summary.event_time_lag_s)} behind when published"
+    yield f"published {_span(summary.age_s)} ago" + (", final: the run has ended" if summary.final else "")
+    if summary.counters:
+        yield "records: " + ", ".join(f"{name} {count:,}" for name, count in summary.counters.items())
+    if summary.segments_left:
+        yield f"segments not shown: {summary.segments_left:,} (--all_segments or --segment=NAME)"
+
+
+def _exposure_line(exposure: Exposure) -> str:
+    if exposure.e_value is None:
+        return "exposure: unknown (fewer than two arms, or rows of earlier generations are no longer here)"
+    by = "" if exposure.unit == "decisions" else "by user, "
+    if exposure.verdict == "ok":
+        return f"exposure: ok ({by}e = {exposure.e_value:.2g}, a mismatch from 1,000 on)"
+    return (
+        f"exposure: MISMATCH ({by}e = {exposure.e_value:.2g}): {exposure.arm} gets more than its logged propensities "
+        "say; do not compare arms before the cause is known"
+    )
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits or more; no exponent in the range that rewards have."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    if size >= 1_000:
+        return f"{value:,.0f}"
+    places = 4 if size >= 0.01 or value == 0 else 5 if size >= 0.001 else 6
+    return f"{value:.{places}f}" if size >= 0.0001 or value == 0 else f"{value:.2e}"
+
+
+def _span(seconds: float) -> str:
+    """A length of time in two units at most."""
+    if abs(seconds) < 100:
+        return f"{seconds:.1f} s"
+    for unit, size, below, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
+        if abs(seconds) >= 2 * size or unit == "min":
+            whole, rest = divmod(round(abs(seconds)), size)
+            return f"{'-' * (seconds < 0)}{whole} {unit} {rest // part} {below}"
+    raise AssertionError("minutes take what is left")

@@ -1,0 +1,221 @@
+"""The command `reward-stream replay`: a time range or dead letters counted again, beside the stream or by it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import posixpath
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.reward_stream.inspect.reading import read_snapshots
+from pipelines.reward_stream.logs import files_of
+from pipelines.reward_stream.replay.inputs import TimeRange, write_decisions, write_letters, write_rewards
+from pipelines.reward_stream.replay.letters import REPLAY_PREFIX, Moment, Sorted, read_letters, sort_letters
+from pipelines.reward_stream.replay.place import claim
+from serving_client.contracts.times import parse_time
+from transforms import bandits_file, storage
+from transforms.attribution.rules import Rules
+from transforms.command_line import run_main
+from transforms.dead_letters import DeadLetter
+from transforms.errors import BadInput, BadUsage, RecbeamError, Refused
+
+__all__ = ["main", "parser"]
+
+_DESCRIPTION = """\
+Count again, beside the stream. Two uses:
+
+  with --snapshots: a bounded run over the logs, and over dead letters that can count now, into a place of its own
+  with --decisions_dir and --rewards_dir: dead letters that can count now go back to the folders that the stream watches
+"""
+
+_EPILOG = """\
+Which one for dead letters? The stream gives up on a record when its window and allowed_lateness are over, so nearly
+every dead letter is late by the time somebody looks at it: written back, the stream would call it late again. Such
+records are told by the watermark of --live and stay. Written back and counted are records that were in the future, and
+whatever a stream meets that has not got there yet, as one that starts anew without its --state. To see what the
+statistics would be with everything that has become known since, take --snapshots: a bounded run knows no "late".
+Malformed records stay in any case: correct them and log them as new ones. A letter whose log is among --decisions or
+--rewards is not added; it is read there. A record that is replayed twice counts once, by its id.
+
+The bounded run reads decisions with FROM <= decided_at < TO and all rewards; rewards of other decisions end as orphans,
+and its own dead letters are not kept. Further flags (--max_bad_fraction, --shards, …) go to it as they are.
+
+examples:
+  reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=yesterday \\
+    --from=2026-11-23T00:00:00Z --to=2026-11-24T00:00:00Z
+  reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=mended \\
+    --dead_letters=dead
+  reward-stream replay --bandits=bandits.yaml --dead_letters=dead --live=snapshots --decisions_dir=logs/d \\
+    --rewards_dir=logs/r
+
+exit code: 0 done; 2 bad usage; 3 bad input; 4 refused; 1 anything else
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(
+        prog="reward-stream replay",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("--bandits", metavar="FILE", required=True, help="bandits file (YAML), as it is now")
+    add("--dead_letters", metavar="DIR", help="dead letters that the stream wrote")
+    add("--decisions", metavar="GLOB", help="decision logs for the bounded run")
+    add("--rewards", metavar="GLOB", help="reward logs for the bounded run")
+    add("--snapshots", metavar="DEST", help="where the bounded run publishes: an empty place, never the stream's")
+    add("--from", metavar="TIME", dest="from_", help="decisions from this time on, such as 2026-11-24T06:00:00Z")
+    add("--to", metavar="TIME", help="decisions before this time")
+    add("--overwrite", action="store_true", help="empty --snapshots first, if an earlier replay wrote it")
+    add("--decisions_dir", metavar="DIR", help="folder of decision logs that the stream watches")
+    add("--rewards_dir", metavar="DIR", help="folder of reward logs that the stream watches")
+    add("--live", metavar="DEST", help="the stream's snapshots: what it would call late stays a dead letter")
+    return made
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    run: Callable[[list[str]], int] | None = None,
+) -> int:
+    """Run the command; its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
+
+    run: the bounded run's command line (default: that of reward_stream).
+    """
+    try:
+        options, others = parser().parse_known_args(argv)
+    except SystemExit as end:  # argparse has said why
+        return end.code if isinstance(end.code, int) else 2
+    return run_main(lambda: _replay(options, others, clock, run or _bounded_run))
+
+
+def _replay(
+    options: argparse.Namespace, others: list[str], clock: Callable[[], int], run: Callable[[list[str]], int]
+) -> str:
+    problems = _problems(options, others)
+    if problems:
+        raise BadUsage("\n".join(problems))
+    rules = Rules(bandits_file.read(options.bandits)[1])
+    if options.snapshots:
+        return _count_again(options, others, rules, clock(), run)
+    return _write_back(options, rules, clock())
+
+
+def _problems(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    counting = ("decisions", "rewards", "from_", "to", "overwrite")
+    writing = ("decisions_dir", "rewards_dir", "live")
+    given = {name for name in (*counting, *writing, "dead_letters") if getattr(options, name)}
+    if options.snapshots:
+        needed = {"decisions", "rewards"}
+        foreign, why = given & set(writing), "goes with --decisions_dir and --rewards_dir, not with --snapshots"
+    else:
+        needed = {"decisions_dir", "rewards_dir", "dead_letters"}
+        foreign, why = given & set(counting), "goes with --snapshots"
+    found = [f"replay: --{name.rstrip('_')} {why}; drop one" for name in sorted(foreign)]
+    found += [f"replay: --{name} is missing; see --help for the two uses" for name in sorted(needed - given)]
+    if others and not options.snapshots:
+        found.append(f"replay: unknown argument {others[0]}; see --help")
+    for name in ("from_", "to"):
+        if getattr(options, name):
+            try:
+                parse_time(getattr(options, name))
+            except ValueError as error:
+                found.append(f"replay: --{name.rstrip('_')}: {error}")
+    if not found and options.from_ and options.to and parse_time(options.from_) >= parse_time(options.to):
+        found.append(f"replay: --from={options.from_} is not before --to={options.to}; exchange them")
+    return found
+
+
+def _count_again(
+    options: argparse.Namespace, others: list[str], rules: Rules, now_us: int, run: Callable[[list[str]], int]
+) -> str:
+    time_range = TimeRange(*(parse_time(text) if text else None for text in (options.from_, options.to)))
+    decisions, rewards = files_of(options.decisions, "--decisions"), files_of(options.rewards, "--rewards")
+    letters = list(read_letters(options.dead_letters)) if options.dead_letters else []
+    in_logs = _sources_among(letters, [*decisions, *rewards])
+    chosen = sort_letters(letters, rules, Moment(now_us), in_logs)
+    claim(options.snapshots, {"from": options.from_, "to": options.to}, overwrite=options.overwrite)
+    with tempfile.TemporaryDirectory(prefix="reward-stream-replay-") as scratch:
+        places = {name: os.path.join(scratch, name) for name in ("decisions", "rewards", "dead_letters")}
+        kept = write_decisions(decisions, places["decisions"], time_range)
+        write_rewards(rewards, places["rewards"])
+        added = write_letters(chosen.decisions, os.path.join(places["decisions"], "letters.jsonl"), time_range)
+        write_letters(chosen.rewards, os.path.join(places["rewards"], "letters.jsonl"))
+        if letters:
+            _print_fates(chosen)
+        if not kept.inside + added:
+            raise BadInput(f"no decision of {len(decisions)} files is in the range; check --from, --to and --decisions")
+        arguments = [
+            f"--bandits={options.bandits}",
+            f"--decisions={places['decisions']}/*",
+            f"--rewards={places['rewards']}/*",
+            f"--snapshots={options.snapshots}",
+            f"--dead_letters={places['dead_letters']}",
+            *others,
+        ]
+        code = run(arguments)
+    if code:
+        kind = {2: BadUsage, 3: BadInput, 4: Refused}.get(code, RecbeamError)
+        raise kind(f"the replay ended before it had published to {options.snapshots}; see above")
+    left = f", {kept.unreadable:,} lines without a readable decided_at left out" if kept.unreadable else ""
+    return (
+        f"{kept.inside:,} decisions in the range, {kept.outside:,} outside{left}; "
+        f"look at them with reward-stream inspect {options.snapshots}"
+    )
+
+
+def _write_back(options: argparse.Namespace, rules: Rules, now_us: int) -> str:
+    chosen = sort_letters(read_letters(options.dead_letters), rules, Moment(now_us, _watermark_us(options.live)))
+    _print_fates(chosen)
+    for letters, folder in ((chosen.decisions, options.decisions_dir), (chosen.rewards, options.rewards_dir)):
+        # The name says what is in it: the same letters again are the same file, which the stream has read.
+        digest = hashlib.sha256(b"\n".join(letter.original for letter in letters)).hexdigest()[:16]
+        write_letters(letters, storage.join(folder, f"{REPLAY_PREFIX}{digest}.jsonl"))
+    return (
+        f"{len(chosen.decisions):,} decisions written to {options.decisions_dir}, "
+        f"{len(chosen.rewards):,} rewards to {options.rewards_dir}; the dead letters stay where they are"
+    )
+
+
+def _watermark_us(live: str | None) -> int | None:
+    """The stream's watermark, the least of its snapshots'; None without --live or before any event."""
+    if live is None:
+        return None
+    found = [document["watermark"] for document in read_snapshots(live)]
+    return min((parse_time(text) for text in found if text is not None), default=None)
+
+
+def _sources_among(letters: Sequence[DeadLetter], files: Sequence[str]) -> set[str]:
+    """Sources of letters that are among files, however both are written."""
+    named = {_whole(uri) for uri in files}
+    return {letter.source for letter in letters if _whole(letter.source) in named}
+
+
+def _whole(uri: str) -> str:
+    return os.path.realpath(uri) if storage.is_local(uri) else posixpath.normpath(uri)
+
+
+def _print_fates(chosen: Sorted) -> None:
+    table = Table(title="dead letters", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("reason", no_wrap=True)
+    table.add_column("records", justify="right", no_wrap=True)
+    table.add_column("what becomes of them")
+    for (reason, fate), count in sorted(chosen.fates.items()):
+        table.add_row(reason, f"{count:,}", fate)
+    Console().print(table)
+
+
+def _bounded_run(arguments: list[str]) -> int:
+    from pipelines.reward_stream.command import main as count  # which calls this module
+
+    return count(arguments)

@@ -1,0 +1,100 @@
+"""The input of a replay's bounded run: decisions of a time range, all rewards, and dead letters that can count now.
+
+All rewards, because their own time does not say whose they are. A decision belongs to the range by decided_at; a line
+without one that can be read belongs to none and is counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+
+from pipelines.reward_stream.logs import lines_of, record_of
+from serving_client.contracts.times import parse_time
+from transforms import storage
+from transforms.dead_letters import DeadLetter
+
+__all__ = ["Kept", "TimeRange", "write_decisions", "write_letters", "write_rewards"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TimeRange:
+    """from_us <= decided_at < to_us; None: no bound."""
+
+    from_us: int | None = None
+    to_us: int | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is outside."""
+        return self.from_us is None and self.to_us is None
+
+    def __contains__(self, at_us: int) -> bool:
+        return (self.from_us is None or at_us >= self.from_us) and (self.to_us is None or at_us < self.to_us)
+
+
+@dataclasses.dataclass(slots=True)
+class Kept:
+    """Decisions inside and outside of the range, and lines whose decided_at cannot be read."""
+
+    inside: int = 0
+    outside: int = 0
+    unreadable: int = 0
+
+
+def write_decisions(files: Sequence[str], folder: str, time_range: TimeRange) -> Kept:
+    """The decisions of the range, one file per log, named so that they keep their order."""
+    storage.make_folder(folder)
+    kept = Kept()
+    for number, uri in enumerate(files):
+        with open(os.path.join(folder, f"{number:06d}.jsonl"), "wb") as out:
+            for line in lines_of(uri):
+                if _is_inside(line, time_range, kept):
+                    out.write(line + b"\n")
+    return kept
+
+
+def write_rewards(files: Sequence[str], folder: str) -> None:
+    """All rewards: links to local logs, copies of others; named so that they keep their order and compression."""
+    storage.make_folder(folder)
+    for number, uri in enumerate(files):
+        place = os.path.join(folder, f"{number:06d}-{posixpath.basename(uri)}")
+        if storage.is_local(uri):
+            os.symlink(os.path.abspath(uri), place)
+        else:
+            storage.copy_file(uri, place)
+
+
+def write_letters(letters: Iterable[DeadLetter], path: str, time_range: TimeRange | None = None) -> int:
+    """The originals of dead letters as a log that appears by rename; returns how many. No letters, no file.
+
+    time_range: of decided_at, where they are decisions.
+    """
+    kept = Kept()
+    lines = [
+        letter.original for letter in letters if time_range is None or _is_inside(letter.original, time_range, kept)
+    ]
+    if lines:
+        with storage.write_whole(path) as out:
+            out.write(b"".join(line + b"\n" for line in lines))
+    return len(lines)
+
+
+def _is_inside(line: bytes, time_range: TimeRange, kept: Kept) -> bool:
+    if time_range.is_all:
+        kept.inside += 1
+        return True
+    record = record_of(line)
+    try:
+        inside = parse_time(record["decided_at"]) in time_range if record is not None else None
+    except (KeyError, TypeError, ValueError):
+        inside = None
+    if inside is None:
+        kept.unreadable += 1
+    elif inside:
+        kept.inside += 1
+    else:
+        kept.outside += 1
+    return bool(inside)
