@@ -98,7 +98,7 @@ def fold(shard: Shard, block: Block, rules: Rules) -> None:
     rows = records.put_rewards(block, reward_slots, kinds) if len(rewards) else np.zeros(0, np.int32)
     if len(touched):
         _add(shard, shard.live, touched)
-        _bury_rewards_of_unknown(shard, rows, reward_slots)
+        _bury_what_follows_unknown(shard, touched, rows, reward_slots)
     _forget_originals(records, decision_slots)
 
 
@@ -185,8 +185,7 @@ def _mature(shard: Shard, slots: _Slots) -> None:
     unknown = _unknown(records)
     for slot in slots[unknown[records.d["label"][slots]] & ((records.d["flags"][slots] & MARKER) == 0)].tolist():
         reason = OUTCOMES[int(records.table.place[records.d["label"][slot]])]
-        if slot in records.raw_decisions:
-            shard.letters.append(_letter(records.raw_decisions.pop(slot), reason))
+        shard.letters += [_letter(original, reason) for original in records.raw_decisions.pop(slot, ())]
         for row in records.rewards_of(slot):
             if row in records.raw_rewards:
                 shard.letters.append(_letter(records.raw_rewards.pop(row), reason))
@@ -255,13 +254,19 @@ def _counts_outside(records: OpenRecords, rows: _Slots) -> npt.NDArray[np.int64]
     return counts
 
 
-def _bury_rewards_of_unknown(shard: Shard, rows: _Slots, slots: _Slots) -> None:
-    """A reward of a decision that has been buried as unknown follows it at once."""
+def _bury_what_follows_unknown(shard: Shard, touched: _Slots, rows: _Slots, slots: _Slots) -> None:
+    """Further copies, and rewards, of a decision that has been buried as unknown follow it at once."""
     records = shard.records
-    flags, labels = records.d["flags"][slots], records.d["label"][slots]
-    for row, label in zip(rows[(flags & COUNTED) != 0].tolist(), labels[(flags & COUNTED) != 0].tolist(), strict=True):
-        if row in records.raw_rewards and OUTCOMES[int(records.table.place[label])].startswith("unknown"):
-            reason = OUTCOMES[int(records.table.place[label])]
+    place, labels = records.table.place, records.d["label"]
+    for slot in touched.tolist():
+        reason = OUTCOMES[int(place[labels[slot]])]
+        originals = records.raw_decisions.pop(slot, ())
+        if reason.startswith("unknown"):
+            shard.letters += [_letter(original, reason) for original in originals]
+    counted = (records.d["flags"][slots] & COUNTED) != 0
+    for row, slot in zip(rows[counted].tolist(), slots[counted].tolist(), strict=True):
+        reason = OUTCOMES[int(place[labels[slot]])]
+        if row in records.raw_rewards and reason.startswith("unknown"):
             shard.letters.append(_letter(records.raw_rewards.pop(row), reason))
 
 

@@ -270,8 +270,9 @@ def settle(
         outcome[i] = -1 if marker else own
         ties[i] = False
         if not marker:
-            counts[label, own] += 1
-            counts[label, DUPLICATE] += d[slot].dups
+            # Another copy of a decision that is unknown, or of an old epoch, is that before it is a duplicate.
+            counts[label, own] += 1 + (d[slot].dups if known else 0)
+            counts[label, DUPLICATE] += 0 if known else d[slot].dups
             counts[label, CONFLICTING] += 1 if d[slot].flags & CONFLICT else 0
         aggregate = bandits[owner].aggregate
         high = 0

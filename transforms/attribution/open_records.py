@@ -43,7 +43,7 @@ class OpenRecords:
     """Decisions and rewards of one shard.
 
     d, r: arrays of DECISION [slots] and REWARD [rows], of which the first used_d and used_r are in use.
-    raw_decisions, raw_rewards: originals, by slot and row, of those that may become dead letters. event_ids: by row,
+    raw_decisions, raw_rewards: originals, by slot (all copies) and row, of possible dead letters. event_ids: by row,
     where an aggregate is `first`. event_max, decided_max, and those of closed records: int64 [labels], microseconds.
     stale: a maximum may have been taken away; it has to be looked for again.
     """
@@ -57,7 +57,7 @@ class OpenRecords:
         self._index_r = np.full(2 * _LEAST_ROOM, -1, np.int32)
         self.features: npt.NDArray[np.int32] | None = None
         self.described: npt.NDArray[np.int32] | None = None
-        self.raw_decisions: dict[int, Original] = {}
+        self.raw_decisions: dict[int, list[Original]] = {}
         self.raw_rewards: dict[int, Original] = {}
         self.event_ids: dict[int, str] = {}
         self.event_max = self.decided_max = self.closed_event_max = self.closed_decided_max = np.zeros(0, np.int64)
@@ -85,8 +85,7 @@ class OpenRecords:
         codes = labels[rows.label]
         apply_decisions(slots, rows.at_us, rows.rank, codes, rows.flags, rows.propensity, self.d, won)
         for row, original in rows.raw.items():
-            if won[row]:
-                self.raw_decisions[int(slots[row])] = original
+            self.raw_decisions.setdefault(int(slots[row]), []).append(original)
         if rows.features is not None:
             self._put_features(slots, won, rows.features, self.table.schema_codes(block.schemas))
         elif self.described is not None:

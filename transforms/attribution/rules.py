@@ -54,7 +54,7 @@ class Rules:
         return self.bandits.bandits.get(label.bandit_id)
 
     def place(self, label: Label) -> str:
-        """"" where the file knows the label; otherwise the outcome of a decision with it."""
+        """ "" where the file knows the label; otherwise the outcome of a decision with it."""
         bandit = self.bandits.bandits.get(label.bandit_id)
         if bandit is None:
             return "unknown_bandit"
