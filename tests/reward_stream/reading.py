@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.reward_stream.sources.config import SequencerConfig
+from pipelines.reward_stream.sources.progress import Batch
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
-from pipelines.reward_stream.sources.sequencer import Batch, Sequencer
+from pipelines.reward_stream.sources.sequencer import Sequencer
 from serving_client.contracts.times import format_time, parse_time
 from transforms.attribution.block import MARKER, Block, decode
 

@@ -1,0 +1,19 @@
+"""The command `python -m pipelines.reward_stream`, installed as `reward-stream`; all it does is in `command`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from transforms.extras import run_command
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
+    return run_command("pipelines.reward_stream.command", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Which outcomes a snapshot counts, and in whose snapshot a counter belongs.
+
+A record has exactly one outcome; two further counters describe records that have one already. Every counter is written,
+zeros included, so that a reader needs no default and a new outcome is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["OUTCOMES", "SEGMENTS_OVER_LIMIT", "STREAM", "counters_document", "home"]
+
+# The pseudo bandit whose snapshot counts what belongs to no known bandit, and late and future rewards.
+STREAM = "_stream"
+
+OUTCOMES = (
+    "malformed", "future", "late", "unknown_bandit", "old_epoch", "unknown_epoch", "unknown_arm", "unknown_generation",
+    "duplicate", "orphan", "bot", "fallback", "unexposed", "outside_window", "ignored_kind", "counted",
+)  # fmt: skip
+
+# Decisions, fallbacks included, that have no row but `*`, because their segment came after max_segments others.
+SEGMENTS_OVER_LIMIT = "segments_over_limit"
+
+# Conflicting duplicates are among the records that ended as `duplicate`.
+_BESIDE_OUTCOMES = ("conflicting_duplicates", SEGMENTS_OVER_LIMIT)
+
+# What only a decision of the bandit's own epoch can be, with its rewards. Under another epoch's name it is a correction
+# to totals that ended with that epoch.
+_OF_OWN_EPOCH = frozenset({"bot", "fallback", "unexposed", "ignored_kind", "counted"})
+
+
+def counters_document(counts: Mapping[str, int]) -> dict[str, int]:
+    """All counters of a snapshot, zeros included; one that is not known here is written, too."""
+    return {name: counts.get(name, 0) for name in (*OUTCOMES, *_BESIDE_OUTCOMES, *counts)}
+
+
+def home(bandit_id: str, policy_epoch: int, outcome: str, epochs: Mapping[str, int]) -> str | None:
+    """The bandit in whose snapshot a counter belongs, STREAM where it is no known bandit's, None where nobody's.
+
+    epochs: the bandits and their epochs now. A bandit counts its records of other epochs as well (as old_epoch,
+    unknown_epoch, late, …): the outcomes add up to the records read.
+    """
+    if bandit_id not in epochs:
+        return STREAM
+    if policy_epoch < epochs[bandit_id] and outcome in _OF_OWN_EPOCH:
+        return None
+    return bandit_id

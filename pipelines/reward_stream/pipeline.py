@@ -1,0 +1,32 @@
+"""The wiring of reward_stream: decisions and rewards to arm statistics, as a stream and as a batch.
+
+    ReadStream | ReadFiles -> JoinShards -> Publish
+
+Reading parses lines to columns, decides what is malformed, future or late, and divides each chunk into one block per
+shard of decision ids. A shard holds the open decisions and emits, tick by tick, what its rows gained. Publishing adds
+the shards up, writes dead letters, snapshots and checkpoints. All rules are in transforms.attribution.
+"""
+
+from __future__ import annotations
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from pipelines.reward_stream.sources.config import SequencerConfig
+from pipelines.reward_stream.steps.join_shards import JoinShards
+from pipelines.reward_stream.steps.publish import Publish, PublishConfig
+from pipelines.reward_stream.steps.read_files import ReadFiles
+from pipelines.reward_stream.steps.read_stream import ReadStream
+
+__all__ = ["build"]
+
+
+def build(
+    root: beam.Pipeline, reading: SequencerConfig, publishing: PublishConfig, bandits: bytes, *, streaming: bool
+) -> PCollection[str]:
+    """The whole pipeline; returns what was published, one sentence per version. bandits: the bandits file's bytes."""
+    read = root | "Read" >> (ReadStream(reading) if streaming else ReadFiles(reading, bandits))
+    steps = read.blocks | "JoinShards" >> JoinShards(bandits)
+    messages = (steps, read.reports) | "FlattenMessages" >> beam.Flatten()
+    published: PCollection[str] = messages | "Publish" >> Publish(publishing)
+    return published

@@ -1,0 +1,164 @@
+"""Which records of some lines go on to the join, and what becomes of the others: malformed, future, late.
+
+A decision is judged by its own bandit's times, or the largest of any where the bandit is not known; a reward, which
+names no bandit, by the largest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.reward_stream.sources.coverage import Key, Late
+from serving_client.contracts.bandits import Attribution
+from serving_client.contracts.times import BEFORE_ALL_US
+from transforms.attribution.block import MARKER, Block
+from transforms.attribution.columns import DecisionColumns, RewardColumns, to_blocks
+from transforms.attribution.reading import Rejected
+from transforms.attribution.records import read_decisions, read_rewards
+from transforms.attribution.rules import Label, Rules
+from transforms.dead_letters import DeadLetter
+
+__all__ = ["Intake", "read_lines"]
+
+_NOBODY = ("", 0)
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass(slots=True)
+class Intake:
+    """The lines of one chunk of a source, and what was decided about them.
+
+    columns: the good records, less those sorted out. records_read: lines that are not blank. counts: malformed and
+    future ones. late: as sorted out. letters: of all that go no further.
+    """
+
+    name: str
+    columns: DecisionColumns | RewardColumns
+    records_read: int
+    counts: Counter[Key]
+    letters: list[DeadLetter]
+    late: list[Late] = dataclasses.field(default_factory=list)
+
+    @property
+    def newest_us(self) -> int:
+        """The greatest event time of the good records, BEFORE_ALL_US where there are none."""
+        return int(self.columns.at_us.max(initial=BEFORE_ALL_US))
+
+    def names_unknown(self, rules: Rules) -> bool:
+        """Whether some decision names what the bandits file does not know (yet)."""
+        return isinstance(self.columns, DecisionColumns) and bool(_unknown(self.columns, rules).any())
+
+    def sort_out_late(self, rules: Rules, holding_us: int, cut_us: int) -> None:
+        """Take out what comes too late for the holding watermark, or lies before the cut of a checkpoint."""
+        if not len(self.columns):
+            return
+        grace_us = _per_row(self.columns, rules, _reward_grace_us(rules), _decision_grace_us)
+        late = (self.columns.at_us + grace_us < holding_us) | (self.columns.at_us < cut_us)
+        self._take_out(late, BEFORE_ALL_US)
+
+    def recall(self, late_at: Sequence[int], cut_us: int) -> None:
+        """Read again after a restart: what was late is late again, what lies before the cut counts nothing.
+
+        late_at: positions. Late records before the cut are in the checkpoint's counters.
+        """
+        self._take_out(np.isin(self.columns.position, late_at), cut_us)
+        self.columns.flags |= np.where(self.columns.at_us < cut_us, MARKER, 0).astype(np.uint8)
+
+    def to_blocks(self, shards: int, rules: Rules) -> list[Block]:
+        """The good records, one block per shard, numbered by the caller."""
+        if isinstance(self.columns, DecisionColumns):
+            return to_blocks(self.columns, None, shards, self.name, _unknown(self.columns, rules))
+        return to_blocks(None, self.columns, shards, self.name)
+
+    def _take_out(self, late: Mask, counted_before_us: int) -> None:
+        columns = self.columns
+        for row in np.flatnonzero(late).tolist():
+            position, at_us = int(columns.position[row]), int(columns.at_us[row])
+            key: Key | None = None
+            if at_us >= counted_before_us:
+                key = (*_owner(columns, row), "late")
+                self.letters.append(DeadLetter(self.name, position, "late", columns.original(row)))
+            self.late.append(Late(position, at_us, key))
+        if self.late:
+            self.columns = columns.select(~late)
+
+
+def read_lines(source: str, name: str, lines: bytes, base: int, rules: Rules, now_us: int) -> Intake:
+    """What lines of a source ("decisions" or "rewards") say.
+
+    name: the file, for dead letters. base: the position of its first line here. now_us: the clock, where a record has
+    no received_at.
+    """
+    if source == "rewards":
+        event_ids = any(bandit.attribution.aggregate == "first" for bandit in rules.bandits.bandits.values())
+        columns, rejected, records = read_rewards(lines, base, now_us, rules.max_future_us, event_ids)
+        return _intake(name, columns, records, rejected)
+    read = read_decisions(lines, base, now_us, rules.max_future_us)
+    decisions, rejected, records = read
+    smaller = {bandit.attribution.max_future_us for bandit in rules.bandits.bandits.values()} - {rules.max_future_us}
+    for max_future_us in sorted(smaller):  # usually none: all bandits have one max_future
+        _, ahead, _ = read_decisions(lines, base, now_us, max_future_us)
+        limit_us = _per_row(decisions, rules, 0, _max_future_us)
+        future = {each.position: each for each in ahead if each.outcome == "future"}
+        mine = (limit_us == max_future_us) & np.isin(decisions.position, list(future))
+        rejected += [future[int(position)] for position in decisions.position[mine]]
+        decisions = decisions.select(~mine)
+    return _intake(name, decisions, records, rejected)
+
+
+def _intake(name: str, columns: DecisionColumns | RewardColumns, records: int, rejected: Sequence[Rejected]) -> Intake:
+    counts: Counter[Key] = Counter()
+    letters = []
+    for each in rejected:
+        owner = _NOBODY
+        if each.outcome == "future" and isinstance(columns, DecisionColumns):
+            record = json.loads(each.original)
+            owner = (record["bandit_id"], record["policy_epoch"])
+        counts[(*owner, each.outcome)] += 1
+        letters.append(DeadLetter(name, each.position, f"{each.outcome}: {each.reason}", each.original))
+    return Intake(name, columns, records, counts, letters)
+
+
+def _owner(columns: DecisionColumns | RewardColumns, row: int) -> tuple[str, int]:
+    if isinstance(columns, RewardColumns):
+        return _NOBODY
+    label = columns.labels[columns.label[row]]
+    return label.bandit_id, label.policy_epoch
+
+
+def _unknown(decisions: DecisionColumns, rules: Rules) -> Mask:
+    unknown = [rules.place(label).startswith("unknown") for label in decisions.labels]
+    return np.array([*unknown, False], np.bool_)[decisions.label]
+
+
+def _per_row(
+    columns: DecisionColumns | RewardColumns, rules: Rules, reward_us: int, of: Callable[[Attribution], int]
+) -> npt.NDArray[np.int64]:
+    """A time of each row's bandit, the largest where it is not known; for rewards reward_us."""
+    if isinstance(columns, RewardColumns):
+        return np.full(len(columns), reward_us, np.int64)
+    largest_us = max(of(bandit.attribution) for bandit in rules.bandits.bandits.values())
+
+    def of_label(label: Label) -> int:
+        bandit = rules.bandit_of(label)
+        return largest_us if bandit is None else of(bandit.attribution)
+
+    return np.array([*map(of_label, columns.labels), 0], np.int64)[columns.label]
+
+
+def _reward_grace_us(rules: Rules) -> int:
+    return rules.allowed_lateness_us
+
+
+def _decision_grace_us(attribution: Attribution) -> int:
+    return attribution.window_us + attribution.allowed_lateness_us
+
+
+def _max_future_us(attribution: Attribution) -> int:
+    return attribution.max_future_us

@@ -1,0 +1,61 @@
+"""The bandits file while the stream runs: read again now and then, and taken where it is valid and may follow."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from transforms import storage
+from transforms.attribution.rules import Rules
+from transforms.bandits_file import check_change, parse_bytes
+from transforms.errors import RecbeamError
+
+__all__ = ["RulesFile"]
+
+_LOGGER = logging.getLogger(__name__)
+_SOONEST_US = 1_000_000
+
+
+class RulesFile:
+    """data: the bytes in force. rules: what they say. A file that cannot be taken is named once in a warning."""
+
+    def __init__(self, place: str, data: bytes, poll_us: int, now_us: int) -> None:
+        self.data = data
+        self.rules = Rules(parse_bytes(data, place))
+        self._place = place
+        self._poll_us = poll_us
+        self._looked_us = now_us - poll_us  # it may have changed since the run was planned
+        self._refused: Any = None
+
+    def poll(self, now_us: int, *, soon: bool = False) -> bytes | None:
+        """Look if it is time, and return the bytes of another valid file. soon: a record names something unknown."""
+        if 0 <= now_us - self._looked_us < (min(_SOONEST_US, self._poll_us) if soon else self._poll_us):
+            return None
+        self._looked_us = now_us
+        try:
+            with storage.open_read(self._place) as file:
+                data: bytes = file.read()
+        except Exception as error:  # stores raise types of their own
+            self._refuse(str(error), f"{self._place}: cannot be read ({error}); the rules before stay in force")
+            return None
+        if data == self.data:
+            self._refused = None
+            return None
+        try:
+            bandits = parse_bytes(data, self._place)
+        except RecbeamError as error:
+            self._refuse(data, f"{error}; the rules before stay in force")
+            return None
+        try:
+            check_change(self.rules.bandits, bandits)
+        except RecbeamError as error:
+            self._refuse(data, f"{self._place}: {error}; the rules before stay in force")
+            return None
+        self._refused = None
+        self.data, self.rules = data, Rules(bandits)
+        return data
+
+    def _refuse(self, what: Any, sentence: str) -> None:
+        if what != self._refused:
+            self._refused = what
+            _LOGGER.warning(sentence)

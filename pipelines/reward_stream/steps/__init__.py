@@ -1,0 +1,1 @@
+"""The Beam steps of reward_stream, one transform a module."""

@@ -1,0 +1,225 @@
+"""Blocks of a shard to what its rows gained, tick by tick: the open records in memory, their log in state.
+
+The memory is a cache. State holds the blocks that could still matter, appended and never rewritten, and a small record
+of where the shard is; a worker that finds no cache rebuilds it by folding the log again. Each write of the record
+raises a version that the cache holds, too: a runner that hands out old state (Prism does, unless told not to split
+bundles) is noticed at the next block instead of corrupting sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindow
+
+from pipelines.reward_stream.messages import step_message
+from pipelines.reward_stream.metrics import RewardStreamMetrics
+from serving_client.contracts.times import BEFORE_ALL_US
+from transforms.attribution import block as blocks
+from transforms.attribution.block import Block
+from transforms.attribution.fold import Shard, advance, finish, fold
+from transforms.attribution.rules import Rules
+from transforms.bandits_file import parse_bytes
+
+__all__ = ["JoinShardFn", "JoinShards"]
+
+# One bag is appended to, the others wait until nothing in them matters and are cleared; more bags, less held too long.
+_BAGS = 4
+
+
+@dataclasses.dataclass
+class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tuple[bytes, bytes]]]):
+    """Encoded blocks by shard to encoded steps. bandits: the file's bytes until a block brings others."""
+
+    bandits: bytes
+
+    def expand(self, keyed: PCollection[tuple[int, bytes]]) -> PCollection[tuple[bytes, bytes]]:
+        steps: PCollection[tuple[bytes, bytes]] = keyed | "JoinShard" >> beam.ParDo(
+            JoinShardFn(self.bandits)
+        ).with_output_types(tuple[bytes, bytes])
+        return steps
+
+
+@dataclasses.dataclass(slots=True)
+class _Place:
+    """Where a shard is; kept in state. Times in microseconds.
+
+    newest_us: per bag the greatest event time in it. opened_us: watermark when the current bag was begun.
+    carry: what the log cannot tell (see OpenRecords.carry), as of the last tick.
+    """
+
+    bandits: bytes
+    next_seq: int = 0
+    version: int = 0
+    tick_seq: int = -1
+    holding_us: int = BEFORE_ALL_US
+    maturing_us: int = BEFORE_ALL_US
+    bag: int = 0
+    newest_us: list[int] = dataclasses.field(default_factory=lambda: [BEFORE_ALL_US] * _BAGS)
+    opened_us: int = BEFORE_ALL_US
+    carry: Any = None
+
+
+@dataclasses.dataclass(slots=True)
+class _Cached:
+    """The cache of one shard. early: blocks that overtook others, by number."""
+
+    place: _Place
+    held: Shard
+    rules: Rules
+    early: dict[int, Block] = dataclasses.field(default_factory=dict)
+
+
+class JoinShardFn(beam.DoFn):
+    """One shard of decision ids: fold in order, answer ticks."""
+
+    PLACE = ReadModifyWriteStateSpec("place", BytesCoder())
+    LOG_0 = BagStateSpec("log_0", BytesCoder())
+    LOG_1 = BagStateSpec("log_1", BytesCoder())
+    LOG_2 = BagStateSpec("log_2", BytesCoder())
+    LOG_3 = BagStateSpec("log_3", BytesCoder())
+    END = TimerSpec("end", TimeDomain.WATERMARK)
+
+    def __init__(self, bandits: bytes) -> None:
+        self._bandits = bandits
+        self._shards: dict[int, _Cached] = {}
+
+    def setup(self) -> None:
+        self._metrics = RewardStreamMetrics()
+        self._shards = {}
+
+    def process(
+        self,
+        keyed: tuple[int, bytes],
+        place: Any = beam.DoFn.StateParam(PLACE),
+        log_0: Any = beam.DoFn.StateParam(LOG_0),
+        log_1: Any = beam.DoFn.StateParam(LOG_1),
+        log_2: Any = beam.DoFn.StateParam(LOG_2),
+        log_3: Any = beam.DoFn.StateParam(LOG_3),
+        end: Any = beam.DoFn.TimerParam(END),
+    ) -> Iterator[tuple[bytes, bytes]]:
+        key, data = keyed
+        logs = (log_0, log_1, log_2, log_3)
+        shard = self._open(key, place.read(), logs)
+        block = blocks.decode(data)
+        if block.seq >= 0 and (block.seq < shard.place.next_seq or block.seq in shard.early):
+            self._metrics.sequence_repeats.inc()
+            return
+        overtook = block.seq > shard.place.next_seq
+        if len(block) or overtook:  # one that waits for others is needed even if it holds a tick alone
+            logs[shard.place.bag].add(data)
+            newest = shard.place.newest_us
+            needed_us = max(block.greatest_us, block.holding_us if overtook else BEFORE_ALL_US)
+            newest[shard.place.bag] = max(newest[shard.place.bag], needed_us)
+        if block.seq < 0:  # bounded input comes in any order and ends with the timer
+            self._fold(shard, block)
+            end.set(GlobalWindow().max_timestamp())
+        else:
+            shard.early[block.seq] = block
+            while (following := shard.early.pop(shard.place.next_seq, None)) is not None:
+                self._fold(shard, following)
+                shard.place.next_seq += 1
+                yield from self._answer(key, shard, following, logs)
+        shard.place.version += 1
+        place.write(pickle.dumps(shard.place))
+
+    @on_timer(END)
+    def end(
+        self,
+        key: Any = beam.DoFn.KeyParam,
+        place: Any = beam.DoFn.StateParam(PLACE),
+        log_0: Any = beam.DoFn.StateParam(LOG_0),
+        log_1: Any = beam.DoFn.StateParam(LOG_1),
+        log_2: Any = beam.DoFn.StateParam(LOG_2),
+        log_3: Any = beam.DoFn.StateParam(LOG_3),
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """The bounded input is read: everything matures."""
+        logs = (log_0, log_1, log_2, log_3)
+        shard = self._open(key, place.read(), logs)
+        yield step_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
+        for log in logs:
+            log.clear()
+        place.clear()
+        del self._shards[key]
+
+    def _fold(self, shard: _Cached, block: Block) -> None:
+        if block.rules is not None:
+            shard.place.bandits = block.rules
+            shard.rules = _rules(block.rules)
+        fold(shard.held, block, shard.rules)
+
+    def _answer(self, key: int, shard: _Cached, block: Block, logs: tuple[Any, ...]) -> Iterator[tuple[bytes, bytes]]:
+        """The step of a tick; then the log is cut where nothing needs it any more."""
+        if not block.tick:
+            return
+        place = shard.place
+        place.tick_seq, place.holding_us, place.maturing_us = block.seq, block.holding_us, block.maturing_us
+        step = advance(shard.held, block.holding_us, block.maturing_us, shard.rules)
+        yield step_message(dataclasses.replace(step, shard=key, seq=block.seq, stop=block.stop))
+        if block.final:
+            last = finish(shard.held, shard.rules)
+            yield step_message(dataclasses.replace(last, shard=key, seq=block.seq))
+        place.carry = shard.held.records.carry()
+        needed_us = block.holding_us - shard.rules.span_us - shard.rules.reach_us
+        held_us = block.holding_us - needed_us
+        following = (place.bag + 1) % _BAGS
+        if block.holding_us - place.opened_us >= held_us / (_BAGS - 1) and place.newest_us[following] < needed_us:
+            logs[following].clear()
+            place.bag, place.newest_us[following], place.opened_us = following, BEFORE_ALL_US, block.holding_us
+
+    def _open(self, key: int, written: bytes | None, logs: tuple[Any, ...]) -> _Cached:
+        """The shard's cache, rebuilt from the log where it is missing."""
+        place = _Place(self._bandits) if written is None else pickle.loads(written)
+        shard = self._shards.get(key)
+        if shard is not None:
+            if shard.place.version == place.version:
+                return shard
+            if shard.place.version > place.version:
+                raise RuntimeError(
+                    f"shard {key}: the runner gave back state of block {place.next_seq} after block "
+                    f"{shard.place.next_seq}; on Prism pass --experiments=prism_disable_sdf_split"
+                )
+        shard = _fresh(place)
+        if written is not None:
+            self._metrics.state_rebuilds.inc()
+            _replay(shard, (blocks.decode(data) for log in logs for data in log.read()))
+        self._shards[key] = shard
+        return shard
+
+
+def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
+    """Fold the log again: what the last tick knew, then the tick, then what came after."""
+    place = shard.place
+    ordered = sorted(logged, key=_seq)
+    for block in ordered:
+        if block.seq <= place.tick_seq:
+            fold(shard.held, block, shard.rules)
+    if place.tick_seq >= 0:
+        advance(shard.held, place.holding_us, place.maturing_us, shard.rules)
+        shard.held.records.restore(place.carry)
+    for block in ordered:
+        if place.tick_seq < block.seq < place.next_seq or block.seq < 0:
+            fold(shard.held, block, shard.rules)
+        elif block.seq >= place.next_seq:
+            shard.early[block.seq] = block
+
+
+def _fresh(place: _Place) -> _Cached:
+    rules = _rules(place.bandits)
+    return _Cached(place, Shard.empty(rules), rules)
+
+
+def _seq(block: Block) -> int:
+    return block.seq
+
+
+def _rules(bandits: bytes) -> Rules:
+    return Rules(parse_bytes(bandits, "bandits file"))

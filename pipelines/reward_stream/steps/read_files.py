@@ -1,0 +1,135 @@
+"""Files that are there, read once, as blocks by shard and reports: the bounded counterpart of ReadStream.
+
+Nothing is late and nothing has an order: the join holds all of it and counts at the end. Large files are read in ranges
+so that workers share them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import apache_beam as beam
+
+from pipelines.reward_stream.messages import report_message
+from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
+from pipelines.reward_stream.sources.intake import read_lines
+from pipelines.reward_stream.sources.listing import list_files
+from pipelines.reward_stream.sources.reports import SourceReport, SourceState
+from pipelines.reward_stream.steps.read_stream import Read
+from serving_client.contracts.times import BEFORE_ALL_US
+from transforms.attribution.block import encode
+from transforms.attribution.rules import Rules
+from transforms.bandits_file import parse_bytes
+from transforms.errors import BadInput
+from transforms.interactions.files import open_binary
+
+__all__ = ["FileRange", "ReadFiles", "read_range"]
+
+_Step = tuple[list[bytes], tuple[bytes, bytes]]
+
+
+class FileRange(NamedTuple):
+    """The lines of a file that begin at a position from start up to end, end exclusive; end -1: all of the file."""
+
+    source: str
+    name: str
+    start: int
+    end: int
+
+
+@dataclasses.dataclass
+class ReadFiles(beam.PTransform[Any, Read]):
+    """What the config names now. bandits: the bandits file's bytes."""
+
+    config: SequencerConfig
+    bandits: bytes
+
+    def expand(self, root: Any) -> Read:
+        ranges = root | "ListFiles" >> beam.Create(_ranges(self.config), reshuffle=True)
+        now_us = time.time_ns() // 1000
+        steps = ranges | "ReadRanges" >> beam.Map(
+            _read, self.bandits, self.config.shards, self.config.max_disorder_us, now_us
+        )
+        return Read(
+            steps | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),
+            steps | "TakeReports" >> beam.Map(_report).with_output_types(tuple[bytes, bytes]),
+        )
+
+
+def read_range(
+    part: FileRange, rules: Rules, shards: int, max_disorder_us: int, now_us: int
+) -> tuple[list[bytes], SourceReport]:
+    """The blocks of a range by shard, and its report. now_us: the clock, where a record has no received_at."""
+    lines, base = _lines(part)
+    intake = read_lines(part.source, part.name, lines, base, rules, now_us)
+    blocks = intake.to_blocks(shards, rules)
+    for block in blocks:
+        block.seq = -1
+    newest_us = intake.newest_us
+    report = SourceReport(
+        seq=-1,
+        maturing_us=max(newest_us - max_disorder_us, BEFORE_ALL_US),
+        newest_us=newest_us,
+        cut_us=BEFORE_ALL_US,
+        state=SourceState(),
+        counters=dict(intake.counts),
+        records_read=intake.records_read,
+        lines_bad=sum(count for (_, _, outcome), count in intake.counts.items() if outcome == "malformed"),
+        dead_letters=tuple(intake.letters),
+    )
+    return [encode(block) if len(block) else b"" for block in blocks], report
+
+
+def _ranges(config: SequencerConfig) -> list[FileRange]:
+    """All ranges, files by name."""
+    ranges = []
+    for source in SOURCES:
+        for name, listed in sorted(list_files(config.pattern(source)).items()):
+            if name.endswith(".gz"):
+                ranges.append(FileRange(source, name, 0, -1))
+                continue
+            starts = range(0, listed.size, config.range_bytes)
+            ranges += [FileRange(source, name, at, min(at + config.range_bytes, listed.size)) for at in starts]
+    return ranges
+
+
+def _read(part: FileRange, bandits: bytes, shards: int, max_disorder_us: int, now_us: int) -> _Step:
+    rules = Rules(parse_bytes(bandits, "bandits file"))
+    blocks, report = read_range(part, rules, shards, max_disorder_us, now_us)
+    return blocks, report_message(report)
+
+
+def _blocks(step: _Step) -> Iterator[tuple[int, bytes]]:
+    return ((shard, block) for shard, block in enumerate(step[0]) if block)
+
+
+def _report(step: _Step) -> tuple[bytes, bytes]:
+    return step[1]
+
+
+def _lines(part: FileRange) -> tuple[bytes, int]:
+    """The lines of a range, and where they begin. The last line of a file may have no end."""
+    try:
+        with open_binary(part.name) as stream:
+            return (gzip.decompress(stream.read()), 0) if part.end < 0 else _cut(stream, part.start, part.end)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"{part.name}: cannot be read ({error}); replace or remove the file") from error
+
+
+def _cut(stream: BinaryIO, start: int, end: int) -> tuple[bytes, int]:
+    """The lines that begin from start up to end, and where the first one does."""
+    before = max(start - 1, 0)  # a line begins at `start` if a line end is before it
+    stream.seek(before)
+    data = stream.read(end - before)
+    skipped = data.find(b"\n") + 1 if start else 0
+    if skipped == len(data) or (start and not skipped):
+        return b"", end
+    pieces = [data[skipped:]]
+    if not data.endswith(b"\n"):
+        pieces.append(stream.readline())
+    return b"".join(pieces), before + skipped

@@ -1,0 +1,197 @@
+"""Both sources as one unbounded source: blocks by shard and reports, in the order that the Sequencer gives them.
+
+There is one reader, because the order of the input is part of the result. It needs no acknowledgement: a mark holds all
+that the Sequencer knows, so an engine that restores one goes on after the last step it committed. Within a process the
+reader is kept between bundles, with what it gave out since the mark before, so that a bundle that is tried again gets
+the same bytes under the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.coders import Coder
+from apache_beam.io.unbounded_source import CheckpointMark, ReadFromUnboundedSource, UnboundedReader, UnboundedSource
+from apache_beam.pvalue import PCollection
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
+
+from pipelines.reward_stream.messages import report_message
+from pipelines.reward_stream.sources.config import SequencerConfig
+from pipelines.reward_stream.sources.progress import Batch
+from pipelines.reward_stream.sources.sequencer import Sequencer
+
+__all__ = ["Read", "ReadStream", "SequencerSource"]
+
+# A bundle's output moves on when the bundle ends; while there is a backlog that is after this time or this many steps
+# (of about 2 MiB each), whichever comes first.
+_BUNDLE_S = 0.5
+_BUNDLE_STEPS = 32
+
+
+class Read(NamedTuple):
+    """Encoded blocks by shard, and encoded reports for the publisher."""
+
+    blocks: PCollection[tuple[int, bytes]]
+    reports: PCollection[tuple[bytes, bytes]]
+
+
+@dataclasses.dataclass
+class ReadStream(beam.PTransform[Any, Read]):
+    """What the config names, as long as it lasts."""
+
+    config: SequencerConfig
+
+    def expand(self, root: Any) -> Read:
+        steps = root | "ReadSequence" >> ReadFromUnboundedSource(
+            SequencerSource(self.config),
+            poll_interval=self.config.poll_interval_us / 1e6,
+            max_records_per_bundle=_BUNDLE_STEPS,
+            max_read_time_seconds=_BUNDLE_S,
+        )
+        return Read(
+            steps | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),
+            steps | "TakeReports" >> beam.FlatMap(_reports).with_output_types(tuple[bytes, bytes]),
+        )
+
+
+class _Mark(CheckpointMark):
+    """A mark of the Sequencer; nothing waits for its commit."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class _MarkCoder(Coder):
+    """The mark's bytes as they are: a mark is encoded several times per bundle."""
+
+    def encode(self, value: _Mark) -> bytes:
+        return value.data
+
+    def decode(self, encoded: bytes) -> _Mark:
+        return _Mark(encoded)
+
+    def is_deterministic(self) -> bool:
+        return True
+
+
+class SequencerSource(UnboundedSource):
+    """The whole input; it cannot be split."""
+
+    def __init__(self, config: SequencerConfig) -> None:
+        # Every mark travels with its source; a state that was started from may be large, and bytes pass unread.
+        self._config = pickle.dumps(config, protocol=5)
+        self.token = uuid.uuid4().hex
+
+    def split(self, desired_num_splits: int, options: Any = None) -> list[SequencerSource]:
+        return [self]
+
+    def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> _Reader:
+        mark = checkpoint_mark.data if isinstance(checkpoint_mark, _Mark) else None
+        live = _LIVE.get(self.token)
+        if live is None or not live.rewind(mark):
+            live = _LIVE[self.token] = _Live(Sequencer(pickle.loads(self._config), _now_us, mark), mark)
+        return _Reader(live, self.token)
+
+    def get_checkpoint_mark_coder(self) -> Coder:
+        return _MarkCoder()
+
+
+class _Live:
+    """A Sequencer with the steps that it gave since its last mark and since the one before, to be given again."""
+
+    def __init__(self, sequencer: Sequencer, mark: bytes | None) -> None:
+        self.sequencer = sequencer
+        self._mark = mark
+        self._given: list[Batch] = []
+        self._former_mark: bytes | None = None
+        self._former_given: list[Batch] | None = None
+        self._again: deque[Batch] = deque()
+
+    def rewind(self, mark: bytes | None) -> bool:
+        """Go on from a mark; False if it is none of the last two."""
+        if mark == self._mark:
+            again = self._given
+        elif self._former_given is not None and mark == self._former_mark:
+            again = self._former_given + self._given
+            self._mark, self._former_given = mark, None
+        else:
+            return False
+        self._again.extendleft(reversed(again))
+        self._given = []
+        return True
+
+    def poll(self) -> Batch | None:
+        step = self._again.popleft() if self._again else self.sequencer.poll()
+        if step is not None:
+            self._given.append(step)
+        return step
+
+    @property
+    def ended(self) -> bool:
+        return not self._again and self.sequencer.ended
+
+    def mark(self) -> bytes:
+        """Where to go on after what was given; the same bytes as long as nothing was."""
+        if self._given or self._mark is None:
+            mark = self.sequencer.mark(self._again)
+            self._former_mark, self._former_given = self._mark, self._given
+            self._mark, self._given = mark, []
+        return self._mark
+
+
+# By the source's token. An entry goes when its source ends.
+_LIVE: dict[str, _Live] = {}
+
+
+class _Reader(UnboundedReader):
+    def __init__(self, live: _Live, token: str) -> None:
+        self._live = live
+        self._token = token
+        self._step: Batch | None = None
+        self._watermark = Timestamp(micros=live.sequencer.holding_us)
+
+    def start(self) -> bool:
+        return self.advance()
+
+    def advance(self) -> bool:
+        self._step = self._live.poll()
+        if self._step is not None:
+            self._watermark = max(self._watermark, Timestamp(micros=self._step.holding_us))
+        return self._step is not None
+
+    def get_current(self) -> tuple[list[bytes], tuple[bytes, bytes] | None]:
+        assert self._step is not None
+        report = self._step.report
+        return self._step.blocks, None if report is None else report_message(report)
+
+    def get_current_timestamp(self) -> Timestamp:
+        return self._watermark
+
+    def get_watermark(self) -> Timestamp:
+        return MAX_TIMESTAMP if self._live.ended else self._watermark
+
+    def get_checkpoint_mark(self) -> _Mark:
+        mark = _Mark(self._live.mark())
+        if self._live.ended:
+            _LIVE.pop(self._token, None)
+        return mark
+
+
+def _blocks(step: tuple[list[bytes], tuple[bytes, bytes] | None]) -> Iterator[tuple[int, bytes]]:
+    return enumerate(step[0])
+
+
+def _reports(step: tuple[list[bytes], tuple[bytes, bytes] | None]) -> Iterator[tuple[bytes, bytes]]:
+    if step[1] is not None:
+        yield step[1]
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

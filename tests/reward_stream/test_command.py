@@ -1,0 +1,199 @@
+"""The command: what mistakes end in, a bounded run, and what workers' faults become."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from pipelines.reward_stream.__main__ import main
+from pipelines.reward_stream.exposition import render
+from pipelines.reward_stream.faults import fault_in, record_fault, recorded_fault
+from pipelines.reward_stream.letter_files import write_letters
+from pipelines.reward_stream.publisher import Progress
+from pipelines.reward_stream.status import Status
+from pipelines.reward_stream.versions import Written
+from pipelines.reward_stream.watch import line
+from serving_client.contracts.times import format_time
+from transforms.dead_letters import DeadLetter, from_json_line
+from transforms.errors import BadInput, RecbeamError, Refused
+
+from .publishing import SECOND, T0, bandits_bytes
+
+FLAGS = ("--bandits=b.yaml", "--decisions=d/*", "--rewards=r/*", "--snapshots=out", "--dead_letters=dead")
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten decisions of arm a, three of them clicked, one reward that nobody asked for."""
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("b.yaml").write_bytes(bandits_bytes())
+    decisions = [
+        {
+            "decision_id": f"d{k}", "bandit_id": "row", "policy_epoch": 1, "segment": "free", "arm_id": "a",
+            "arm_generation": 1, "propensity": 0.5, "decided_at": format_time(T0 + k * SECOND),
+        }
+        for k in range(10)
+    ]  # fmt: skip
+    rewards = [
+        {
+            "event_id": "e", "decision_id": name, "kind": "click", "value": 1,
+            "occurred_at": format_time(T0 + 12 * SECOND),
+        }
+        for name in ("d0", "d1", "d2", "nobody")
+    ]  # fmt: skip
+    for folder, records in (("d", decisions), ("r", rewards)):
+        pathlib.Path(folder).mkdir()
+        pathlib.Path(folder, "1.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def snapshot(name: str = "row") -> dict[str, object]:
+    version = json.loads(pathlib.Path("out", name, "LATEST").read_text())["version"]
+    found: dict[str, object] = json.loads(pathlib.Path("out", name, f"{version}.json").read_text())
+    return found
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (FLAGS[1:], "--bandits is missing; pass the bandits file"),
+        ((*FLAGS, "--shards=0"), "--shards=0 is not between 1 and 1024"),
+        ((*FLAGS, "--state=st"), "--state goes with --streaming"),
+        ((*FLAGS, "--metric_port=1"), "did you mean --metrics_port?"),
+        ((*FLAGS, "--max_disorder=2h"), "b.yaml: row.attribution.allowed_lateness 40s is less than --max_disorder 2h"),
+        ((*FLAGS, "--metrics_file=none/here/m.prom"), "--metrics_file=none/here/m.prom: No such file or directory"),
+    ],
+)
+def test_bad_usage_exits_2_with_a_sentence_and_writes_nothing(
+    flags: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags) == 2
+    assert sentence in capsys.readouterr().err
+    assert not pathlib.Path("out").exists()
+
+
+def test_all_mistakes_are_named_one_sentence_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("--snapshots=out", "--dead_letters=out", "--shards=0")) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--decisions=none/*",), "--decisions=none/*: no such file; check the pattern"),
+        (("--bandits=none.yaml",), "none.yaml: cannot be read"),
+    ],
+)
+def test_bad_input_exits_3_and_publishes_nothing(
+    flags: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main((*FLAGS, *flags)) == 3
+    assert sentence in last_line(capsys)
+    assert not pathlib.Path("out").exists()
+
+
+def test_a_bounded_run_publishes_a_final_snapshot_and_keeps_dead_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main((*FLAGS, "--metrics_file=m.prom")) == 0
+    assert last_line(capsys) == "done: 14 records read, 1 dead letters; out: _stream version 1, row version 1"
+    found = snapshot()
+    assert found["final"] and [(row["segment"], row["n"], row["sum_r"]) for row in found["arms"]] == [  # type: ignore[attr-defined]
+        ("*", 10, 3.0),
+        ("free", 10, 3.0),
+    ]
+    (letters,) = pathlib.Path("dead").glob("*.jsonl")
+    (letter,) = [from_json_line(text) for text in letters.read_text().splitlines()]
+    assert letter.reason == "orphan" and b"nobody" in letter.original
+    metrics = pathlib.Path("m.prom").read_text()
+    assert 'recbeam_reward_stream_arm_decisions{arm="a",bandit="row",generation="1"} 10.0' in metrics
+    assert 'recbeam_reward_stream_outcomes_total{outcome="orphan"} 1.0' in metrics
+
+
+def test_two_bounded_runs_write_two_versions_and_the_same_dead_letters() -> None:
+    assert main(FLAGS) == main(FLAGS) == 0
+    assert snapshot()["version"] == 2
+    assert len(list(pathlib.Path("dead").glob("*.jsonl"))) == 1
+
+
+def test_too_many_malformed_lines_exit_3_and_publish_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pathlib.Path("d/1.jsonl").open("a") as log:
+        log.write("no json\n")
+    assert main(FLAGS) == 3
+    assert last_line(capsys).startswith("1 of 15 lines are malformed, more than --max_bad_fraction=0.01")
+    assert not pathlib.Path("out").exists() and list(pathlib.Path("dead").glob("*.jsonl"))
+    assert main((*FLAGS, "--max_bad_fraction=0.1")) == 0
+
+
+def test_files_without_a_record_exit_3(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("d/1.jsonl", "r/1.jsonl"):
+        pathlib.Path(path).write_text("")
+    assert main(FLAGS) == 3
+    assert "no record in any file" in last_line(capsys)
+
+
+def test_a_fault_reaches_the_command_by_its_file_and_by_a_runners_text(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "fault.json")
+    assert recorded_fault(path) is None
+    record_fault(path, Refused("row: another run publishes there"))
+    record_fault(path, BadInput("a later one"))
+    fault = recorded_fault(path)
+    assert isinstance(fault, Refused) and str(fault) == "row: another run publishes there"
+    text = (
+        "Traceback …\n  raise\ntransforms.errors.BadInput: f: cannot be read; remove it [while running 'Read']\n\nmore"
+    )
+    found = fault_in(text)
+    assert isinstance(found, BadInput) and str(found) == "f: cannot be read; remove it"
+    assert fault_in("ValueError: a defect") is None
+
+
+def test_letters_of_a_tick_have_a_file_and_come_back(tmp_path: pathlib.Path) -> None:
+    letters = [DeadLetter("f", 2, "late", b"\xff"), DeadLetter("f", 1, "orphan", b"{}")]
+    for _ in range(2):
+        write_letters(str(tmp_path / "kept"), "run", 7, letters)
+    (file,) = (tmp_path / "kept").iterdir()
+    assert file.name.startswith("run-0000000007-")
+    assert [from_json_line(text) for text in file.read_text().splitlines()] == sorted(letters)
+
+
+def test_metrics_count_upwards_alone() -> None:
+    status = Status()
+    status.add(Progress(outcomes={"orphan": 3}, failures=["x"], records_read=9), T0)  # type: ignore[arg-type]
+    status.add(Progress(outcomes={"orphan": -1, "counted": 1}, watermark_us=T0), T0)  # type: ignore[arg-type]
+    text = render(status, T0 + 2 * SECOND).decode()
+    for expected in (
+        'outcomes_total{outcome="orphan"} 3.0',
+        'outcomes_total{outcome="counted"} 1.0',
+        "publish_failures_total 1.0",
+        "records_read_total 9.0",
+        "event_time_lag_seconds 2.0",
+    ):
+        assert f"recbeam_reward_stream_{expected}\n" in text
+
+
+def test_the_progress_line_says_rate_lag_pending_and_version() -> None:
+    status = Status()
+    assert line(status, T0, 0, streaming=True) == "starting"
+
+    class _Content:
+        bandit_id = "row"
+
+    written = Written(12, T0, _Content())  # type: ignore[arg-type]
+    status.add(Progress(ticks=1, records_read=5000, watermark_us=T0, pending=7, versions=[written]), T0)
+    said = line(status, T0 + 4 * SECOND, 250, streaming=True)
+    assert said == "5,000 records (250/s), lag 4.0s, 7 pending, row v12"
+
+
+def test_an_unexpected_end_is_one_sentence_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("pipelines.reward_stream.publisher.Publisher.finish", fail)
+    assert main(FLAGS) == RecbeamError.exit_code
+    error = capsys.readouterr().err.strip()
+    assert "Traceback" not in error and "add --verbose for the worker's traceback" in error.splitlines()[-1]

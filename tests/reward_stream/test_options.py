@@ -1,0 +1,51 @@
+"""Every mistake of a command line is named, all at once."""
+
+from __future__ import annotations
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.reward_stream.options import RewardStreamOptions, check, duration_us
+
+GOOD = {
+    "bandits": "b.yaml",
+    "decisions": "d/*",
+    "rewards": "r/*",
+    "snapshots": "out/snapshots",
+    "dead_letters": "out/dead",
+}
+
+
+def view(streaming: bool = False, **flags: str) -> RewardStreamOptions:
+    given = [f"--{name}={value}" for name, value in {**GOOD, **flags}.items() if value]
+    return PipelineOptions(given + ["--streaming"] * streaming).view_as(RewardStreamOptions)
+
+
+def test_a_good_command_line_has_no_problems() -> None:
+    assert check(view()) == []
+    assert check(view(streaming=True, state="out/state", stop_when_idle="5m", metrics_port="0")) == []
+
+
+def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
+    for flags, sentence in (
+        ({"bandits": ""}, "--bandits is missing; pass the bandits file"),
+        ({"publish_interval": "soon"}, "--publish_interval=soon: 'soon' is no duration"),
+        ({"decisions": "kafka://h:1/t"}, "--decisions=kafka://h:1/t: kafka is not read yet"),
+        ({"snapshots": "ftp://x"}, "--snapshots=ftp://x: ftp:// is no place for snapshots"),
+        ({"max_bad_fraction": "2"}, "--max_bad_fraction=2.0 is not between 0 and 1"),
+        ({"shards": "0"}, "--shards=0 is not between 1 and 1024"),
+        ({"metrics_port": "70000"}, "--metrics_port=70000 is no port"),
+        ({"state": "out/state"}, "--state goes with --streaming"),
+        ({"stop_when_idle": "5s"}, "--stop_when_idle goes with --streaming"),
+        ({"dead_letters": "out/snapshots/"}, "name one folder; give each its own"),
+    ):
+        problems = check(view(**flags))
+        assert len(problems) == 1 and sentence in problems[0], (flags, problems)
+
+
+def test_all_problems_are_named_at_once() -> None:
+    assert len(check(view(bandits="", rewards="", shards="0"))) == 3
+
+
+def test_durations_are_microseconds() -> None:
+    assert duration_us(view(), "publish_interval") == 10_000_000
+    assert duration_us(view(poll_interval="250ms"), "poll_interval") == 250_000
