@@ -33,7 +33,6 @@ class Pace:
 
     publish_interval_us: int = 10_000_000
     heartbeat_us: int = 30_000_000
-    checkpoint_interval_us: int = 10_000_000
     keep_us: int = 7 * 86_400_000_000
 
 
@@ -117,7 +116,6 @@ class Publisher:
         self._rules = state.rules if state else None
         self._report: SourceReport | None = None
         self._moment: Moment | None = None
-        self._checkpointed_us: int | None = None
         self._saved_seq: int | None = None
 
     def offer(self, step: Step) -> Progress:
@@ -182,6 +180,8 @@ class Publisher:
             self._report = report
             self._moment = Moment(self._clock(), report.maturing_us, report.newest_us, report.final, report.stop)
             progress.ticks += 1
+            if report.state is not None:  # closed totals are those of this tick now, and not after the next
+                self._settle(progress)
         if progress.ticks:
             self._settle(progress)
         return progress
@@ -215,7 +215,7 @@ class Publisher:
         progress.failures += failures
         if written:
             self._totals.prune()
-        self._save(moment, progress)
+        self._save(progress)
         if not moment.final and not moment.stop:
             progress.failures += self._versions.prune(moment.now_us)
 
@@ -231,21 +231,17 @@ class Publisher:
             progress.dead_letters += len(self._letters)
             self._letters = []
 
-    def _save(self, moment: Moment, progress: Progress) -> None:
+    def _save(self, progress: Progress) -> None:
         """A checkpoint, if one is due and the dead letters that it covers are written."""
-        if self._store is None or self._report is None or self._letters:
+        report = self._report
+        if self._store is None or self._letters or report is None or report.state is None:
             return
-        ending = moment.final or moment.stop
-        if self._checkpointed_us is not None and not ending:
-            waited_us = moment.now_us - self._checkpointed_us
-            if 0 <= waited_us < self._pace.checkpoint_interval_us:
-                return
-        if self._saved_seq == self._report.seq:
+        if self._saved_seq == report.seq:
             return
         try:
-            self._store.save(self._totals.checkpoint(self._report, self._versions.published))
+            self._store.save(self._totals.checkpoint(report.cut_us, report.state, self._versions.published))
         except Exception as error:  # as above
             progress.failures.append(f"the checkpoint was not saved, trying again: {error}")
         else:
-            self._checkpointed_us, self._saved_seq = moment.now_us, self._report.seq
+            self._saved_seq = report.seq
             progress.checkpoints += 1

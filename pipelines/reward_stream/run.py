@@ -141,6 +141,7 @@ def _reading(
         stop_when_idle_us=duration_us(view, "stop_when_idle") if view.stop_when_idle else None,
         file_horizon_us=duration_us(view, "file_horizon"),
         stop_file=stop_file,
+        state_interval_us=duration_us(view, "checkpoint_interval") if view.state else None,
         started=started.sources if started else None,
     )
 
@@ -162,7 +163,6 @@ def _publishing(
         pace=Pace(
             duration_us(view, "publish_interval"),
             duration_us(view, "heartbeat"),
-            duration_us(view, "checkpoint_interval"),
             duration_us(view, "keep_snapshots"),
         ),
         max_bad_fraction=view.max_bad_fraction,

@@ -55,7 +55,7 @@ class Ticks:
             seq = min(self._waiting)
             tick = self._waiting[seq]
             report = tick.report
-            if report is None or len(tick.steps) < self._shards:
+            if report is None or report.after > self.handed_out or len(tick.steps) < self._shards:
                 return
             if report.final and len(tick.ends) < self._shards:
                 return

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.reward_stream.checkpoint import Checkpoint, attribution_keys
 from pipelines.reward_stream.ledger import Ledger
 from pipelines.reward_stream.segments import ALL, Segments
-from pipelines.reward_stream.sources.reports import SourceReport
+from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from serving_client.contracts.bandits import Bandits
 from transforms.attribution.delta import Step
 from transforms.bandits_file import parse_bytes
@@ -79,13 +79,13 @@ class Totals:
         self.live.prune(self.bandits)
         self._closed.prune(self.bandits)
 
-    def checkpoint(self, report: SourceReport, published: Mapping[str, int]) -> Checkpoint:
+    def checkpoint(self, cut_us: int, sources: SourceState, published: Mapping[str, int]) -> Checkpoint:
         """The cut of the tick that was added last. published: watermark of each bandit's last snapshot."""
         return Checkpoint(
-            cut_us=report.cut_us,
+            cut_us=cut_us,
             closed=self._closed.to_state(),
             segments=self._segments.to_state(),
-            sources=report.state,
+            sources=sources,
             attribution=self._attribution,
             published=dict(published),
         )

@@ -167,7 +167,7 @@ def publisher(
     state: PublisherState | None = None,
 ) -> Publisher:
     """One that publishes and saves at every tick."""
-    pace = Pace(publish_interval_us=0, heartbeat_us=30 * SECOND, checkpoint_interval_us=0)
+    pace = Pace(publish_interval_us=0, heartbeat_us=30 * SECOND)
     return Publisher(memory, file or bandits(), clock, pace, shards, letters or Letters(), store, checkpoint, state)
 
 

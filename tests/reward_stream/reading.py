@@ -110,6 +110,7 @@ class Logs:
 
     def config(self, **settings: Any) -> SequencerConfig:
         return SequencerConfig(
+            state_interval_us=0,
             decisions=f"{self.folder}/decisions/*.jsonl*",
             rewards=f"{self.folder}/rewards/*.jsonl*",
             bandits=str(self.bandits),

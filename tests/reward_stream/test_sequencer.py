@@ -293,7 +293,7 @@ def test_what_is_read_again_is_not_late_has_no_tick_and_marks_what_lies_before_t
     assert len(rereading) > 10
     assert reports(again)[0].seq >= rereading[-1].seq  # the first tick covers all of it
     marked = {at_us for _, at_us in emitted(rereading, markers=True)}
-    assert max(marked) == cut_us - S and cut_us - WINDOW_US - 8 * S < min(marked) <= cut_us - WINDOW_US
+    assert max(marked) == cut_us - S and cut_us - LATENESS_US - 8 * S < min(marked) <= cut_us - LATENESS_US
     assert emitted(rereading) == Counter({key: n for key, n in emitted(first).items() if key[1] >= cut_us})
     assert {block.holding_us for block in blocks(rereading)} == {state.holding_us}
 

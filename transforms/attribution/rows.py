@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -232,10 +233,16 @@ def _decayed_document(sums: Decayed, half_life_us: int, newest_us: int | None) -
 def _hours_document(hours: Mapping[int, list[int]], newest_us: int | None, hours_kept: int) -> list[dict[str, Any]]:
     oldest = 0 if newest_us is None else newest_us // HOUR_US - hours_kept
     return [
-        {"start": format_time(start), "n": n, "sum_r": sum_r / MICRO, "sum_r2": sum_r2 / MICRO**2}
+        {"start": _hour_text(start), "n": n, "sum_r": sum_r / MICRO, "sum_r2": sum_r2 / MICRO**2}
         for start, (n, sum_r, sum_r2) in sorted(hours.items())
         if start // HOUR_US > oldest
     ]
+
+
+@functools.lru_cache(maxsize=4096)
+def _hour_text(start_us: int) -> str:
+    """All rows of a snapshot have the same few hours; writing each anew took most of the time."""
+    return format_time(start_us)
 
 
 def _lin_document(sums: Lin | None, schema: str, d: int) -> dict[str, Any]:

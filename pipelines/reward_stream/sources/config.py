@@ -21,7 +21,8 @@ class SequencerConfig:
     for input, bandits_poll_us: for another bandits file. stop_when_idle_us: end after this silence, None never.
     file_horizon_us: how long the name of a vanished file is kept. tick_us: how often at most shards answer live;
     tick_bytes: and after how much of a backlog. chunk_bytes: what is read at once. range_bytes: the same in a bounded
-    run. stop_file: a run ends, with its state saved, when this file appears. started: where a checkpoint left off.
+    run. stop_file: a run ends, with its state saved, when this file appears. state_interval_us: how often a report has
+    what a checkpoint needs, None never. started: where a checkpoint left off.
     """
 
     decisions: str
@@ -41,6 +42,7 @@ class SequencerConfig:
     chunk_bytes: int = 2 << 20
     range_bytes: int = 12 << 20
     stop_file: str | None = None
+    state_interval_us: int | None = 10_000_000
     started: SourceState | None = None
 
     def pattern(self, source: str) -> str:

@@ -47,6 +47,8 @@ class Progress:
     late_files: int
     files_reread: int = 0
     seq: int = 0
+    reported_seq: int = -1
+    state_at_us: int | None = None
     rules_sent: bool = True
     rules_told: bool = True
     read_bytes: int = 0
@@ -82,7 +84,7 @@ class Progress:
     def cover(self, rules: Rules, logs: Mapping[str, Log]) -> None:
         """Move the cut, and what a start from here would read again; forget names that are long gone."""
         self.cut_us = max(self.cut_us, self.marks.holding_us - rules.span_us)
-        needed_us = self.cut_us - max(rules.window_us, rules.max_future_us)
+        needed_us = self.cut_us - rules.reach_us
         for source, log in logs.items():
             coverage = self.coverage[source]
             self.covered += coverage.cover(self.cut_us, needed_us)
@@ -105,10 +107,11 @@ class Progress:
             late_files=self.late_files,
         )
 
-    def report(self, state: SourceState, logs: Mapping[str, Log], *, final: bool, stop: bool) -> SourceReport:
+    def report(self, state: SourceState | None, logs: Mapping[str, Log], *, final: bool, stop: bool) -> SourceReport:
         """What the next step, a tick, says of the time since the last one; begins to count anew."""
         report = SourceReport(
             seq=self.seq,
+            after=self.reported_seq,
             maturing_us=self.marks.maturing_us,
             newest_us=max(self.marks.newest_us.values()),
             cut_us=self.cut_us,
@@ -124,7 +127,7 @@ class Progress:
             files_reread=self.files_reread,
         )
         self.counters, self.letters, self.records_read, self.lines_bad = Counter(), [], 0, 0
-        self.rules_told, self.read_bytes = True, 0
+        self.rules_told, self.read_bytes, self.reported_seq = True, 0, self.seq
         return report
 
     def _late_files(self, logs: Mapping[str, Log]) -> int:

@@ -19,7 +19,7 @@ Outcomes = Mapping[tuple[str, int, str], int]
 class PartitionState:
     """Where a partition (a file, a broker's partition) is read from again, and how far it was read.
 
-    start: the lowest position that can hold an event at or after the cut less max(window, max_future); equal to `end`
+    start: the lowest position that can hold an event at or after the cut less the rules' reach; equal to `end`
     where it is wholly covered. end: how far it was read. late: positions from start to end, ascending, of records that
     were late when they were read: they are late again, whatever the watermark. head: what recognises the file's
     beginning. listed_at_us: when a file was last listed (wall clock). all_late: every record of it so far was late.
@@ -89,7 +89,8 @@ class SourceReport:
 
     counters: outcomes that the source itself gave (malformed, future, late). records_read: lines that are not blank.
     lines_bad: malformed ones. rules: the bandits file's bytes where it changed. newest_us: the largest event time
-    accepted. state: for a checkpoint at this tick. final, stop: as in Block. late_files: names all of whose records
+    accepted. state: for a checkpoint at this tick, None where none is due: it names every file.
+    after: the seq of the report before. final, stop: as in Block. late_files: names all of whose records
     were late, so far. files_reread: times since the start that a file was read again as new.
     """
 
@@ -97,7 +98,8 @@ class SourceReport:
     maturing_us: int
     newest_us: int
     cut_us: int
-    state: SourceState
+    state: SourceState | None = None
+    after: int = -1
     counters: Outcomes = dataclasses.field(default_factory=dict)
     records_read: int = 0
     lines_bad: int = 0

@@ -190,7 +190,16 @@ class Sequencer:
         self._move_watermarks(now_us)
         now.cover(self._rules, self._logs)
         now.ticked_at_us = now_us
-        self._emit(intake, now.report(now.state(self._logs), self._logs, final=False, stop=stop))
+        state = None
+        if stop or self._is_state_due(now_us):
+            state, now.state_at_us = now.state(self._logs), now_us
+        self._emit(intake, now.report(state, self._logs, final=False, stop=stop))
+
+    def _is_state_due(self, now_us: int) -> bool:
+        interval_us, before_us = self._config.state_interval_us, self._now.state_at_us
+        if interval_us is None:
+            return False
+        return before_us is None or not 0 <= now_us - before_us < interval_us
 
     def _emit(self, intake: Intake | None, report: SourceReport | None = None) -> None:
         """Number a step and put it out."""

@@ -183,6 +183,7 @@ class JoinShardFn(beam.DoFn):
             if shard.place.version == place.version:
                 return shard
             if shard.place.version > place.version:
+                del self._shards[key]  # an engine that restored an older state goes on from it at the next try
                 raise RuntimeError(
                     f"shard {key}: the runner gave back state of block {place.next_seq} after block "
                     f"{shard.place.next_seq}; on Prism pass --experiments=prism_disable_sdf_split"
