@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.rewards.job import ROOT
 
-__all__ = ["BANDITS", "differences", "generate", "latest"]
+__all__ = ["BANDITS", "CONTEXTUAL", "differences", "generate", "latest"]
 
 BANDITS = """\
 bandits:
@@ -28,6 +28,18 @@ bandits:
     half_lives: [1h, 24h]
 """
 """One bandit, four arms, the times of the issue."""
+
+CONTEXTUAL = (
+    BANDITS.replace("{kind: thompson_beta, floor: 0.02}", "{kind: lints}")
+    + """\
+    features:
+      - {name: age, type: numeric, scale: 10, max: 4}
+      - {name: returning, type: bool}
+      - {name: topic, type: categorical, buckets: 5, from: item}
+      - {name: score, type: numeric, max: 8, from: model}
+"""
+)
+"""The same with a vector of 8."""
 
 # What a run decides and a truth cannot know.
 _OF_THE_RUN = {"version", "published_at", "watermark", "event_time_lag", "config_hash", "final"}

@@ -178,10 +178,17 @@ class Versions:
         self._missing[content.bandit_id] = min(short, least), since_us
         return now_us - since_us < self._heartbeat_us
 
+    def _in_step(self, bandit_id: str, now_us: int) -> int:
+        """When this version was due: ticks come a little after that, and must not add up to a longer interval."""
+        before_us, interval_us = self._written_us.get(bandit_id), self._publish_interval_us
+        if before_us is None or not 0 <= now_us - before_us < 2 * interval_us:
+            return now_us
+        return before_us + (now_us - before_us) // interval_us * interval_us
+
     def _note(self, content: Content, version: int, moment: Moment) -> None:
         bandit_id = content.bandit_id
         self._next[bandit_id] = version + 1
-        self._written_us[bandit_id] = moment.now_us
+        self._written_us[bandit_id] = self._in_step(bandit_id, moment.now_us)
         self._changed.discard(bandit_id)
         self._rolled_back[bandit_id] = content.rolled_back
         self.published[bandit_id] = content.watermark_us

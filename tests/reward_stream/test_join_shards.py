@@ -84,7 +84,7 @@ def stream(rng: random.Random) -> list[Block]:
 
 def run(made: Iterable[Block], rng: random.Random, losses: float) -> list[Step]:
     """The steps that one shard answers; `losses`: how often its memory is lost before a block."""
-    cells = [Cell(), *(Cell(bag=True) for _ in range(4))]
+    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
     join, steps = JoinShardFn(BANDITS), []
     join.setup()
     for one in made:
@@ -140,7 +140,7 @@ def test_blocks_that_overtake_others_or_come_twice_change_nothing(seed: int) -> 
 
 def test_old_state_is_noticed_instead_of_believed() -> None:
     made = stream(random.Random(1))
-    cells = [Cell(), *(Cell(bag=True) for _ in range(4))]
+    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
     join = JoinShardFn(BANDITS)
     join.setup()
     list(join.process((0, blocks.encode(made[0])), *cells, Timer()))
@@ -153,7 +153,7 @@ def test_old_state_is_noticed_instead_of_believed() -> None:
 
 def test_the_log_is_cut_where_nothing_needs_it() -> None:
     """One decision a second for 20 minutes; the span is 65 s, and the log reaches back one window more."""
-    cells = [Cell(), *(Cell(bag=True) for _ in range(4))]
+    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
     join = JoinShardFn(BANDITS)
     join.setup()
     seconds = 1_200

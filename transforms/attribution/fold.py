@@ -30,7 +30,6 @@ from transforms.attribution.kernels import (
     MARKER,
     OUTCOMES,
     outcomes_outside,
-    purge,
     scan_decisions,
     scan_rewards,
     settle,
@@ -132,8 +131,7 @@ def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> St
         records.raw_rewards.pop(row, None)
         records.event_ids.pop(row, None)
     if closed or any(counts):
-        dead = purge(records.used_d, records.used_r, cut, d, r, np.zeros(records.used_d, np.int32))
-        records.compact(*dead)
+        records.let_go(cut)
     return _step(shard, gone, waiting)
 
 

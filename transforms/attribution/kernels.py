@@ -83,54 +83,67 @@ _LIMB = 1 << 30
 
 
 @numba.njit(cache=True)
-def find_slots(table: _Array, d: _Array, used: int, hi: _Array, lo: _Array, out: _Array) -> int:
-    """The slot of each key (hi, lo) [n] into out [n]; keys that are not there get new slots. Returns slots used."""
+def find_slots(table: _Array, d: _Array, pool: _Array, hi: _Array, lo: _Array, out: _Array) -> None:
+    """The slot of each key (hi, lo) [n] into out [n]; keys that are not there get free slots.
+
+    pool: int64 [3]: slots ever used, the first free one (-1: none; `first` names the next), and cells of the table.
+    A slot that was freed and taken again leaves its former cell behind, which then leads to another key or to this one.
+    """
     mask = np.uint64(len(table) - 1)
     for i in range(len(hi)):
         at = hi[i] & mask
         while True:
             slot = table[at]
             if slot < 0:
-                table[at] = used
-                d[used].hi = hi[i]
-                d[used].lo = lo[i]
-                d[used].flags = 0
-                d[used].dups = 0
-                d[used].first = -1
-                out[i] = used
-                used += 1
+                slot = pool[1]
+                if slot < 0:
+                    slot = pool[0]
+                    pool[0] += 1
+                else:
+                    pool[1] = d[slot].first
+                pool[2] += 1
+                table[at] = slot
+                d[slot].hi = hi[i]
+                d[slot].lo = lo[i]
+                d[slot].flags = 0
+                d[slot].dups = 0
+                d[slot].first = -1
+                out[i] = slot
                 break
-            if d[slot].hi == hi[i] and d[slot].lo == lo[i]:
-                if d[slot].flags & DEAD:
-                    d[slot].flags = 0
-                    d[slot].dups = 0
-                    d[slot].first = -1
+            if d[slot].hi == hi[i] and d[slot].lo == lo[i] and not d[slot].flags & DEAD:
                 out[i] = slot
                 break
             at = (at + np.uint64(1)) & mask
-    return used
 
 
 @numba.njit(cache=True)
-def fill_index(table: _Array, d: _Array, used: int) -> None:
-    """A table that is all -1 gets every slot."""
+def fill_index(table: _Array, d: _Array, pool: _Array) -> None:
+    """A table that is all -1 gets every slot that is not dead."""
     mask = np.uint64(len(table) - 1)
-    for slot in range(used):
+    pool[2] = 0
+    for slot in range(pool[0]):
+        if d[slot].flags & DEAD:
+            continue
         at = d[slot].hi & mask
         while table[at] >= 0:
             at = (at + np.uint64(1)) & mask
         table[at] = slot
+        pool[2] += 1
 
 
 @numba.njit(cache=True)
-def fill_reward_index(table: _Array, r: _Array, d: _Array, used: int) -> None:
-    """A table that is all -1 gets every reward row."""
+def fill_reward_index(table: _Array, d: _Array, r: _Array, pool: _Array) -> None:
+    """A table that is all -1 gets every reward row that is not dead."""
     mask = np.uint64(len(table) - 1)
-    for row in range(used):
+    pool[2] = 0
+    for row in range(pool[0]):
+        if r[row].flags & DEAD:
+            continue
         at = (r[row].event + d[r[row].slot].hi) & mask
         while table[at] >= 0:
             at = (at + np.uint64(1)) & mask
         table[at] = row
+        pool[2] += 1
 
 
 @numba.njit(cache=True)
@@ -168,11 +181,11 @@ def apply_rewards(
     flags: _Array,
     d: _Array,
     r: _Array,
-    used: int,
+    pool: _Array,
     rows: _Array,
     won: _Array,
-) -> int:
-    """Rewards [n] of decisions in slots [n] into rows [n], as `apply_decisions` does. Returns rows used."""
+) -> None:
+    """Rewards [n] of decisions in slots [n] into rows [n], as `apply_decisions` does. pool: as in `find_slots`."""
     mask = np.uint64(len(table) - 1)
     for i in range(len(slots)):
         slot = slots[i]
@@ -183,8 +196,13 @@ def apply_rewards(
                 break
             place = (place + np.uint64(1)) & mask
         if row < 0:
-            row = used
-            used += 1
+            row = pool[1]
+            if row < 0:
+                row = pool[0]
+                pool[0] += 1
+            else:
+                pool[1] = r[row].next
+            pool[2] += 1
             table[place] = row
             r[row].slot = slot
             r[row].event = event[i]
@@ -207,7 +225,6 @@ def apply_rewards(
             r[row].rank = rank[i]
             r[row].kind = kind[i]
             r[row].value = value[i]
-    return used
 
 
 @numba.njit(cache=True)
@@ -438,26 +455,36 @@ def outcomes_outside(
 
 
 @numba.njit(cache=True)
-def purge(used_d: int, used_r: int, cut: int, d: _Array, r: _Array, alive: _Array) -> tuple[int, int]:
-    """Mark DEAD what no record can need: decisions behind the cut and ids without one, where no reward is left.
+def purge(cut: int, d: _Array, r: _Array, pool_d: _Array, pool_r: _Array, alive: _Array) -> tuple[int, int]:
+    """Free what no record can need: dead rewards, decisions behind the cut and ids without one, if no reward is left.
 
-    alive: int32 [used_d], all zero. Returns dead decisions and dead rewards.
+    alive: int32 [slots], all zero. Returns how many slots and rows are free.
     """
-    dead_rewards = 0
-    for row in range(used_r):
+    for slot in range(pool_d[0]):
+        if not d[slot].flags & DEAD:
+            d[slot].first = -1
+    free_rows = 0
+    pool_r[1] = -1
+    for row in range(pool_r[0]):
         if r[row].flags & DEAD:
-            dead_rewards += 1
+            r[row].next = pool_r[1]
+            pool_r[1] = row
+            free_rows += 1
         else:
-            alive[r[row].slot] += 1
-    dead = 0
-    for slot in range(used_d):
+            slot = r[row].slot
+            alive[slot] += 1
+            r[row].next = d[slot].first
+            d[slot].first = row
+    free_slots = 0
+    pool_d[1] = -1
+    for slot in range(pool_d[0]):
         flags = d[slot].flags
-        if not flags & DEAD and alive[slot] == 0 and (not flags & HAS or (flags & MARKER and d[slot].at < cut)):
-            flags |= DEAD
-            d[slot].flags = flags
-        if flags & DEAD:
-            dead += 1
-    return dead, dead_rewards
+        if flags & DEAD or (alive[slot] == 0 and (not flags & HAS or (flags & MARKER and d[slot].at < cut))):
+            d[slot].flags = DEAD
+            d[slot].first = pool_d[1]
+            pool_d[1] = slot
+            free_slots += 1
+    return free_slots, free_rows
 
 
 @numba.njit(cache=True)

@@ -93,6 +93,18 @@ class LabelTable:
         self.place = np.array(place, np.int64)
         self.known = [rules.bandit_of(label) or kept[code] for code, label in enumerate(self.labels)]
 
+    def outliving(self) -> list[tuple[Label, Bandit | None]]:
+        """Labels that are known because they were, though the rules know them no more; with what was known of them."""
+        places = zip(self.labels, self.place.tolist(), self.known, strict=True)
+        return [(label, known) for label, place, known in places if place == 0 and self.rules.place(label)]
+
+    def recall(self, outliving: Sequence[tuple[Label, Bandit | None]]) -> None:
+        """Know again what `outliving` named."""
+        codes = self.codes([label for label, _ in outliving])
+        for code, (_, known) in zip(codes.tolist(), outliving, strict=True):
+            self.place[code], self.known[code] = 0, known
+        self._describe()
+
     def keep(self, used: npt.NDArray[np.int64]) -> None:
         """Forget all labels but those with these numbers, which become 0, 1, …"""
         place, known = self.place[used], [self.known[code] for code in used.tolist()]

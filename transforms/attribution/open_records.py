@@ -25,6 +25,7 @@ from transforms.attribution.kernels import (
     fill_reward_index,
     find_slots,
     link_rewards,
+    purge,
 )
 from transforms.attribution.labels import LabelTable
 from transforms.attribution.rules import Label, Rules
@@ -35,8 +36,9 @@ Original = tuple[str, int, bytes]
 """Source, position, bytes of a record."""
 
 _LEAST_ROOM = 1 << 10
-_GROWTH = 1.3  # memory is the price of room, and a copy now and then is cheap
-_WORTH_COMPACTING = 1 << 12
+_GROWTH = 1.15  # memory is the price of room, and a copy now and then is cheap
+_WORTH_COMPACTING = 1 << 14
+_SPARSE = 0.6
 
 
 class OpenRecords:
@@ -52,7 +54,9 @@ class OpenRecords:
         self.table = LabelTable(rules)
         self.d = np.zeros(_LEAST_ROOM, DECISION)
         self.r = np.zeros(_LEAST_ROOM, REWARD)
-        self.used_d = self.used_r = 0
+        # Slots ever used, the first free one, cells of the index; at least so many are free.
+        self._pool_d, self._pool_r = np.array([0, -1, 0]), np.array([0, -1, 0])
+        self._free_d = self._free_r = 0
         self._index_d = np.full(2 * _LEAST_ROOM, -1, np.int32)
         self._index_r = np.full(2 * _LEAST_ROOM, -1, np.int32)
         self.features: npt.NDArray[np.int32] | None = None
@@ -63,19 +67,30 @@ class OpenRecords:
         self.event_max = self.decided_max = self.closed_event_max = self.closed_decided_max = np.zeros(0, np.int64)
         self.stale = False
 
+    @property
+    def used_d(self) -> int:
+        """Slots that were ever in use; some may be dead."""
+        return int(self._pool_d[0])
+
+    @property
+    def used_r(self) -> int:
+        """Rows that were ever in use; some may be dead."""
+        return int(self._pool_r[0])
+
     def find(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
         """The slots of ids [n]; new ones get slots without a decision."""
-        need = self.used_d + len(hi)
+        need = self.used_d + max(0, len(hi) - self._free_d)
         if need > len(self.d):
             self.d = _larger(self.d, self.used_d, need)
             if self.features is not None and self.described is not None:
                 self.features = _larger(self.features, self.used_d, len(self.d))
                 self.described = _larger(self.described, self.used_d, len(self.d))
-        if 3 * need > 2 * len(self._index_d):
-            self._index_d = _table(need)
-            fill_index(self._index_d, self.d, self.used_d)
+        if 3 * (int(self._pool_d[2]) + len(hi)) > 2 * len(self._index_d):
+            self._index_d = _table(self.used_d - self._free_d + len(hi))
+            fill_index(self._index_d, self.d, self._pool_d)
         slots = np.empty(len(hi), np.int32)
-        self.used_d = find_slots(self._index_d, self.d, self.used_d, hi, lo, slots)
+        find_slots(self._index_d, self.d, self._pool_d, hi, lo, slots)
+        self._free_d = max(0, self._free_d - len(hi))  # at least so many are left, duplicates take none
         return slots
 
     def put_decisions(self, block: Block, slots: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]) -> None:
@@ -96,17 +111,18 @@ class OpenRecords:
     ) -> npt.NDArray[np.int32]:
         """Rewards of a block into rows, which are returned [n]; kinds: numbers of `block.kinds` here."""
         rewards = block.rewards
-        need = self.used_r + len(slots)
+        need = self.used_r + max(0, len(slots) - self._free_r)
         if need > len(self.r):
             self.r = _larger(self.r, self.used_r, need)
-        if 3 * need > 2 * len(self._index_r):
-            self._index_r = _table(need)
-            fill_reward_index(self._index_r, self.r, self.d, self.used_r)
+        if 3 * (int(self._pool_r[2]) + len(slots)) > 2 * len(self._index_r):
+            self._index_r = _table(self.used_r - self._free_r + len(slots))
+            fill_reward_index(self._index_r, self.d, self.r, self._pool_r)
         rows, won = np.empty(len(slots), np.int32), np.empty(len(slots), np.bool_)
-        self.used_r = apply_rewards(
+        apply_rewards(
             self._index_r, slots, rewards.event, rewards.at_us, rewards.rank, kinds[rewards.kind], rewards.value,
-            rewards.flags, self.d, self.r, self.used_r, rows, won,
+            rewards.flags, self.d, self.r, self._pool_r, rows, won,
         )  # fmt: skip
+        self._free_r = max(0, self._free_r - len(slots))
         if rewards.event_id is not None:
             for at in np.flatnonzero(won).tolist():
                 self.event_ids[int(rows[at])] = rewards.event_id[at]
@@ -138,10 +154,19 @@ class OpenRecords:
             self.closed_event_max = np.concatenate([self.closed_event_max, none])
             self.closed_decided_max = np.concatenate([self.closed_decided_max, none])
 
-    def compact(self, dead_d: int, dead_r: int) -> None:
-        """Let dead slots and rows go, if they are many."""
-        if dead_d < max(_WORTH_COMPACTING, self.used_d // 4) and dead_r < max(_WORTH_COMPACTING, self.used_r // 4):
-            return
+    def let_go(self, cut_us: int) -> None:
+        """Free what is dead, and what no record can need once the cut is at `cut_us`."""
+        alive = np.zeros(self.used_d, np.int32)
+        self._free_d, self._free_r = purge(cut_us, self.d, self.r, self._pool_d, self._pool_r, alive)
+        for slot in [slot for slot in self.raw_decisions if self.d["flags"][slot] & DEAD]:
+            del self.raw_decisions[slot]
+        sparse_d = self.used_d > _WORTH_COMPACTING and self._free_d > _SPARSE * self.used_d
+        sparse_r = self.used_r > _WORTH_COMPACTING and self._free_r > _SPARSE * self.used_r
+        if sparse_d or sparse_r:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Make the arrays small again, after a burst."""
         alive_d = np.flatnonzero((self.d["flags"][: self.used_d] & DEAD) == 0)
         alive_r = np.flatnonzero((self.r["flags"][: self.used_r] & DEAD) == 0)
         slot_of = np.full(self.used_d, -1, np.int32)
@@ -149,7 +174,9 @@ class OpenRecords:
         row_of = dict(zip(alive_r.tolist(), range(len(alive_r)), strict=True))
         self.d = _larger(self.d[alive_d], len(alive_d), len(alive_d))
         self.r = _larger(self.r[alive_r], len(alive_r), len(alive_r))
-        self.used_d, self.used_r = len(alive_d), len(alive_r)
+        self._pool_d[:2] = len(alive_d), -1
+        self._pool_r[:2] = len(alive_r), -1
+        self._free_d = self._free_r = 0
         self.r["slot"][: self.used_r] = slot_of[self.r["slot"][: self.used_r]]
         if self.features is not None and self.described is not None:
             self.features = _larger(self.features[alive_d], self.used_d, len(self.d))
@@ -160,8 +187,8 @@ class OpenRecords:
         self._keep_labels()
         link_rewards(self.used_d, self.used_r, self.d, self.r)
         self._index_d, self._index_r = _table(len(self.d)), _table(len(self.r))
-        fill_index(self._index_d, self.d, self.used_d)
-        fill_reward_index(self._index_r, self.r, self.d, self.used_r)
+        fill_index(self._index_d, self.d, self._pool_d)
+        fill_reward_index(self._index_r, self.d, self.r, self._pool_r)
 
     def carry(self) -> dict[str, Any]:
         """What folding the log again cannot tell: closed maxima, and decisions behind the cut that rewards name."""
@@ -172,10 +199,12 @@ class OpenRecords:
             "maxima": [each for each in maxima if each[1] > BEFORE_ALL_US],
             "behind": behind,
             "labels": [self.table.labels[code] for code in behind["label"].tolist()],
+            "outliving": self.table.outliving(),
         }
 
     def restore(self, carry: dict[str, Any]) -> None:
-        """Take what `carry` gave."""
+        """Take what `carry` gave; `table.recall` has had its labels before the log was folded."""
+        self.table.recall(carry["outliving"])
         labels = self.table.codes([label for label, _, _ in carry["maxima"]])
         self.widen()
         self.closed_event_max[:] = self.closed_decided_max[:] = BEFORE_ALL_US

@@ -32,7 +32,7 @@ from transforms.bandits_file import parse_bytes
 __all__ = ["JoinShardFn", "JoinShards"]
 
 # One bag is appended to, the others wait until nothing in them matters and are cleared; more bags, less held too long.
-_BAGS = 4
+_BAGS = 8
 
 
 @dataclasses.dataclass
@@ -52,11 +52,13 @@ class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tup
 class _Place:
     """Where a shard is; kept in state. Times in microseconds.
 
-    newest_us: per bag the greatest event time in it. opened_us: watermark when the current bag was begun.
-    carry: what the log cannot tell (see OpenRecords.carry), as of the last tick.
+    bandits, tick_bandits: the bandits file now, and at the last tick: whatever a change means for what was counted by
+    then is told by the tick after it. newest_us: per bag the greatest event time in it. opened_us: watermark when the
+    current bag was begun. carry: what the log cannot tell (see OpenRecords.carry), as of the last tick.
     """
 
     bandits: bytes
+    tick_bandits: bytes
     next_seq: int = 0
     version: int = 0
     tick_seq: int = -1
@@ -86,6 +88,10 @@ class JoinShardFn(beam.DoFn):
     LOG_1 = BagStateSpec("log_1", BytesCoder())
     LOG_2 = BagStateSpec("log_2", BytesCoder())
     LOG_3 = BagStateSpec("log_3", BytesCoder())
+    LOG_4 = BagStateSpec("log_4", BytesCoder())
+    LOG_5 = BagStateSpec("log_5", BytesCoder())
+    LOG_6 = BagStateSpec("log_6", BytesCoder())
+    LOG_7 = BagStateSpec("log_7", BytesCoder())
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
     def __init__(self, bandits: bytes) -> None:
@@ -104,17 +110,22 @@ class JoinShardFn(beam.DoFn):
         log_1: Any = beam.DoFn.StateParam(LOG_1),
         log_2: Any = beam.DoFn.StateParam(LOG_2),
         log_3: Any = beam.DoFn.StateParam(LOG_3),
+        log_4: Any = beam.DoFn.StateParam(LOG_4),
+        log_5: Any = beam.DoFn.StateParam(LOG_5),
+        log_6: Any = beam.DoFn.StateParam(LOG_6),
+        log_7: Any = beam.DoFn.StateParam(LOG_7),
         end: Any = beam.DoFn.TimerParam(END),
     ) -> Iterator[tuple[bytes, bytes]]:
         key, data = keyed
-        logs = (log_0, log_1, log_2, log_3)
+        logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         shard = self._open(key, place.read(), logs)
         block = blocks.decode(data)
         if block.seq >= 0 and (block.seq < shard.place.next_seq or block.seq in shard.early):
             self._metrics.sequence_repeats.inc()
             return
         overtook = block.seq > shard.place.next_seq
-        if len(block) or overtook:  # one that waits for others is needed even if it holds a tick alone
+        # One that waits for others is needed even if it holds a tick alone.
+        if len(block) or overtook or block.rules is not None:
             logs[shard.place.bag].add(data)
             newest = shard.place.newest_us
             needed_us = max(block.greatest_us, block.holding_us if overtook else BEFORE_ALL_US)
@@ -140,9 +151,13 @@ class JoinShardFn(beam.DoFn):
         log_1: Any = beam.DoFn.StateParam(LOG_1),
         log_2: Any = beam.DoFn.StateParam(LOG_2),
         log_3: Any = beam.DoFn.StateParam(LOG_3),
+        log_4: Any = beam.DoFn.StateParam(LOG_4),
+        log_5: Any = beam.DoFn.StateParam(LOG_5),
+        log_6: Any = beam.DoFn.StateParam(LOG_6),
+        log_7: Any = beam.DoFn.StateParam(LOG_7),
     ) -> Iterator[tuple[bytes, bytes]]:
         """The bounded input is read: everything matures."""
-        logs = (log_0, log_1, log_2, log_3)
+        logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         shard = self._open(key, place.read(), logs)
         yield step_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
         for log in logs:
@@ -162,6 +177,7 @@ class JoinShardFn(beam.DoFn):
             return
         place = shard.place
         place.tick_seq, place.holding_us, place.maturing_us = block.seq, block.holding_us, block.maturing_us
+        place.tick_bandits = place.bandits
         step = advance(shard.held, block.holding_us, block.maturing_us, shard.rules)
         yield step_message(dataclasses.replace(step, shard=key, seq=block.seq, stop=block.stop))
         if block.final:
@@ -177,7 +193,7 @@ class JoinShardFn(beam.DoFn):
 
     def _open(self, key: int, written: bytes | None, logs: tuple[Any, ...]) -> _Cached:
         """The shard's cache, rebuilt from the log where it is missing."""
-        place = _Place(self._bandits) if written is None else pickle.loads(written)
+        place = _Place(self._bandits, self._bandits) if written is None else pickle.loads(written)
         shard = self._shards.get(key)
         if shard is not None:
             if shard.place.version == place.version:
@@ -200,6 +216,8 @@ def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
     """Fold the log again: what the last tick knew, then the tick, then what came after."""
     place = shard.place
     ordered = sorted(logged, key=_seq)
+    if place.carry is not None:
+        shard.held.records.table.recall(place.carry["outliving"])
     for block in ordered:
         if block.seq <= place.tick_seq:
             fold(shard.held, block, shard.rules)
@@ -208,13 +226,15 @@ def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
         shard.held.records.restore(place.carry)
     for block in ordered:
         if place.tick_seq < block.seq < place.next_seq or block.seq < 0:
+            if block.rules is not None:
+                shard.rules = _rules(block.rules)
             fold(shard.held, block, shard.rules)
         elif block.seq >= place.next_seq:
             shard.early[block.seq] = block
 
 
 def _fresh(place: _Place) -> _Cached:
-    rules = _rules(place.bandits)
+    rules = _rules(place.tick_bandits)
     return _Cached(place, Shard.empty(rules), rules)
 
 
