@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rewards_per_decision=options.rewards_per_decision,
         seed=options.seed,
         rate=options.rate,
-        start=options.start,
+        start=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) if options.start == "now" else options.start,
         files_every_us=duration_us(options.files_every),
         max_disorder_us=duration_us(options.max_disorder),
         live=options.live,
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rewards_per_decision", type=float, default=0.1, help="on average (0.1)")
     add("--seed", type=int, default=1, help="of all randomness (1)")
     add("--rate", type=float, default=1_000.0, help="events per second of event time, and of wall time if live (1000)")
-    add("--start", default="2026-01-05T00:00:00Z", help="event time of the first decision (2026-01-05T00:00:00Z)")
+    add("--start", default="2026-01-05T00:00:00Z", help="first decision's event time, or now (2026-01-05T00:00:00Z)")
     add("--files_every", default="1s", help="event time that one file covers (1s)")
     add("--max_disorder", default="1.5s", help="longest time from an event to its place in the log (1.5s)")
     add("--live", action="store_true", help="write each file when its time has come")

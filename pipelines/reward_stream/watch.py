@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,11 +27,11 @@ def line(status: Status, now_us: int, per_second: float, *, streaming: bool) -> 
         parts.append(f"lag {_span((now_us - status.watermark_us) / 1e6)}")
     if status.pending is not None:
         parts.append(f"{status.pending:,} pending")
-    parts += [f"{name} v{written.version}" for name, written in status.versions.items() if name != STREAM]
-    if status.held:
-        parts.append("catching up with the last snapshot")
     if status.dead_letters:
         parts.append(f"{status.dead_letters:,} dead letters")
+    if status.held:
+        parts.append("catching up with the last snapshot")
+    parts += [f"{name} v{written.version}" for name, written in status.versions.items() if name != STREAM]
     return ", ".join(parts)
 
 
@@ -48,7 +49,9 @@ def watching(status: Status, clock: Callable[[], int], *, streaming: bool) -> It
             now_us = clock()
             per_second = (status.records_read - read) / max((now_us - then_us) / 1e6, 1e-3)
             read, then_us = status.records_read, now_us
-            sys.stderr.write(f"\r\x1b[K{line(status, now_us, per_second, streaming=streaming)[:200]}")
+            # A line that wraps cannot be written over.
+            said = line(status, now_us, per_second, streaming=streaming)[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r\x1b[K{said}")
             sys.stderr.flush()
 
     watcher = threading.Thread(target=show, name="progress", daemon=True)
