@@ -21,18 +21,18 @@ def _packed(values: Sequence[float]) -> str:
 
 
 def _aggregate(aggregate: str, sum_r: float, sum_r2: float) -> Scenario:
-    """Four decisions: three clicks out of order, two below 0, two at one time, none.
+    """Four decisions: three clicks out of order, two below 0, three at one time, none.
 
-            1: 2.5 at 3, -0.5 at 1, 4 at 2   2: -7 at 4, -3 at 5   3: e10: 8 and e2: 16 at 6   4   sum   sum of squares
+            1: 2.5 at 3, -0.5 at 1, 4 at 2   2: -7 at 4, -3 at 5   3: e2: 16, e10: 8, e3: 32   4   sum   sum of squares
     any     1                                0                     1                           0   2     2
-    first   -0.5                             -7                    8 ("e10" < "e2")            0   0.5   0.25 + 49 + 64
-    sum     6                                -10                   24                          0   20    36 + 100 + 576
-    max     4                                -3                    16                          0   17    16 + 9 + 256
+    first   -0.5                             -7                    8 (e10, by id as text)      0   0.5   0.25 + 49 + 64
+    sum     6                                -10                   56                          0   52    36 + 100 + 3136
+    max     4                                -3                    32                          0   33    16 + 9 + 1024
     """
     name = f"by-{aggregate}"
     rewards = (
         ("1", "e1", 3, 2.5), ("1", "e2", 1, -0.5), ("1", "e3", 2, 4), ("2", "e1", 4, -7), ("2", "e2", 5, -3),
-        ("3", "e2", 6, 16), ("3", "e10", 6, 8),
+        ("3", "e2", 6, 16), ("3", "e10", 6, 8), ("3", "e3", 6, 32),
     )  # fmt: skip
     return Scenario(
         name,
@@ -45,7 +45,7 @@ def _aggregate(aggregate: str, sum_r: float, sum_r2: float) -> Scenario:
                 [reward(f"{name}-{of}", event, second, value) for of, event, second, value in rewards],
             )
         ],
-        {name: Says({A: {"n": 4, "sum_r": sum_r, "sum_r2": sum_r2, "kinds": {"click": 7}}}, {"counted": 11})},
+        {name: Says({A: {"n": 4, "sum_r": sum_r, "sum_r2": sum_r2, "kinds": {"click": 8}}}, {"counted": 12})},
     )
 
 
@@ -124,14 +124,21 @@ MAX_SEGMENTS = Scenario(
     after={1: {"seg-few": Says({A: {"n": 1, "pending": 1}, ("x", "a", 1): {"n": 1, "pending": 0}}, {"counted": 1})}},
 )  # fmt: skip
 
-_HOURS = [{"start": at(10 - 3_600), "n": 1, "sum_r": 1.0, "sum_r2": 1.0}, {"start": at(10), "n": 1, "sum_r": 0.0, "sum_r2": 0.0}]  # fmt: skip
+_HOURS = [
+    {"start": at(10 - 3_600), "n": 1, "sum_r": 1.0, "sum_r2": 1.0},
+    {"start": at(10), "n": 1, "sum_r": 0.0, "sum_r2": 0.0},
+]
 HOURS = Scenario(
     "hours",
     "an hour begins at 10; decisions of 5 (clicked) and 15; hours_kept 1 keeps the newest decision's hour, 2 both",
     {"hour-1": bandit(hours_kept=1), "hour-2": bandit(hours_kept=2)},
     [
-        Delivery(0, [decision(name, "1", 5) for name in ("hour-1", "hour-2")], [reward(f"hour-{n}-1", "e", 6) for n in (1, 2)]),
-        Delivery(1, [decision(name, "2", 15) for name in ("hour-1", "hour-2")]),
+        Delivery(
+            0,
+            [decision(f"hour-{kept}", "1", 5) for kept in (1, 2)],
+            [reward(f"hour-{kept}-1", "e", 6) for kept in (1, 2)],
+        ),
+        Delivery(1, [decision(f"hour-{kept}", "2", 15) for kept in (1, 2)]),
     ],
     {
         f"hour-{kept}": Says({A: {"n": 2, "sum_r": 1.0, "hours": _HOURS[-kept:]}}, {"counted": 3}) for kept in (1, 2)
@@ -186,7 +193,7 @@ _LINEAR = bandit(features=[{"name": "age", "type": "numeric", "max": 8}, {"name"
 _SCHEMA = configs({"bandits": {"lin": _LINEAR}})["lin"].schema
 LIN = Scenario(
     "lin",
-    """x = (1.5, 1) clicked, (-2, 0) not, a third with another schema left out; X'X = (2.25 + 4, 1.5, 1), X'r = (1.5, 1)""",
+    """x = (1.5, 1) clicked, (-2, 0) not, one of another schema left out; X'X = (2.25 + 4, 1.5, 1), X'r = (1.5, 1)""",
     {"lin": _LINEAR},
     [
         Delivery(
@@ -215,8 +222,8 @@ LIN = Scenario(
 ROWS = [
     _aggregate("any", 2.0, 2.0),
     _aggregate("first", 0.5, 113.25),
-    _aggregate("sum", 20.0, 712.0),
-    _aggregate("max", 17.0, 281.0),
+    _aggregate("sum", 52.0, 3_272.0),
+    _aggregate("max", 33.0, 1_049.0),
     IMPRESSIONS,
     SEGMENTS,
     MAX_SEGMENTS,

@@ -114,7 +114,7 @@ def test_a_restart_from_a_cut_reaches_the_same_sums(seed: int, way: tuple[str, s
     cut = shard.cut_us
     uninterrupted = Shard.empty(how)
     again = Shard.empty(how)
-    oldest = cut - max(WINDOW_US, FUTURE_US)
+    oldest = cut - how.reach_us
     for one, marks in ((uninterrupted, False), (again, True)):
         read = [record for _, record in timed[:stop]]
         if marks:
