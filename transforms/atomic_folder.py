@@ -86,7 +86,7 @@ class LocalFolder:
     def read(self, name: str) -> Found | None:
         try:
             data = (self._base / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         return Found(data, hashlib.sha256(data).hexdigest())
 
