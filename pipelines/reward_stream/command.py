@@ -45,7 +45,8 @@ def _run(argv: Sequence[str]) -> str:
         argv,
         (RewardStreamOptions,),
         "reward-stream",
-        "Decisions and rewards to arm statistics: all there is, or with --streaming whatever comes.",
+        "Decisions and rewards to arm statistics: all there is, or with --streaming whatever comes, until stopped. "
+        "The runner's own flags (--runner and so on) are taken, too.",
         _EXAMPLE,
     )
     view = options.view_as(RewardStreamOptions)
@@ -63,7 +64,8 @@ def _set_up_logging(*, verbose: bool) -> None:
     ours, root = logging.getLogger("pipelines.reward_stream"), logging.getLogger()
     if not ours.handlers:
         shown = logging.StreamHandler()
-        shown.setFormatter(logging.Formatter("%(message)s"))
+        # On a terminal the line that is written over goes first.
+        shown.setFormatter(logging.Formatter("\r\x1b[K%(message)s" if sys.stderr.isatty() else "%(message)s"))
         ours.addHandler(shown)
         ours.setLevel(logging.INFO)
         ours.propagate = False

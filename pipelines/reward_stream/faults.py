@@ -32,10 +32,15 @@ def recorded_fault(path: str) -> RecbeamError | None:
     return _KINDS.get(fields["kind"], RecbeamError)(fields["message"])
 
 
-def fault_in(text: str) -> RecbeamError | None:
-    """The project's own error in a runner's error, which quotes the worker's traceback; None if there is none."""
-    found = [match for match in _IN_TEXT.finditer(text) if match[1] in _KINDS]
+def fault_in(error: BaseException) -> RecbeamError | None:
+    """The project's own error in a runner's: raised again in this process, or quoted; None if there is none."""
+    if isinstance(error, RecbeamError):
+        return type(error)(_plain(str(error)))
+    found = [match for match in _IN_TEXT.finditer(str(error)) if match[1] in _KINDS]
     if not found:
         return None
-    sentence = found[-1][2].split("\\n")[0].split(" [while running")[0].strip()
-    return _KINDS[found[-1][1]](sentence)
+    return _KINDS[found[-1][1]](_plain(found[-1][2].split("\\n")[0]))
+
+
+def _plain(sentence: str) -> str:
+    return sentence.split(" [while running")[0].strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 
 from apache_beam.options.pipeline_options import StandardOptions
@@ -97,6 +98,7 @@ def check(view: RewardStreamOptions) -> list[str]:
         for name in ("state", "stop_when_idle"):
             if getattr(view, name):
                 problems.append(f"--{name} goes with --streaming; a bounded run reads all of its input each time")
+    problems += _outputs_among_inputs(view)
     places = {
         name: os.path.normpath(getattr(view, name))
         for name in ("snapshots", "dead_letters", "state")
@@ -104,6 +106,31 @@ def check(view: RewardStreamOptions) -> list[str]:
     }
     if len(set(places.values())) < len(places):
         problems.append("--snapshots, --dead_letters and --state name one folder; give each its own")
+    return problems
+
+
+def _outputs_among_inputs(view: RewardStreamOptions) -> list[str]:
+    """What a run writes must not be what it reads: each dead letter would be one more malformed line."""
+    problems = []
+    patterns = {
+        name: [os.path.realpath(each) for each in (getattr(view, name) or "").split(",") if each and "://" not in each]
+        for name in ("decisions", "rewards")
+    }
+    for name in ("snapshots", "dead_letters", "state"):
+        place = getattr(view, name)
+        if not place or "://" in place:
+            continue
+        if os.path.isfile(place) and name != "snapshots":
+            problems.append(f"--{name}={place}: is a file; name a folder")
+        for source, globs in patterns.items():
+            for pattern in globs:
+                folder = os.path.realpath(place)
+                below = any(fnmatch.fnmatch(os.path.join(folder, file), pattern) for file in ("x.jsonl", "b/1.json"))
+                if below or folder == os.path.dirname(pattern):
+                    problems.append(f"--{name}={place}: files there are read as --{source}; name another folder")
+                    break
+    if set(patterns["decisions"]) & set(patterns["rewards"]):
+        problems.append("--decisions and --rewards name the same files; give each log its own pattern")
     return problems
 
 

@@ -210,6 +210,8 @@ class Publisher:
         if moment.watermark_us > BEFORE_ALL_US // 2:
             progress.watermark_us, progress.lag_us = moment.watermark_us, moment.now_us - moment.watermark_us
         self._bury(progress)
+        if self._letters and moment.final and self._report is None:  # a bounded run: all of it, or it failed
+            return
         written, failures, progress.held = self._versions.publish(moment)
         progress.versions += written
         progress.failures += failures

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import (
@@ -23,6 +24,8 @@ from apache_beam.options.pipeline_options import (
 
 from pipelines.reward_stream import checkpoint as checkpoints
 from pipelines.reward_stream import exposition
+from pipelines.reward_stream.counters import STREAM
+from pipelines.reward_stream.destinations.factory import open_destination
 from pipelines.reward_stream.faults import fault_in, recorded_fault
 from pipelines.reward_stream.logs import files_of
 from pipelines.reward_stream.options import RewardStreamOptions, duration_us
@@ -36,7 +39,7 @@ from pipelines.reward_stream.watch import watching
 from serving_client.contracts.bandits import BanditsError, check_disorder
 from transforms import bandits_file
 from transforms.command_line import pipeline_for
-from transforms.errors import BadUsage, RecbeamError
+from transforms.errors import BadUsage, RecbeamError, Refused
 from transforms.run_record import new_run_id
 
 __all__ = ["Outcome", "run"]
@@ -70,6 +73,7 @@ def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
     if not view.streaming:
         for flag in ("decisions", "rewards"):
             files_of(getattr(view, flag), f"--{flag}")
+        _refuse_a_streams_place(view.snapshots, [*bandits.bandits, STREAM])
     run_id = new_run_id(clock)
     status = status_of(run_id)
     with contextlib.ExitStack() as held:
@@ -93,6 +97,21 @@ def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
     return Outcome(status, stopped=bool(stop.came))
 
 
+def _refuse_a_streams_place(snapshots: str, names: Sequence[str]) -> None:
+    """A bounded run's final numbers, published among a stream's, would reach its routers and end the stream."""
+    destination = open_destination(snapshots)
+    for name in names:
+        try:
+            published = destination.latest(name)
+        except NotADirectoryError as error:
+            raise BadUsage(f"--snapshots={snapshots}: is a file; name a folder") from error
+        if published is not None and not json.loads(published.data)["final"]:
+            raise Refused(
+                f"{snapshots}: {name} is published by a stream; give a bounded run a --snapshots of its own, or remove "
+                f"the folder if that stream is gone for good"
+            )
+
+
 def _run_pipeline(
     options: PipelineOptions,
     reading: SequencerConfig,
@@ -111,7 +130,7 @@ def _run_pipeline(
         stop.listen()  # once more: Beam has a handler of its own, which ends Prism
         result.wait_until_finish()
     except Exception as error:  # each runner wraps a worker's error in its own way
-        fault = (recorded_fault(fault_file) if fault_file else None) or fault_in(str(error))
+        fault = (recorded_fault(fault_file) if fault_file else None) or fault_in(error)
         if fault is not None:
             raise fault from error
         if verbose:
@@ -235,7 +254,8 @@ class _Stop:
         if len(self.came) > 1 or self._path is None:
             raise KeyboardInterrupt
         self._path.touch()
-        print("stopping, with a last snapshot; once more to stop at once", file=sys.stderr)
+        start = "\r\x1b[K" if sys.stderr.isatty() else ""
+        print(f"{start}stopping, with a last snapshot; once more to stop at once", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -100,7 +100,12 @@ class Versions:
         for bandit_id in self._bandit_ids():
             if bandit_id not in self._former or not self._is_due(bandit_id, moment):
                 continue
-            if (content := self._content(bandit_id, moment)) is None:
+            try:
+                content = self._content(bandit_id, moment)
+            except Exception as error:  # one bandit's odd numbers must not keep the others from their routers
+                failures.append(f"{bandit_id}: the snapshot could not be made: {type(error).__name__}: {error}")
+                continue
+            if content is None:
                 held.append(bandit_id)
                 continue
             make_document = functools.partial(_make_document, content, moment.now_us, self._next.pop(bandit_id, None))

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 
 from pipelines.reward_stream.counters import STREAM
 from pipelines.reward_stream.status import Status
+from serving_client.contracts.times import format_time
 
 __all__ = ["line", "watching"]
 
 _REFRESH_S = 1.0
+_LOG_S = 60.0
 
 
 def line(status: Status, now_us: int, per_second: float, *, streaming: bool) -> str:
@@ -27,28 +29,33 @@ def line(status: Status, now_us: int, per_second: float, *, streaming: bool) -> 
         parts.append(f"lag {_span((now_us - status.watermark_us) / 1e6)}")
     if status.pending is not None:
         parts.append(f"{status.pending:,} pending")
+    if status.held:
+        parts.insert(0, "catching up with the last snapshot")
     if status.dead_letters:
         parts.append(f"{status.dead_letters:,} dead letters")
-    if status.held:
-        parts.append("catching up with the last snapshot")
     parts += [f"{name} v{written.version}" for name, written in status.versions.items() if name != STREAM]
     return ", ".join(parts)
 
 
 @contextlib.contextmanager
 def watching(status: Status, clock: Callable[[], int], *, streaming: bool) -> Iterator[None]:
-    """Show the line on stderr while the block runs; nothing where stderr is no terminal."""
-    if not sys.stderr.isatty():
+    """Show the line on stderr while the block runs, once a minute as a line of a log where stderr is no terminal."""
+    terminal = sys.stderr.isatty()
+    if not terminal and not streaming:
         yield
         return
     over = threading.Event()
 
     def show() -> None:
         read, then_us = 0, clock()
-        while not over.wait(_REFRESH_S):
+        while not over.wait(_REFRESH_S if terminal else _LOG_S):
             now_us = clock()
             per_second = (status.records_read - read) / max((now_us - then_us) / 1e6, 1e-3)
             read, then_us = status.records_read, now_us
+            if not terminal:
+                said = line(status, now_us, per_second, streaming=streaming)
+                print(f"{format_time(now_us)} {said}", file=sys.stderr, flush=True)
+                continue
             # A line that wraps cannot be written over.
             said = line(status, now_us, per_second, streaming=streaming)[: shutil.get_terminal_size().columns - 1]
             sys.stderr.write(f"\r\x1b[K{said}")
@@ -61,7 +68,8 @@ def watching(status: Status, clock: Callable[[], int], *, streaming: bool) -> It
     finally:
         over.set()
         watcher.join(timeout=2 * _REFRESH_S)
-        sys.stderr.write("\r\x1b[K")
+        if terminal:
+            sys.stderr.write("\r\x1b[K")
 
 
 def _span(seconds: float) -> str:

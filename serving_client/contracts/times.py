@@ -19,6 +19,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(?:Z|\+00:0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _UNITS_US = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 _EPOCH = datetime.datetime(1970, 1, 1)
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
@@ -35,7 +36,8 @@ def parse_time(text: str) -> int:
 
 
 def format_time(time_us: int) -> str:
-    """Microseconds since 1970 to `2026-11-24T06:00:00.000001Z`; raises OverflowError outside the years 1 to 9999."""
+    """Microseconds since 1970 to `2026-11-24T06:00:00.000001Z`; a time outside the years 1 to 9999 is their limit."""
+    time_us = min(max(time_us, _FIRST_US), _LAST_US)
     return (_EPOCH + datetime.timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import pathlib
 
@@ -66,6 +68,13 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         ((*FLAGS, "--state=st"), "--state goes with --streaming"),
         ((*FLAGS, "--metric_port=1"), "did you mean --metrics_port?"),
         ((*FLAGS, "--max_disorder=2h"), "b.yaml: row.attribution.allowed_lateness 40s is less than --max_disorder 2h"),
+        (
+            (*FLAGS[:4], "--dead_letters=d"),
+            "--dead_letters=d: files there are read as --decisions; name another folder",
+        ),
+        ((*FLAGS[:4], "--dead_letters=b.yaml"), "--dead_letters=b.yaml: is a file; name a folder"),
+        ((*FLAGS, "--rewards=./d/*"), "--decisions and --rewards name the same files"),
+        ((*FLAGS, "--snapshots=b.yaml"), "b.yaml"),
         ((*FLAGS, "--metrics_file=none/here/m.prom"), "--metrics_file=none/here/m.prom: No such file or directory"),
     ],
 )
@@ -145,9 +154,9 @@ def test_a_fault_reaches_the_command_by_its_file_and_by_a_runners_text(tmp_path:
     text = (
         "Traceback …\n  raise\ntransforms.errors.BadInput: f: cannot be read; remove it [while running 'Read']\n\nmore"
     )
-    found = fault_in(text)
+    found = fault_in(RuntimeError(text))
     assert isinstance(found, BadInput) and str(found) == "f: cannot be read; remove it"
-    assert fault_in("ValueError: a defect") is None
+    assert fault_in(ValueError("a defect")) is None
 
 
 def test_letters_of_a_tick_have_a_file_and_come_back(tmp_path: pathlib.Path) -> None:
@@ -197,3 +206,43 @@ def test_an_unexpected_end_is_one_sentence_too(
     assert main(FLAGS) == RecbeamError.exit_code
     error = capsys.readouterr().err.strip()
     assert "Traceback" not in error and "add --verbose for the worker's traceback" in error.splitlines()[-1]
+
+
+def test_a_bounded_run_does_not_publish_among_a_streams_snapshots(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(FLAGS) == 0
+    version = json.loads(pathlib.Path("out/row/LATEST").read_text())["version"]
+    live = snapshot() | {"final": False, "version": version + 1}
+    data = json.dumps(live).encode()
+    pathlib.Path(f"out/row/{version + 1}.json").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    pathlib.Path("out/row/LATEST").write_text(json.dumps({"version": version + 1, "sha256": digest}))
+    assert main(FLAGS) == 4
+    assert "row is published by a stream; give a bounded run a --snapshots of its own" in last_line(capsys)
+    assert json.loads(pathlib.Path("out/row/LATEST").read_text())["version"] == version + 1
+
+
+def test_a_file_that_cannot_be_read_is_bad_input_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    pathlib.Path("d/2.jsonl.gz").write_bytes(gzip.compress(b"{}\n" * 1_000)[:-6])
+    assert main(("--decisions=d/*", *(flag for flag in FLAGS if "decisions" not in flag))) == 3
+    said = last_line(capsys)
+    assert "d/2.jsonl.gz: cannot be read" in said and "while running" not in said
+    assert not pathlib.Path("out").exists()
+
+
+def test_a_clock_that_is_years_ahead_takes_nobody_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stamped 9999 by a broken clock, the decision is from the future whatever its received_at says."""
+    lines = pathlib.Path("d/1.jsonl").read_text().splitlines()
+    mad = json.loads(lines[0]) | {"decision_id": "mad", "decided_at": "9999-12-31T23:59:59.000000Z"}
+    pathlib.Path("d/2.jsonl").write_text(json.dumps(mad | {"received_at": mad["decided_at"]}) + "\n")
+    assert main(FLAGS) == 0
+    assert snapshot()["counters"]["future"] == 1  # type: ignore[index]
+    assert snapshot()["watermark"] < "2100"  # type: ignore[operator]
+
+
+def test_a_bounded_run_that_cannot_write_its_dead_letters_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.reward_stream.steps.publish._INSIST_US", 0)
+    pathlib.Path("dead").mkdir()
+    pathlib.Path("dead").rename("gone")
+    pathlib.Path("dead").symlink_to("gone/missing/deeper")
+    assert main(FLAGS) == 1
+    assert not pathlib.Path("out", "row").exists()

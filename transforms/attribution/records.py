@@ -103,6 +103,9 @@ def read_rewards(
     return columns.select(read.good()), read.rejected(), read.lines_read
 
 
+_MOST_AHEAD_US = 86_400_000_000
+
+
 def _times(read: Reading, event: str) -> tuple[Int64s, Int64s]:
     """Event time and received_at of the usual lines; a text that is no time is left to the plain rule."""
     at_us, wrong = times_us(read.data, *read.places(event))
@@ -121,7 +124,8 @@ def _settle_times(read: Reading, event: str, at_us: Int64s, received_us: Int64s)
 def _reject_future(
     read: Reading, event: str, at_us: Int64s, received_us: Int64s, now_us: int, max_future_us: int
 ) -> None:
-    stamped = received_us != BEFORE_ALL_US
+    # A stamp from days ahead is a broken clock's; believed, it would carry the watermark there and make all else late.
+    stamped = (received_us != BEFORE_ALL_US) & (received_us <= now_us + _MOST_AHEAD_US)
     ahead = at_us > np.where(stamped, received_us, np.int64(now_us)) + max_future_us
     if ahead.any():
         limit = f"more than {max_future_us / 1e6:g} s ahead of"
