@@ -86,6 +86,7 @@ class _Collector:
             ("pending_decisions", "decisions whose window is open", status.pending),
             ("open_decisions", "decisions held by the shards", status.open_decisions),
             ("open_rewards", "rewards held by the shards", status.open_rewards),
+            ("unreadable_files", "input files that are set aside until they change", status.files_unreadable),
         ):
             yield self._gauge(name, about, value or 0)
         for name, about, value in (

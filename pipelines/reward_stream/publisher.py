@@ -42,7 +42,8 @@ class Progress:
 
     versions: published. held: bandits whose snapshot waits until the run has caught up with the last one. outcomes: net
     changes over all bandits. records_read, lines_bad: of the source. watermark_us, lag_us (clock minus watermark): None
-    before there is one. pending, open_decisions, open_rewards, late_files: as of the last tick, None if there was none.
+    before there is one. pending, open_decisions, open_rewards, late_files, files_unreadable: as of the last tick,
+    None if there was none.
     ended: no tick comes after this one.
     """
 
@@ -61,6 +62,7 @@ class Progress:
     open_decisions: int | None = None
     open_rewards: int | None = None
     late_files: int | None = None
+    files_unreadable: int | None = None
     ended: bool = False
 
 
@@ -196,6 +198,7 @@ class Publisher:
         progress.records_read += sum(report.records_read for report in reports)
         progress.lines_bad += sum(report.lines_bad for report in reports)
         progress.late_files = max((report.late_files for report in reports), default=progress.late_files)
+        progress.files_unreadable = max((report.files_unreadable for report in reports), default=None)
         progress.pending = self._totals.live.standings.pending()
         latest = {step.shard: step for step in steps}.values()
         progress.open_decisions = sum(step.open_decisions for step in latest)

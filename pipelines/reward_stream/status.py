@@ -40,6 +40,7 @@ class Status:
     open_decisions: int | None = None
     open_rewards: int | None = None
     late_files: int = 0
+    files_unreadable: int = 0
     changed_us: int = 0
 
     def add(self, progress: Progress, now_us: int) -> None:
@@ -53,7 +54,7 @@ class Status:
         self.outcomes.update({name: count for name, count in progress.outcomes.items() if count > 0})
         self.snapshots.update(written.content.bandit_id for written in progress.versions)
         self.versions |= {written.content.bandit_id: written for written in progress.versions}
-        for name in ("watermark_us", "pending", "open_decisions", "open_rewards", "late_files"):
+        for name in ("watermark_us", "pending", "open_decisions", "open_rewards", "late_files", "files_unreadable"):
             if (value := getattr(progress, name)) is not None:
                 setattr(self, name, value)
         if progress.ticks or progress.ended:

@@ -6,17 +6,21 @@ import gzip
 import os
 import pathlib
 import random
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.reward_stream.sources import files
 from pipelines.reward_stream.sources.files import FileLog
 from pipelines.reward_stream.sources.interface import Chunk, Position
 from pipelines.reward_stream.sources.listing import list_files
-from tests.reward_stream.reading import Clock, S
+from pipelines.reward_stream.sources.sequencer import Sequencer
+from tests.reward_stream.reading import SPAN_US, START_US, Clock, Logs, S, decision, lines, reports, reward, watch
 
 HORIZON_US = 64 * S
+DAMAGED = gzip.compress(b"one\n" * 100)[:-4]
 
 
 class Folder:
@@ -35,8 +39,10 @@ class Folder:
         os.utime(path, (self.changes, self.changes))
         return path
 
-    def log(self, chunk_bytes: int = 1_000, positions: dict[str, Position] | None = None) -> FileLog:
-        return FileLog(f"{self.path}/*", self.clock, chunk_bytes, HORIZON_US, 200_000, positions)
+    def log(
+        self, chunk_bytes: int = 1_000, positions: dict[str, Position] | None = None, pattern: str = "*"
+    ) -> FileLog:
+        return FileLog(f"{self.path}/{pattern}", self.clock, chunk_bytes, HORIZON_US, 200_000, positions)
 
     def read(self, log: FileLog) -> list[Chunk]:
         """What there is, a listing later."""
@@ -53,6 +59,19 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> Folder:
     return Folder(tmp_path)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files in the order in which they are opened."""
+    names: list[str] = []
+
+    def open_binary(name: str) -> BinaryIO:
+        names.append(name)
+        return open(name, "rb")
+
+    monkeypatch.setattr(files, "open_binary", open_binary)
+    return names
 
 
 def test_files_come_in_the_order_of_their_times_and_names_each_once(folder: Folder) -> None:
@@ -167,17 +186,123 @@ def test_a_compressed_file_is_read_by_its_text(folder: Folder) -> None:
     assert folder.texts(folder.log(positions=half)) == [b"three\n"]
 
 
-def test_a_damaged_compressed_file_is_named_once_and_holds_the_end_back(
+def test_a_file_that_cannot_be_read_is_tried_three_times_in_ten_seconds_and_then_set_aside(
+    folder: Folder, caplog: pytest.LogCaptureFixture, opened: list[str]
+) -> None:
+    log = folder.log()
+    path = folder.write("a.gz", DAMAGED)
+    folder.write("b", b"b\n")
+    assert folder.texts(log) == [b"b\n"] and not log.at_end and not log.is_read(str(path))
+    for _ in range(9):
+        assert folder.read(log) == []
+    assert log.at_end and log.unreadable == 1 and not log.is_read(str(path))
+    for _ in range(50):
+        assert folder.read(log) == [] and log.at_end
+    assert list(log.rest()) == []
+    assert opened.count(str(path)) == 3
+    (said,) = caplog.messages
+    assert said.startswith(f"{path}: set aside") and "EOFError" in said and "replace it" in said
+
+
+def test_a_file_that_is_repaired_before_it_is_set_aside_is_read(
     folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = folder.log()
-    folder.write("a.gz", gzip.compress(b"one\n" * 100)[:-4])
-    folder.write("b", b"b\n")
-    assert folder.texts(log) == [b"b\n"] and not log.at_end
-    folder.read(log)
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [str(folder.path / "a.gz")]
+    folder.write("a.gz", DAMAGED)
+    assert folder.read(log) == [] and not log.at_end
     folder.write("a.gz", gzip.compress(b"one\n"))
-    assert folder.texts(log) == [b"one\n"] and log.at_end
+    folder.clock.pass_s(1)
+    assert folder.texts(log) == [b"one\n"] and log.at_end and log.unreadable == 0
+    assert not caplog.messages
+
+
+def test_a_file_that_is_set_aside_is_tried_once_when_it_changes_and_holds_nothing_up(
+    folder: Folder, caplog: pytest.LogCaptureFixture, opened: list[str]
+) -> None:
+    log = folder.log()
+    path = folder.write("a.gz", DAMAGED)
+    for _ in range(10):
+        folder.read(log)
+    for tries in (4, 5):
+        folder.write("a.gz", DAMAGED)  # of another time
+        for _ in range(10):
+            assert folder.read(log) == [] and log.at_end and log.unreadable == 1
+        assert opened.count(str(path)) == tries
+    folder.write("a.gz", gzip.compress(b"one\n"))
+    assert folder.texts(log) == [b"one\n"] and log.at_end and log.unreadable == 0
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("damaged", [DAMAGED, b"no gzip", b"\x1f\x8b\x08" + b"\xff" * 40], ids=["cut", "text", "bytes"])
+def test_a_file_that_cannot_be_read_again_after_a_restart_is_waited_for_until_it_can_or_is_removed(
+    folder: Folder, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    log = folder.log()
+    folder.write("a.gz", gzip.compress(b"1\n2\n"))
+    folder.write("b", b"1\n")
+    folder.read(log)
+    positions = {name: Position(0, each.end, each.head, 0) for name, each in log.positions().items()}
+    folder.write("a.gz", damaged)
+    folder.write("c", b"new\n")
+    again = folder.log(positions=positions)
+    chunks = folder.read(again)
+    assert [(chunk.lines, chunk.reread) for chunk in chunks] == [(b"1\n", True)] and again.rereading
+    assert [chunk for _ in range(40) for chunk in folder.read(again)] == [] and again.rereading
+    (said,) = caplog.messages
+    assert "still open at the checkpoint" in said
+    (folder.path / "a.gz").unlink()
+    chunks = [chunk for _ in range(9) for chunk in folder.read(again)]
+    assert [(chunk.lines, chunk.reread) for chunk in chunks] == [(b"new\n", False)]
+    assert again.at_end and not again.rereading
+
+
+def test_a_stream_ends_when_idle_and_matures_beside_a_file_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
+    logs, clock = Logs(tmp_path), Clock()
+    logs.put("decisions", lines(decision(n, n) for n in range(100)))
+    logs.put("rewards", lines([reward(1, 2)]))
+    logs.put("rewards", DAMAGED, name="cut.jsonl.gz")
+    config = logs.config(idle_after_us=5 * S, max_hold_us=8 * S, stop_when_idle_us=20 * S)
+    sequencer = Sequencer(config, clock)
+    watch(sequencer, clock, 9)
+    logs.put("decisions", lines([decision(100, 200)]))
+    report = reports(watch(sequencer, clock, 2))[-1]
+    assert report.maturing_us == START_US + 200 * S - config.max_disorder_us
+    assert report.files_unreadable == 1
+    assert report.cut_us == report.maturing_us - SPAN_US  # the holding watermark went on, too
+    assert reports(watch(sequencer, clock, 21))[-1].final and sequencer.ended
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*"])
+def test_an_entry_that_cannot_be_looked_at_is_left_out_with_one_warning(
+    folder: Folder, caplog: pytest.LogCaptureFixture, pattern: str
+) -> None:
+    (folder.path / "loop").symlink_to("loop")
+    (folder.path / "nowhere").symlink_to("nothing")
+    folder.write("good", b"x\n")
+    log = folder.log(pattern=pattern)
+    assert folder.texts(log) == [b"x\n"]
+    for _ in range(5):
+        assert folder.read(log) == [] and log.at_end
+    (said,) = caplog.messages
+    assert said.startswith(f"{folder.path}/loop: left out")
+    assert list(list_files(f"{folder.path}/{pattern}")) == [f"{folder.path}/good"]  # as a bounded run lists
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*"])
+def test_a_name_that_is_not_utf_8_is_left_out_with_one_warning(
+    folder: Folder, caplog: pytest.LogCaptureFixture, pattern: str
+) -> None:
+    folder.write(os.fsdecode(b"caf\xe9"), b"never\n")
+    folder.write("caf\u00e9", b"x\n")
+    log = folder.log(pattern=pattern)
+    assert folder.texts(log) == [b"x\n"]
+    for _ in range(5):
+        assert folder.read(log) == [] and log.at_end
+    assert caplog.messages == [f"{folder.path}/caf\\xe9: left out, since its name is not UTF-8; rename it"]
+    assert [name.encode() for name in log.positions()] == [f"{folder.path}/caf\u00e9".encode()]
+    assert list(list_files(f"{folder.path}/{pattern}")) == [f"{folder.path}/caf\u00e9"]
+    assert len(caplog.messages) == 2
 
 
 def test_after_a_restart_the_span_is_read_again_first_and_then_what_is_new(folder: Folder) -> None:

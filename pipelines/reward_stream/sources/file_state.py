@@ -16,6 +16,7 @@ from pipelines.reward_stream.sources.listing import Listed
 __all__ = ["FileState", "whole_lines"]
 
 _HEAD_BYTES = 1024
+_PAUSES_US = (2_000_000, 6_000_000)  # before the second and the third try to read a file
 
 
 @dataclasses.dataclass(slots=True)
@@ -25,7 +26,8 @@ class FileState:
     head: LENGTH:DIGEST of its first bytes, up to _HEAD_BYTES, as far as they were read. prefix: those bytes, None where
     only their digest is known. listed: as of the last listing, None while the file is not there. first_us: its mtime
     when it was first seen. unread: there may be lines to read. compare: its beginning must be compared before it is
-    read on. read_size: of a compressed file its size on disk when it was read to its end, else -1.
+    read on. read_size: of a compressed file its size on disk when it was read to its end, else -1. failures: tries to
+    read it that failed since one did not.
     """
 
     name: str
@@ -39,6 +41,7 @@ class FileState:
     unread: bool = True
     compare: bool = False
     read_size: int = -1
+    failures: int = 0
 
     @classmethod
     def resumed(cls, name: str, position: Position) -> FileState:
@@ -59,6 +62,11 @@ class FileState:
     def rereading(self) -> bool:
         """Whether it was read further before the restart."""
         return self.at < self.end
+
+    @property
+    def set_aside(self) -> bool:
+        """Whether it could not be read and only a change of it is waited for."""
+        return self.failures > len(_PAUSES_US)
 
     @property
     def compressed(self) -> bool:
@@ -119,6 +127,17 @@ class FileState:
         self.at = self.end
         self.unread = False
         self._note_size()
+
+    def fail(self, now_us: int) -> int | None:
+        """It could not be read; returns when to try again, None if it is set aside until it changes.
+
+        Of one that was set aside before, a change is tried once: one that changes all the time holds nothing up.
+        """
+        self.failures += 1
+        if not self.set_aside:
+            return now_us + _PAUSES_US[self.failures - 1]
+        self.unread = False
+        return None
 
     def _note_size(self) -> None:
         self.read_size = self.listed.size if self.listed and self.compressed else -1

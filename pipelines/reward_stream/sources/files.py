@@ -2,7 +2,8 @@
 
 A file is its name. A growing one is read on from its last complete line; one that shrank, or whose first KiB changed,
 is read again as new. Names are kept as long as the file is listed and for a while after, so that nothing is read twice;
-of one that a checkpoint covers wholly nothing but its size is looked at.
+of one that a checkpoint covers wholly nothing but its size is looked at. One that cannot be read is tried three times
+in some 10 s and then set aside until it changes, so that it does not hold up what depends on the end of the input.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from typing import BinaryIO
 from pipelines.reward_stream.sources.file_state import FileState, whole_lines
 from pipelines.reward_stream.sources.interface import Chunk, Position
 from pipelines.reward_stream.sources.listing import Listed, list_files
-from transforms.interactions.files import open_binary
+from transforms.interactions.files import describe, open_binary
 
 __all__ = ["FileLog"]
 
 _LOGGER = logging.getLogger(__name__)
 _LISTING_SHARE = 20  # a listing that took 10 ms is made every 200 ms at most: 5% of the time
 _HORIZON_PRECISION = 64  # so that what a checkpoint says of a file does not change with every listing
+
+_REREAD_PAUSE_US = 5_000_000
+_UNREADABLE = (OSError, EOFError, zlib.error)
 
 _order = attrgetter("order")
 
@@ -57,7 +61,7 @@ class FileLog:
         self._files = {name: FileState.resumed(name, position) for name, position in (positions or {}).items()}
         self._rereading = {file.name for file in self._files.values() if file.rereading}
         self._queue: deque[FileState] = deque()  # with something to read, in order
-        self._stuck = False  # something could not be read
+        self._retry_at_us: dict[str, int] = {}  # of files that could not be read
         self._list_at_us: int | None = None
         self._inflated: tuple[str, Listed | None, bytes] | None = None
         self._complained: set[str] = set()
@@ -67,16 +71,19 @@ class FileLog:
         now_us = self._clock()
         if self._list_at_us is None or now_us >= self._list_at_us:
             self._list(now_us)
+        self._retry(now_us)
         while self._queue:
             file = self._queue[0]
+            if not file.rereading and not self._rereading.isdisjoint(self._retry_at_us):
+                return None  # what is read again comes first
             try:
                 chunk = self._read(file)
+                file.failures = 0
             except FileNotFoundError:
                 self._lose(file)
                 chunk = None
-            except (OSError, EOFError, zlib.error) as error:
-                self._complain(file.name, f"{file.name}: cannot be read ({error}); trying again")
-                self._stuck = True
+            except _UNREADABLE as error:
+                self._fail(file, error, now_us)
                 chunk = None
             if not file.rereading and file.name in self._rereading:
                 self._rereading.discard(file.name)  # its turn for what is new comes later
@@ -91,18 +98,38 @@ class FileLog:
     def rest(self) -> Iterator[Chunk]:
         """Last lines without a line end; positions stay as they are."""
         for file in sorted(self._files.values(), key=_order):
-            if file.listed is None or file.unread or (file.listed.size <= file.at and not file.compressed):
+            if (
+                file.listed is None
+                or file.unread
+                or file.set_aside
+                or (file.listed.size <= file.at and not file.compressed)
+            ):
                 continue
-            with contextlib.suppress(FileNotFoundError), self._open(file) as stream:
-                stream.seek(file.at)
-                lines = stream.read()
-                if lines.strip():
-                    yield Chunk(file.name, file.at, file.at + len(lines), lines)
+            try:
+                with self._open(file) as stream:
+                    stream.seek(file.at)
+                    lines = stream.read()
+            except FileNotFoundError:
+                continue
+            except _UNREADABLE as error:
+                self._complain(
+                    file.name,
+                    f"{file.name}: its last line, which has no end yet, cannot be read ({describe(error)}); repair the "
+                    f"file before the next start",
+                )
+                continue
+            if lines.strip():
+                yield Chunk(file.name, file.at, file.at + len(lines), lines)
 
     @property
     def at_end(self) -> bool:
-        """Whether all whole lines of all files listed last have been read."""
-        return self._list_at_us is not None and not self._queue and not self._stuck
+        """Whether all whole lines of all files listed last have been read, but for files that are set aside."""
+        return self._list_at_us is not None and not self._queue and not self._retry_at_us
+
+    @property
+    def unreadable(self) -> int:
+        """How many files are set aside."""
+        return sum(file.set_aside for file in self._files.values())
 
     @property
     def rereading(self) -> bool:
@@ -112,7 +139,7 @@ class FileLog:
     def is_read(self, partition: str) -> bool:
         """Whether a file was read to where it ended last."""
         file = self._files.get(partition)
-        return file is not None and not file.unread
+        return file is not None and not file.unread and not file.set_aside
 
     def positions(self) -> dict[str, Position]:
         """Where each file is."""
@@ -131,7 +158,7 @@ class FileLog:
         """Look for new, grown, replaced and vanished files, and put those with something to read in order."""
         first = self._list_at_us is None
         try:
-            found = list_files(self._pattern)
+            found = list_files(self._pattern, self._complain)
         except Exception as error:  # object stores' clients raise types of their own, and may answer next time
             self._complain(self._pattern, f"{self._pattern}: cannot be listed ({error}); trying again")
             return
@@ -144,14 +171,15 @@ class FileLog:
         for file in self._files.values():
             if file.name not in found and (file.listed is not None or first):
                 self._lose(file)
-        self._queue = deque(sorted((file for file in self._files.values() if file.unread), key=_order))
-        self._stuck = False
+        unread = (file for file in self._files.values() if file.unread and file.name not in self._retry_at_us)
+        self._queue = deque(sorted(unread, key=_order))
         ended_us = self._clock()
         self._list_at_us = ended_us + max(self._list_every_us, _LISTING_SHARE * (ended_us - now_us))
 
     def _lose(self, file: FileState) -> None:
         """The file is not there; its name is kept."""
-        file.listed, file.unread = None, False
+        file.listed, file.unread, file.failures = None, False, 0
+        self._retry_at_us.pop(file.name, None)
         if file.rereading:
             self._complain(
                 file.name,
@@ -160,6 +188,38 @@ class FileLog:
             )
             file.at = file.end
             self._rereading.discard(file.name)
+
+    def _fail(self, file: FileState, error: Exception, now_us: int) -> None:
+        """The file could not be read: another try later, or none until it changes.
+
+        One that is read again is waited for: going on without it would lose records that were read once.
+        """
+        if file.rereading:
+            self._retry_at_us[file.name] = now_us + _REREAD_PAUSE_US
+            self._complain(
+                file.name,
+                f"{file.name}: cannot be read ({describe(error)}), and its last records were still open at the "
+                f"checkpoint; trying again; to go on without them remove the file",
+            )
+            return
+        retry_at_us = file.fail(now_us)
+        if retry_at_us is not None:
+            self._retry_at_us[file.name] = retry_at_us
+            return
+        self._complain(
+            file.name,
+            f"{file.name}: set aside, since it cannot be read ({describe(error)}); replace it under another name "
+            f"or repair it; it is tried again when its size or time of change is another",
+        )
+
+    def _retry(self, now_us: int) -> None:
+        """Put files whose next try is due back in order."""
+        due = [name for name, at_us in self._retry_at_us.items() if now_us >= at_us]
+        for name in due:
+            del self._retry_at_us[name]
+            self._queue.append(self._files[name])
+        if due:
+            self._queue = deque(sorted(self._queue, key=_order))
 
     def _read(self, file: FileState) -> Chunk | None:
         """The next chunk of a file; None where there is no whole line, and then it is not `unread` any more."""

@@ -61,6 +61,10 @@ class Log(Protocol):
         """Whether everything there was when last looked has been read."""
 
     @property
+    def unreadable(self) -> int:
+        """How many partitions are passed over, because they cannot be read."""
+
+    @property
     def rereading(self) -> bool:
         """Whether there are chunks to come that were read before the restart."""
 

@@ -1,14 +1,16 @@
 """Which files a glob names now, and how large and how old each is.
 
-A file appears by rename: a name that begins with a dot or ends in .tmp or .partial is not input yet.
+A file appears by rename: a name that begins with a dot or ends in .tmp or .partial is not input yet. An entry that
+cannot be looked at, or whose name is not UTF-8 (it could not stand in a checkpoint), is left out with a warning.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import glob
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from transforms import storage
@@ -17,7 +19,10 @@ from transforms.interactions.files import match
 
 __all__ = ["Listed", "list_files"]
 
+_LOGGER = logging.getLogger(__name__)
 _UNFINISHED = (".tmp", ".partial")
+
+_Complain = Callable[[str, str], None]
 
 
 class Listed(NamedTuple):
@@ -27,19 +32,23 @@ class Listed(NamedTuple):
     mtime_us: int
 
 
-def list_files(pattern: str) -> dict[str, Listed]:
-    """The files by name, in no order; none is no error. A folder stands for the files in it."""
+def list_files(pattern: str, complain: _Complain | None = None) -> dict[str, Listed]:
+    """The files by name, in no order; none is no error. A folder stands for the files in it.
+
+    complain: takes the name of an entry that is left out and a sentence that says why; None logs the sentence.
+    """
+    complain = complain or _log
     if not storage.is_local(pattern):
         return _list_remote(pattern)
     if os.path.isdir(pattern):
         pattern = os.path.join(pattern, "*")
     folder, name = os.path.split(pattern)
     simple = not glob.has_magic(folder) and name != "**"
-    entries = _scan(folder, name) if simple else _walk(pattern)
+    entries = _scan(folder, name, complain) if simple else _walk(pattern, complain)
     return dict(entries)
 
 
-def _scan(folder: str, name: str) -> Iterator[tuple[str, Listed]]:
+def _scan(folder: str, name: str, complain: _Complain) -> Iterator[tuple[str, Listed]]:
     """One folder, with one system call per file."""
     try:
         scanned = os.scandir(folder or ".")
@@ -49,16 +58,21 @@ def _scan(folder: str, name: str) -> Iterator[tuple[str, Listed]]:
         for entry in scanned:
             if not fnmatch.fnmatchcase(entry.name, name) or _is_unfinished(entry.name):
                 continue
+            path = os.path.join(folder, entry.name)
             try:
                 if entry.is_dir():
                     continue
                 status = entry.stat()
             except FileNotFoundError:  # gone in this moment
                 continue
-            yield os.path.join(folder, entry.name), Listed(status.st_size, status.st_mtime_ns // 1000)
+            except OSError as error:
+                complain(path, _not_seen(path, error))
+                continue
+            if _is_utf8(path, complain):
+                yield path, Listed(status.st_size, status.st_mtime_ns // 1000)
 
 
-def _walk(pattern: str) -> Iterator[tuple[str, Listed]]:
+def _walk(pattern: str, complain: _Complain) -> Iterator[tuple[str, Listed]]:
     for path in glob.iglob(pattern, recursive=True):
         if _is_unfinished(os.path.basename(path)):
             continue
@@ -66,7 +80,10 @@ def _walk(pattern: str) -> Iterator[tuple[str, Listed]]:
             status = os.stat(path)
         except FileNotFoundError:
             continue
-        if not os.path.isdir(path):
+        except OSError as error:
+            complain(path, _not_seen(path, error))
+            continue
+        if not os.path.isdir(path) and _is_utf8(path, complain):
             yield path, Listed(status.st_size, status.st_mtime_ns // 1000)
 
 
@@ -82,3 +99,26 @@ def _list_remote(pattern: str) -> dict[str, Listed]:
 
 def _is_unfinished(name: str) -> bool:
     return name.startswith(".") or name.endswith(_UNFINISHED)
+
+
+def _is_utf8(path: str, complain: _Complain) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        complain(path, f"{_printable(path)}: left out, since its name is not UTF-8; rename it")
+        return False
+    return True
+
+
+def _not_seen(path: str, error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"{_printable(path)}: left out, since it cannot be looked at ({reason}); remove it or repair it"
+
+
+def _printable(path: str) -> str:
+    """The name in characters that every log can write."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _log(about: str, sentence: str) -> None:
+    _LOGGER.warning(sentence)

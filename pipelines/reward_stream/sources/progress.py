@@ -125,6 +125,7 @@ class Progress:
             stop=stop,
             late_files=self.late_files + self._late_files(logs),
             files_reread=self.files_reread,
+            files_unreadable=sum(log.unreadable for log in logs.values()),
         )
         self.counters, self.letters, self.records_read, self.lines_bad = Counter(), [], 0, 0
         self.rules_told, self.read_bytes, self.reported_seq = True, 0, self.seq

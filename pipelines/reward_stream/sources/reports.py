@@ -91,7 +91,8 @@ class SourceReport:
     lines_bad: malformed ones. rules: the bandits file's bytes where it changed. newest_us: the largest event time
     accepted. state: for a checkpoint at this tick, None where none is due: it names every file.
     after: the seq of the report before. final, stop: as in Block. late_files: names all of whose records
-    were late, so far. files_reread: times since the start that a file was read again as new.
+    were late, so far. files_reread: times since the start that a file was read again as new. files_unreadable: files
+    that are set aside now, because they cannot be read.
     """
 
     seq: int
@@ -109,3 +110,4 @@ class SourceReport:
     stop: bool = False
     late_files: int = 0
     files_reread: int = 0
+    files_unreadable: int = 0
