@@ -81,10 +81,14 @@ def pipeline_for(options: PipelineOptions) -> beam.Pipeline:
 
 
 def run_main(body: Callable[[], str]) -> int:
-    """Run a command; its closing sentence goes to stderr. The project's own errors become exit codes, others pass."""
+    """Run a command; its closing sentence, if it has one, goes to stderr.
+
+    The project's own errors become exit codes, others pass.
+    """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     try:
-        print(body(), file=sys.stderr)
+        if sentence := body():
+            print(sentence, file=sys.stderr)
     except RecbeamError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -12,21 +12,7 @@ from benchmarks.rewards.job import ROOT
 
 __all__ = ["BANDITS", "CONTEXTUAL", "differences", "generate", "latest"]
 
-BANDITS = """\
-bandits:
-  home_row:
-    policy_epoch: 1
-    default_arm: cf
-    arms:
-      cf: {generation: 1, model: cf}
-      vae: {generation: 1, model: vae}
-      popular: {generation: 1, model: popular}
-      fresh: {generation: 1, model: fresh}
-    policy: {kind: thompson_beta, floor: 0.02}
-    attribution: {window: 20s, allowed_lateness: 40s, max_future: 5s, aggregate: any, reward_kinds: [click]}
-    segments: [plan]
-    half_lives: [1h, 24h]
-"""
+BANDITS = (ROOT / "examples/reward_stream/one_bandit.yaml").read_text()
 """One bandit, four arms, the times of the issue."""
 
 CONTEXTUAL = (

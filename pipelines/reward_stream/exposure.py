@@ -27,7 +27,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["ALARM", "bandit_e_value", "e_values", "exposure_by_user"]
+__all__ = ["ALARM", "bandit_e_value", "e_values", "exposure_by_user", "gaps"]
 
 ALARM = 1_000.0
 """An e-value from here on is a mismatch: a healthy bandit ever gets there with a chance of at most 1 in 1,000."""
@@ -45,7 +45,7 @@ def e_values(rows: Sequence[Mapping[str, Any]], decisions: int | None = None) ->
     """
     rows = [row for row in rows if row["segment"] == "*"]
     if decisions is None:
-        if _has_a_gap(rows):
+        if gaps(rows):
             return {}
         decisions = sum(row["n"] + row["fallbacks"] for row in rows)
     arms = sorted({row["arm_id"] for row in rows})
@@ -58,6 +58,18 @@ def bandit_e_value(rows: Sequence[Mapping[str, Any]], decisions: int | None = No
     """The mean of `e_values`, itself an e-value; None where there are none. From ALARM on it is a mismatch."""
     values = e_values(rows, decisions)
     return math.fsum(values.values()) / len(values) if values else None
+
+
+def gaps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """(arm_id, generation) of `*` that came before one that is here: they may have been counted and left the snapshot.
+
+    Sorted; while there are any, the rows do not say how many decisions the epoch had.
+    """
+    here: dict[str, set[int]] = {}
+    for row in rows:
+        if row["segment"] == "*":
+            here.setdefault(row["arm_id"], set()).add(row["arm_generation"])
+    return [(arm, each) for arm in sorted(here) for each in range(1, max(here[arm])) if each not in here[arm]]
 
 
 def exposure_by_user(decisions: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -98,14 +110,6 @@ def _e_value(weights: Sequence[Mapping[str, float]], decisions: int) -> float:
     if greatest > 700:
         return math.inf
     return math.exp(greatest) * math.fsum(math.exp(log - greatest) for log in logs) / len(logs)
-
-
-def _has_a_gap(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an arm's generations do not go on from 1: earlier ones may have been counted and left the snapshot."""
-    generations: dict[str, list[int]] = {}
-    for row in rows:
-        generations.setdefault(row["arm_id"], []).append(row["arm_generation"])
-    return any(sorted(found) != list(range(1, len(found) + 1)) for found in generations.values() if max(found) > 1)
 
 
 def _empty_row(arm_id: str) -> dict[str, Any]:

@@ -43,7 +43,15 @@ def test_each_alert_fires_when_it_should_and_is_silent_otherwise(promtool):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("> 600", "> 6000"), ("> 120", "> 60"), (">= 1000", ">= 10"), ("[10m]) > 5", "[10m]) > 500"), ("> 100)", "> 0)")],
+    [
+        ("> 600", "> 6000"),
+        ("> 120", "> 60"),
+        (">= 1000", ">= 10"),
+        ("[10m]) > 5", "[10m]) > 500"),
+        ("> 100)", "> 0)"),
+        ("unless on (job, instance)", "unless on ()"),
+        ("timestamp_seconds\n        for: 5m", "timestamp_seconds\n        for: 2m"),
+    ],
 )
 def test_the_cases_notice_another_threshold(promtool, tmp_path, before, after):
     rules = (FOLDER / "reward_stream.rules.yml").read_text()
@@ -72,4 +80,5 @@ def test_every_alert_says_what_is_wrong_and_what_to_do(rule):
 
 def test_every_alert_is_in_the_readme():
     readme = (FOLDER / "README.md").read_text()
+    assert {f"`{rule['labels']['severity']}`" for rule in RULES} <= set(readme.split())
     assert [rule["alert"] for rule in RULES if rule["alert"] not in readme] == []

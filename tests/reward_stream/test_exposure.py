@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.reward_stream.exposure import ALARM, bandit_e_value, e_values, exposure_by_user
+from pipelines.reward_stream.exposure import ALARM, bandit_e_value, e_values, exposure_by_user, gaps
 
 
 def rows_of(arms, p, fallbacks=0):
@@ -113,6 +113,8 @@ def test_there_is_no_verdict_where_rows_may_have_left_the_snapshot():
     assert bandit_e_value(rows) is None
     assert set(e_values(rows, decisions=100)) == {"arm0", "arm1"}
     assert bandit_e_value(rows[:1]) is None
+    assert gaps(rows) == [("arm1", 1), ("arm1", 2)]
+    assert gaps([{**row, "segment": "free"} for row in rows]) == []
 
 
 def test_segments_are_left_out():

@@ -8,11 +8,12 @@ import json
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from pipelines.reward_stream.inspect import command
 from pipelines.reward_stream.inspect.estimates import estimate, normal, wilson
 from pipelines.reward_stream.inspect.summary import summarize
-from pipelines.reward_stream.inspect.tables import render
+from pipelines.reward_stream.inspect.tables import fit, render
 from serving_client.contracts.times import parse_time
 
 PUBLISHED = "2026-11-24T06:00:00.000000Z"
@@ -47,9 +48,9 @@ def publish(folder, document):
     (folder / document["bandit_id"] / "LATEST").write_text(json.dumps(pointer))
 
 
-def inspect(*arguments, width=80, sleep=None, now_us=NOW_US):
+def inspect(*arguments, width=80, height=200, terminal=True, sleep=None, now_us=NOW_US):
     out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None)
+    console = Console(file=out, width=width, height=height, color_system=None, force_terminal=terminal)
     code = command.main([str(each) for each in arguments], lambda: now_us, sleep or pytest.fail, console)
     return code, out.getvalue()
 
@@ -62,6 +63,11 @@ def test_wilsons_interval_is_the_published_one():
     assert wilson(148, 15) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert wilson(20, 0) == pytest.approx((0, 0.1611), abs=5e-5)
     assert wilson(20, 20)[1] == 1
+
+
+def test_wilsons_interval_ends_exactly_at_0_and_1():
+    assert {wilson(n, 0)[0] for n in range(1, 2_000)} == {0.0}
+    assert {wilson(n, n)[1] for n in range(1, 2_000)} == {1.0}
 
 
 def test_the_normal_interval_is_worked_by_hand():
@@ -101,6 +107,28 @@ def test_nothing_is_cut_at_any_width(tmp_path, width):
 def test_columns_that_do_not_fit_go_to_a_further_table(tmp_path, width, tables):
     publish(tmp_path, snapshot(ROWS))
     assert inspect(tmp_path, width=width)[1].count("arm (generation)") == tables
+
+
+def test_numbers_of_a_column_have_as_many_decimals(tmp_path):
+    publish(tmp_path, snapshot([row("cf", 10_000, 24), row("vae", 10_000, 250), row("new", 5, 0)]))
+    out = inspect(tmp_path, width=200)[1]
+    for text in ("0.00240", "0.02500", "0.00000", "0.00161 to 0.00357", "0.00000 to 0.43448"):
+        assert text in out
+    assert "e-" not in out
+    publish(tmp_path, snapshot([row("cf", 100, 250_000, sum_r2=1e9), row("vae", 0, 0)]))
+    assert " 2,500 " in inspect(tmp_path, width=200)[1]
+
+
+def test_without_a_terminal_it_is_one_table_without_trailing_spaces(tmp_path):
+    name = "an_arm_with_a_name_that_is_rather_long_for_a_terminal_of_eighty_columns_as_names_go"
+    publish(tmp_path, snapshot([row(name, 100, 10), *ROWS]))
+    code, out = inspect(tmp_path, width=80, terminal=False)
+    assert code == 0
+    assert out.count("arm (generation)") == 1
+    assert f"  {name} (1) " in out
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+    watched = inspect(tmp_path, "--watch", terminal=False, sleep=stop)[1]
+    assert watched == out
 
 
 def test_share_is_of_the_segment_and_segments_are_shown_on_demand(tmp_path):
@@ -144,7 +172,39 @@ def test_sticky_assignment_is_tested_by_user(tmp_path):
     ]
     (tmp_path / "d.jsonl").write_text("not json\n" + "".join(json.dumps(record) + "\n" for record in log))
     assert "MISMATCH" in inspect(tmp_path / "out", width=200)[1]
-    assert "exposure: ok (by user" in inspect(tmp_path / "out", f"--decisions={tmp_path}/d.jsonl", width=200)[1]
+    by_user = inspect(tmp_path / "out", f"--decisions={tmp_path}/d.jsonl", width=200)[1]
+    assert "exposure: no mismatch seen in 10 users (by user, e = " in by_user
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([row("cf", 0, 0, pending=9), row("vae", 0, 0)], "not yet (no decision has matured)"),
+        ([], "not yet (no decision has matured)"),
+        ([row("cf", 10, 1), row("cf", 10, 1, segment="free")], "one arm, nothing to compare"),
+        (
+            [row("cf", 10, 1), row("vae", 10, 1, generation=2)],
+            "no verdict, generation 1 of vae is not in this snapshot; --decisions=GLOB tests by user",
+        ),
+        (
+            [row("cf", 10, 1), row("vae", 10, 1, generation=4)],
+            "no verdict, generation 1 of vae and 2 more are not in this snapshot; --decisions=GLOB tests by user",
+        ),
+        ([row("cf", 3, 1), row("vae", 2, 1)], "no mismatch seen in 5 decisions (e = "),
+        ([row("cf", 0, 0), row("vae", 1, 1)], "no mismatch seen in 1 decision (e = "),
+        ([row("cf", 500, 1), row("vae", 500, 1)], "ok (e = "),
+    ],
+)
+def test_exposure_says_how_much_it_knows(tmp_path, rows, says):
+    publish(tmp_path, snapshot(rows))
+    assert f"  exposure: {says}" in inspect(tmp_path, width=200)[1]
+
+
+def test_a_log_without_users_is_no_verdict(tmp_path):
+    publish(tmp_path / "out", snapshot(ROWS))
+    (tmp_path / "d.jsonl").write_text("not json\n")
+    out = inspect(tmp_path / "out", f"--decisions={tmp_path}/d.jsonl", width=200)[1]
+    assert "exposure: not yet (no decision of a user in --decisions)" in out
 
 
 def test_the_stream_s_own_snapshot_comes_last_and_has_no_arms(tmp_path):
@@ -195,8 +255,54 @@ def test_watch_draws_again_until_ctrl_c_and_survives_what_it_cannot_read(tmp_pat
     assert code == 0
     assert looks == [0.5, 0.5, 0.5]
     assert "version 8" in out
-    assert capsys.readouterr().err == "stopped\n"
+    assert capsys.readouterr().err == ""
     assert inspect(tmp_path, "--watch=soon")[0] == 2
+
+
+@pytest.mark.parametrize("interval", ["0s", "99ms"])
+def test_watching_without_a_pause_is_refused(tmp_path, capsys, interval):
+    publish(tmp_path, snapshot(ROWS))
+    assert inspect(tmp_path, f"--watch={interval}")[0] == 2
+    assert f"--watch={interval}: is too often; write 100ms or more" in capsys.readouterr().err
+
+
+def stop(_):
+    raise KeyboardInterrupt
+
+
+def test_what_a_window_is_too_low_for_is_said_at_its_bottom(tmp_path):
+    for bandit in ("a", "b", "c"):
+        publish(tmp_path, snapshot(ROWS, bandit_id=bandit))
+    drawn = inspect(tmp_path, "--watch", width=80, height=24, sleep=stop)[1]
+    assert drawn.removesuffix("\x1b[?25h").rstrip().endswith("more: --bandit=ID")
+    assert "a, epoch 1" in drawn
+    assert "\n..." not in drawn.replace(" ", "")
+    assert "more:" not in inspect(tmp_path, "--watch", "--bandit=a", width=80, height=24, sleep=stop)[1]
+    assert "more: a taller window" in inspect(tmp_path, "--watch", "--bandit=a", height=5, sleep=stop)[1]
+
+
+@pytest.mark.parametrize("height", [24, 8])
+def test_a_picture_is_never_higher_than_the_window(height):
+    console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True, color_system=None)
+    console.print(fit(Text("\n".join(map(str, range(24)))), console, "more: here"), end="")
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == height
+    assert lines[-1] == ("23" if height == 24 else "more: here")
+
+
+def test_a_file_in_place_of_a_folder_is_one_sentence(tmp_path, capsys):
+    publish(tmp_path, snapshot(ROWS))
+    file = tmp_path / "home_row" / "7.json"
+    assert inspect(file)[0] == 2
+    assert capsys.readouterr().err == (
+        f"reward-stream inspect: DEST={file}: is a file; name the folder of --snapshots\n"
+    )
+
+
+def test_tables_are_all_that_is_said(tmp_path, capsys):
+    publish(tmp_path, snapshot(ROWS))
+    assert inspect(tmp_path)[0] == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_damaged_snapshot_is_not_shown(tmp_path, capsys):

@@ -213,12 +213,18 @@ class DynamoDestination:
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _older(self, place: str, prefix: str, pointed: int, before_us: int) -> list[str]:
-        """Sort keys of versions before the pointed one, up to the first that is young: later ones are younger still."""
-        older = []
+        """Sort keys of old items before the pointed version, up to the first version with a young one.
+
+        Later versions are younger still; chunks of one version are sorted by attempt, in no order of time.
+        """
+        older, end = [], pointed
         for found in self._query(place, prefix, "#created_us"):
-            if _version(found) >= pointed or int(found["created_us"]["N"]) >= before_us:
+            if _version(found) >= end:
                 break
-            older.append(found["item"]["S"])
+            if int(found["created_us"]["N"]) < before_us:
+                older.append(found["item"]["S"])
+            else:
+                end = _version(found) + 1
         return older
 
     def _delete(self, place: str, items: list[str]) -> None:

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -17,13 +18,19 @@ from rich.text import Text
 from pipelines.reward_stream.exposure import exposure_by_user
 from pipelines.reward_stream.inspect.reading import read_snapshots
 from pipelines.reward_stream.inspect.summary import Summary, as_json, summarize
-from pipelines.reward_stream.inspect.tables import render
+from pipelines.reward_stream.inspect.tables import fit, render
 from pipelines.reward_stream.logs import read_decisions
 from serving_client.contracts.times import parse_duration
 from transforms.command_line import run_main
 from transforms.errors import BadInput, BadUsage, RecbeamError
 
 __all__ = ["main", "parser"]
+
+# More often a destination would do little else than answer.
+_MIN_INTERVAL_S = 0.1
+
+# A file or a pipe has no width that tables would have to fit.
+_NO_LIMIT = 10_000
 
 _EPILOG = """\
 n counts decisions whose window is over; pending are those whose window is open. The mean describes an arm where it
@@ -75,25 +82,35 @@ def main(
         options = parser().parse_args(argv)
     except SystemExit as end:  # argparse has said why
         return end.code if isinstance(end.code, int) else 2
-    return run_main(lambda: _run(options, clock, sleep, console or Console()))
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = _NO_LIMIT
+
+    def body() -> str:
+        _run(options, clock, sleep, console)
+        return ""  # the tables have said it all
+
+    return run_main(body)
 
 
 def _run(
     options: argparse.Namespace, clock: Callable[[], int], sleep: Callable[[float], None], console: Console
-) -> str:
+) -> None:
     if options.segment is not None and options.all_segments:
         raise BadUsage("reward-stream inspect: --segment and --all_segments exclude each other; drop one")
+    if Path(options.destination).is_file():
+        raise BadUsage(f"reward-stream inspect: DEST={options.destination}: is a file; name the folder of --snapshots")
     if options.watch is None:
-        summaries = _look(options, clock())
-        _print(options, summaries, console)
-        return f"{options.destination}: {', '.join(f'{each.bandit_id} version {each.version}' for each in summaries)}"
+        _print(options, _look(options, clock()), console)
+        return
     try:
         interval_s = parse_duration(options.watch) / 1e6
     except ValueError as error:
         raise BadUsage(f"reward-stream inspect: --watch={options.watch}: {error}") from error
+    if interval_s < _MIN_INTERVAL_S:
+        raise BadUsage(f"reward-stream inspect: --watch={options.watch}: is too often; write 100ms or more")
     with contextlib.suppress(KeyboardInterrupt):
-        _watch(options, max(interval_s, 0.1), clock, sleep, console)
-    return "stopped"
+        _watch(options, interval_s, clock, sleep, console)
 
 
 def _watch(
@@ -108,9 +125,14 @@ def _watch(
         while True:
             _print(options, _look(options, clock()), console)
             sleep(interval_s)
+    if not console.is_terminal:
+        while True:
+            _show(_picture(options, clock(), console), console)
+            sleep(interval_s)
+    more = "more: --bandit=ID" if options.bandit is None else "more: a taller window, or no --watch"
     with Live(Text("reading …"), console=console, auto_refresh=False) as live:
         while True:
-            live.update(_picture(options, clock(), console), refresh=True)
+            live.update(fit(_picture(options, clock(), console), console, more), refresh=True)
             sleep(interval_s)
 
 
@@ -147,5 +169,16 @@ def _print(options: argparse.Namespace, summaries: Sequence[Summary], console: C
     if options.json:
         print(json.dumps({"snapshots": [as_json(summary) for summary in summaries]}), flush=True)
     else:
-        console.print(render(summaries, console))
+        _show(render(summaries, console), console)
     sys.stdout.flush()
+
+
+def _show(picture: RenderableType, console: Console) -> None:
+    """Print; without a terminal no line ends in spaces."""
+    if console.is_terminal:
+        console.print(picture)
+        return
+    with console.capture() as captured:
+        console.print(picture)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    console.file.flush()

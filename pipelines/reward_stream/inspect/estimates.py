@@ -53,7 +53,8 @@ def wilson(n: int, successes: float) -> tuple[float, float]:
     p = successes / n
     centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the bounds are 0 and 1 exactly, which the subtraction misses by a rounding error.
+    return 0.0 if successes == 0 else max(0.0, centre - half), 1.0 if successes == n else min(1.0, centre + half)
 
 
 def normal(n: int, sum_r: float, sum_r2: float) -> tuple[float | None, float | None]:

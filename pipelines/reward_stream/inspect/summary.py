@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.reward_stream.exposure import ALARM, bandit_e_value, e_values
+from pipelines.reward_stream.exposure import ALARM, bandit_e_value, e_values, gaps
 from pipelines.reward_stream.inspect.estimates import Estimate, estimate
 from serving_client.contracts.times import parse_time
 
@@ -30,11 +30,16 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exposure:
-    """Sample-ratio mismatch. e_value: None without a verdict. arm: the one with most too much. unit: of what."""
+    """Sample-ratio mismatch, tested on so many decisions or users (unit).
+
+    e_value: None without a verdict, then `missing` says why. arm: the one with most too much.
+    """
 
     e_value: float | None
     arm: str | None
     unit: str
+    tested: int
+    missing: str | None
 
     @property
     def verdict(self) -> str:
@@ -119,4 +124,23 @@ def _arms(rows: Sequence[Mapping[str, Any]], segment: str) -> list[Arm]:
 def _exposure(rows: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, Any]] | None) -> Exposure:
     counted, unit = (rows, "decisions") if users is None else (users, "users")
     values = e_values(counted)
-    return Exposure(bandit_e_value(counted), max(values, key=lambda arm: values[arm]) if values else None, unit)
+    return Exposure(
+        e_value=bandit_e_value(counted),
+        arm=max(values, key=lambda arm: values[arm]) if values else None,
+        unit=unit,
+        tested=sum(row["n"] + row["fallbacks"] for row in counted if row["segment"] == "*"),
+        missing=None if values else _missing(counted, unit),
+    )
+
+
+def _missing(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
+    """Why there is no verdict."""
+    if len({row["arm_id"] for row in rows if row["segment"] == "*"}) == 1:
+        return "one arm, nothing to compare"
+    if left := gaps(rows):
+        arm, generation = left[0]
+        others = f" and {len(left) - 1:,} more are" if len(left) > 1 else " is"
+        return (
+            f"no verdict, generation {generation} of {arm}{others} not in this snapshot; --decisions=GLOB tests by user"
+        )
+    return f"not yet (no decision {'has matured' if unit == 'decisions' else 'of a user in --decisions'})"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.reward_stream.inspect.summary import Arm, Exposure, Summary
 
-__all__ = ["render"]
+__all__ = ["fit", "render"]
 
 _KEY = "arm (generation)"
 _COLUMNS = ("n", "share", "mean reward", "95% interval", "SNIPS", "ESS", "pending", "fallbacks")
@@ -20,10 +21,23 @@ _COLUMNS = ("n", "share", "mean reward", "95% interval", "SNIPS", "ESS", "pendin
 # Names longer than this go on in the next line rather than push columns to another table.
 _NAME_WIDTH = 24
 
+# Below so many decisions or users "ok" would say more than is known.
+_FEW = 1_000
+
 
 def render(summaries: Sequence[Summary], console: Console) -> RenderableType:
     """All summaries, one below the other, to fit the console's width."""
     return Group(*(part for summary in summaries for part in _parts(summary, console)))
+
+
+def fit(picture: RenderableType, console: Console, more: str) -> RenderableType:
+    """A picture cut to the console's height, with `more` as the last line where anything was cut."""
+    lines = console.render_lines(picture, pad=False)
+    while lines and not "".join(segment.text for segment in lines[-1]).strip():
+        lines.pop()
+    if len(lines) <= console.height:
+        return SegmentLines(lines, new_lines=True)
+    return Group(SegmentLines(lines[: console.height - 1], new_lines=True), Text(more))
 
 
 def _parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
@@ -43,7 +57,7 @@ def _groups(arms: Sequence[Arm], width: int) -> list[list[str]]:
     """The columns of each table, in order, as many as fit beside the names; one at least."""
     longest = max(len(_name(arm)) for arm in arms)
     free = width - max(len(_KEY), min(longest, _NAME_WIDTH)) - 4  # padding and edges
-    cells = [_cells(arm) for arm in arms]
+    cells = _rows(arms)
     groups: list[list[str]] = []
     left = 0
     for column in _COLUMNS:
@@ -61,8 +75,7 @@ def _table(arms: Sequence[Arm], columns: Sequence[str], title: str | None) -> Ta
     table.add_column(_KEY, overflow="fold")  # the one column that may take more lines than one
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for arm in arms:
-        cells = _cells(arm)
+    for arm, cells in zip(arms, _rows(arms), strict=True):
         table.add_row(Text(_name(arm)), *(cells[column] for column in columns))
     return table
 
@@ -71,15 +84,23 @@ def _name(arm: Arm) -> str:
     return f"{arm.arm_id} ({arm.generation})"
 
 
-def _cells(arm: Arm) -> dict[str, str]:
+def _rows(arms: Sequence[Arm]) -> list[dict[str, str]]:
+    """The cells of a segment's arms, numbers of a column with as many decimals."""
+    found = [arm.estimate for arm in arms]
+    mean, snips = _places(each.mean for each in found), _places(each.snips for each in found)
+    bound = _places(value for each in found for value in (each.low, each.high))
+    return [_cells(arm, mean, bound, snips) for arm in arms]
+
+
+def _cells(arm: Arm, mean: int, bound: int, snips: int) -> dict[str, str]:
     found = arm.estimate
-    interval = "-" if found.low is None or found.high is None else f"{_number(found.low)} to {_number(found.high)}"
+    known = found.low is not None and found.high is not None
     return {
         "n": f"{arm.n:,}",
         "share": "-" if arm.share is None else f"{arm.share:.1%}",
-        "mean reward": _number(found.mean),
-        "95% interval": interval,
-        "SNIPS": _number(found.snips),
+        "mean reward": _number(found.mean, mean),
+        "95% interval": f"{_number(found.low, bound)} to {_number(found.high, bound)}" if known else "-",
+        "SNIPS": _number(found.snips, snips),
         "ESS": "-" if found.ess is None else f"{found.ess:,.0f}",
         "pending": f"{arm.pending:,}",
         "fallbacks": f"{arm.fallbacks:,}",
@@ -109,25 +130,37 @@ def _lines(summary: Summary) -> Iterator[str]:
 
 def _exposure_line(exposure: Exposure) -> str:
     if exposure.e_value is None:
-        return "exposure: unknown (fewer than two arms, or rows of earlier generations are no longer here)"
+        return f"exposure: {exposure.missing}"
     by = "" if exposure.unit == "decisions" else "by user, "
     if exposure.verdict == "ok":
-        return f"exposure: ok ({by}e = {exposure.e_value:.2g}, a mismatch from 1,000 on)"
+        few = exposure.tested < _FEW
+        said = f"no mismatch seen in {exposure.tested:,} {_units(exposure)}" if few else "ok"
+        return f"exposure: {said} ({by}e = {exposure.e_value:.2g}, a mismatch from 1,000 on)"
     return (
         f"exposure: MISMATCH ({by}e = {exposure.e_value:.2g}): {exposure.arm} gets more than its logged propensities "
         "say; do not compare arms before the cause is known"
     )
 
 
-def _number(value: float | None) -> str:
-    """Three significant digits or more; no exponent in the range that rewards have."""
+def _units(exposure: Exposure) -> str:
+    return exposure.unit if exposure.tested != 1 else exposure.unit.removesuffix("s")
+
+
+def _places(values: Iterable[float | None]) -> int:
+    """The decimals of a column, by its smallest number: three significant digits or more."""
+    sizes = [abs(value) for value in values if value is not None and value != 0]
+    smallest = min(sizes, default=1.0)
+    for places, least in ((0, 1_000.0), (4, 0.01), (5, 0.001), (6, 0.0001)):
+        if smallest >= least:
+            return places
+    return 7
+
+
+def _number(value: float | None, places: int) -> str:
+    """An exponent only where all decimals would be 0."""
     if value is None:
         return "-"
-    size = abs(value)
-    if size >= 1_000:
-        return f"{value:,.0f}"
-    places = 4 if size >= 0.01 or value == 0 else 5 if size >= 0.001 else 6
-    return f"{value:.{places}f}" if size >= 0.0001 or value == 0 else f"{value:.2e}"
+    return f"{value:,.{places}f}" if value == 0 or round(value, places) else f"{value:.2e}"
 
 
 def _span(seconds: float) -> str:

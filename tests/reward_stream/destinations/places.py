@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,10 +36,16 @@ class Place:
     uri: str
     damage: Callable[[str, int], None]
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether its stand-in takes milliseconds a request: fewer repetitions do there."""
+        return self.kind in ("s3", "gcs", "dynamodb")
+
 
 @contextlib.contextmanager
 def moto_running(port: int = 0) -> Iterator[str]:
     """Moto over HTTP, one request at a time: its own check and write are two steps, those of S3 and DynamoDB one."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request takes time and hides what fails
     app, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
 
     def one_by_one(environ: Any, start_response: Any) -> Any:
@@ -81,9 +89,15 @@ def create_table(client: Any, name: str) -> None:
     )
 
 
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all: each reads the services' descriptions anew, which takes longer than the requests."""
+    return boto3.session.Session()
+
+
 @contextlib.contextmanager
 def opened_client(service: str, endpoint: str) -> Iterator[Any]:
-    client = boto3.session.Session().client(service, endpoint_url=endpoint)
+    client = _session().client(service, endpoint_url=endpoint)
     try:
         yield client
     finally:

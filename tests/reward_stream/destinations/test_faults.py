@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import types
 import uuid
 
 import boto3
@@ -12,6 +13,7 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.reward_stream.destinations import dynamodb
 from pipelines.reward_stream.destinations.dynamodb import PART_BYTES
 from pipelines.reward_stream.destinations.factory import check, open_destination
 from pipelines.reward_stream.destinations.interface import Published, VersionExists, publish
@@ -249,8 +251,12 @@ def test_chunks_of_two_writers_of_one_version_do_not_mix(table):
     assert len(stored(table, "chunk/")) == 3
 
 
-def test_chunks_without_a_head_are_no_version_and_pruned_by_age(table):
-    now = [1000]
+@pytest.mark.parametrize("abandoned", ["0" * 12, "f" * 12])
+def test_chunks_without_a_head_are_no_version_and_pruned_by_age(table, monkeypatch, abandoned):
+    """Attempts at one version are in no order of time: the abandoned one's chunks come before the others', or after."""
+    now, attempts = [1000], iter([abandoned, "1" * 12, "2" * 12, "3" * 12])
+    fixed = types.SimpleNamespace(uuid4=lambda: types.SimpleNamespace(hex=next(attempts)))
+    monkeypatch.setattr(dynamodb, "uuid", fixed)
     destination = open_destination(f"dynamodb://{table.name}", lambda: now[0])
 
     def killed(*arguments):
