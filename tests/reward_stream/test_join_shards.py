@@ -166,6 +166,21 @@ def test_the_log_is_cut_where_nothing_needs_it() -> None:
     assert sum(len(cell.items) for cell in cells) <= 2 * (65 + 20)
 
 
+def test_bounded_input_counts_once_though_memory_is_lost_before_each_block() -> None:
+    made = [dataclasses.replace(one, seq=-1, tick=False) for one in stream(random.Random(5))[:-1]]
+    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    for one in made:
+        join = JoinShardFn(BANDITS)
+        join.setup()
+        list(join.process((0, blocks.encode(one)), *cells, Timer()))
+    join = JoinShardFn(BANDITS)
+    join.setup()
+    (message,) = join.end(0, *cells)
+    step = read_message(message[1])
+    assert isinstance(step, Step)
+    assert total([step.live]) == total([_at_once(made).live])
+
+
 def test_bounded_input_is_joined_when_it_ends() -> None:
     made = stream(random.Random(3))[:-1]
     expected = total([_at_once(made).live])

@@ -219,7 +219,7 @@ def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
     if place.carry is not None:
         shard.held.records.table.recall(place.carry["outliving"])
     for block in ordered:
-        if block.seq <= place.tick_seq:
+        if 0 <= block.seq <= place.tick_seq:
             fold(shard.held, block, shard.rules)
     if place.tick_seq >= 0:
         advance(shard.held, place.holding_us, place.maturing_us, shard.rules)
