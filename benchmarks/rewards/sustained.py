@@ -64,7 +64,7 @@ def run(work: Path, rate: int, seconds: int, *flags: str) -> Sustained:
         wait_for("the first snapshot", (live / "snapshots/probe/LATEST").exists, 120, job)
         began_s = time.time()
         arrived_s, probed_s = _deliver(world, live, newest_us, began_s, seconds)
-        job.wait(180)
+        code = job.wait(180)
     return Sustained(
         events=sum(described["lines"].values()),
         seconds=seconds,
@@ -72,7 +72,8 @@ def run(work: Path, rate: int, seconds: int, *flags: str) -> Sustained:
         corrected_s=_corrected(live, probed_s),
         samples=job.samples,
         started_s=began_s,
-        wrong=[each for each in differences(world, live / "snapshots") if not each.startswith("_stream")],
+        wrong=[f"the stream ended with exit code {code}"] * bool(code)
+        + [each for each in differences(world, live / "snapshots") if not each.startswith("_stream")],
     )
 
 

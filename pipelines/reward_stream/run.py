@@ -48,6 +48,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _IN_PROCESS = {"", "fnapirunner", "directrunner", "prismrunner", "bundlebaseddirectrunner"}
 _STOPS = (signal.SIGTERM, signal.SIGINT)
+_BEAMS_TIMEOUT_S, _NO_TIMEOUT_S = 300, 10 * 365 * 86_400
 _NO_SPLIT = "prism_disable_sdf_split"  # without it Prism corrupts keyed state, silently
 
 
@@ -221,8 +222,14 @@ def _open_metrics(view: RewardStreamOptions, status: Status, clock: Callable[[],
 
 
 def _choose_runner(options: PipelineOptions, folder: str) -> None:
-    """A stream runs on Prism unless told otherwise, started as `prism` says and without splitting bundles."""
-    standard = options.view_as(StandardOptions)
+    """A stream runs on Prism unless told otherwise, started as `prism` says and without splitting bundles.
+
+    Beam ends its watch over a job after --job_server_timeout (300 s), and with it Prism and the job; its help says
+    otherwise. A stream is watched for as long as it lasts.
+    """
+    standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
+    if standard.streaming and portable.job_server_timeout == _BEAMS_TIMEOUT_S:
+        portable.job_server_timeout = _NO_TIMEOUT_S
     if standard.streaming and not standard.runner:
         standard.runner = "PrismRunner"
     if standard.runner != "PrismRunner":

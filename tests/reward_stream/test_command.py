@@ -8,6 +8,7 @@ import json
 import pathlib
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
 from pipelines.reward_stream.__main__ import main
 from pipelines.reward_stream.exposition import render
@@ -246,3 +247,16 @@ def test_a_bounded_run_that_cannot_write_its_dead_letters_publishes_nothing(monk
     pathlib.Path("dead").symlink_to("gone/missing/deeper")
     assert main(FLAGS) == 1
     assert not pathlib.Path("out", "row").exists()
+
+
+def test_a_stream_outlives_beams_watch_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Beam's default every stream ended after 300 s; benchmarks/reward_stream.py stream runs longer than that."""
+    seen: list[int] = []
+
+    def run_pipeline(options: PipelineOptions, *_: object, **__: object) -> None:
+        seen.append(options.view_as(PortableOptions).job_server_timeout)
+
+    monkeypatch.setattr("pipelines.reward_stream.run._run_pipeline", run_pipeline)
+    main((*FLAGS, "--streaming"))
+    main((*FLAGS, "--streaming", "--job_server_timeout=60"))
+    assert seen == [10 * 365 * 86_400, 60]
