@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import threading
 import time
 from collections.abc import Sequence
+
+import grpc
 
 from pipelines.reward_stream.options import RewardStreamOptions, check
 from pipelines.reward_stream.run import Outcome, run
@@ -33,10 +36,18 @@ exit code: 0 done; 2 bad usage; 3 bad input; 4 refused, such as another run that
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and "--verbose" not in arguments:  # a process of its own
+        threading.excepthook = _without_closed_channels
     if arguments and arguments[0] in _SUBCOMMANDS:
         code: int = importlib.import_module(f"pipelines.reward_stream.{arguments[0]}.command").main(arguments[1:])
         return code
     return run_main(lambda: _run(arguments))
+
+
+def _without_closed_channels(args: threading.ExceptHookArgs) -> None:
+    """Beam's threads listen to a runner that has ended; what they say of it would stand below the closing sentence."""
+    if not (args.exc_type is not None and issubclass(args.exc_type, grpc.RpcError)):
+        threading.__excepthook__(args)
 
 
 def _run(argv: Sequence[str]) -> str:

@@ -136,7 +136,9 @@ def _run_pipeline(
             raise fault from error
         if verbose:
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # The last line is the sentence, but for gRPC's errors, which end in ">".
+        said = [line.strip() for line in str(error).splitlines() if line.strip(" \t>")]
+        lines = [line for line in said if line.startswith("details = ")] or said or [type(error).__name__]
         raise RecbeamError(
             f"the pipeline failed ({lines[-1][:300]}); add --verbose for the worker's traceback"
         ) from error

@@ -6,7 +6,10 @@ import gzip
 import hashlib
 import json
 import pathlib
+import sys
+import threading
 
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
@@ -260,3 +263,16 @@ def test_a_stream_outlives_beams_watch_over_it(monkeypatch: pytest.MonkeyPatch) 
     main((*FLAGS, "--streaming"))
     main((*FLAGS, "--streaming", "--job_server_timeout=60"))
     assert seen == [10 * 365 * 86_400, 60]
+
+
+def test_what_beams_threads_say_of_a_runner_that_has_ended_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The closing sentence is the last line of stderr; an error of another kind in a thread is still shown."""
+    monkeypatch.setattr(sys, "argv", ["reward-stream"])
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    assert main() == 2
+    for error in (grpc.RpcError("Socket closed"), ValueError("a defect")):
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
+    said = capsys.readouterr().err
+    assert "Socket closed" not in said and "a defect" in said
