@@ -104,7 +104,6 @@ class Publisher:
         if checkpoint is not None and state is not None:
             raise ValueError("a publisher goes on from a checkpoint or from an engine's state, not from both")
         self._clock = clock
-        self._pace = pace
         self._store = store
         self._write_dead_letters = write_dead_letters
         self._totals = (

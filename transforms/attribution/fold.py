@@ -182,7 +182,7 @@ def _mature(shard: Shard, slots: _Slots) -> None:
     records.d["flags"][slots] |= COUNTED
     unknown = _unknown(records)
     for slot in slots[unknown[records.d["label"][slots]] & ((records.d["flags"][slots] & MARKER) == 0)].tolist():
-        reason = OUTCOMES[int(records.table.place[records.d["label"][slot]])]
+        reason = _place(records, slot)
         shard.letters += [_letter(original, reason) for original in records.raw_decisions.pop(slot, ())]
         for row in records.rewards_of(slot):
             if row in records.raw_rewards:
@@ -234,7 +234,7 @@ def _close_outside(shard: Shard, gone: _Sums, rows: _Slots) -> None:
     _add_counts(records, gone, _counts_outside(records, rows), sign=1)
     _add_counts(records, shard.live, _counts_outside(records, rows[~counted]), sign=1)
     for row in rows[~counted].tolist():
-        reason = OUTCOMES[int(records.table.place[records.d["label"][records.r["slot"][row]]])]
+        reason = _place(records, int(records.r["slot"][row]))
         if row in records.raw_rewards and reason.startswith("unknown"):
             shard.letters.append(_letter(records.raw_rewards[row], reason))
 
@@ -255,15 +255,14 @@ def _counts_outside(records: OpenRecords, rows: _Slots) -> npt.NDArray[np.int64]
 def _bury_what_follows_unknown(shard: Shard, touched: _Slots, rows: _Slots, slots: _Slots) -> None:
     """Further copies, and rewards, of a decision that has been buried as unknown follow it at once."""
     records = shard.records
-    place, labels = records.table.place, records.d["label"]
     for slot in touched.tolist():
-        reason = OUTCOMES[int(place[labels[slot]])]
+        reason = _place(records, slot)
         originals = records.raw_decisions.pop(slot, ())
         if reason.startswith("unknown"):
             shard.letters += [_letter(original, reason) for original in originals]
     counted = (records.d["flags"][slots] & COUNTED) != 0
     for row, slot in zip(rows[counted].tolist(), slots[counted].tolist(), strict=True):
-        reason = OUTCOMES[int(place[labels[slot]])]
+        reason = _place(records, slot)
         if row in records.raw_rewards and reason.startswith("unknown"):
             shard.letters.append(_letter(records.raw_rewards.pop(row), reason))
 
@@ -397,6 +396,11 @@ def _look_for_maxima(records: OpenRecords) -> None:
     np.maximum.at(records.event_max, labels, worth.event_us[counted])
     np.maximum.at(records.decided_max, labels, records.d["at"][slots[counted]])
     records.stale = False
+
+
+def _place(records: OpenRecords, slot: int) -> str:
+    """What the rules say of a decision's label: "counted" where they know it, otherwise its outcome."""
+    return OUTCOMES[int(records.table.place[records.d["label"][slot]])]
 
 
 def _unknown(records: OpenRecords) -> npt.NDArray[np.bool_]:
