@@ -446,6 +446,7 @@ class _Connected:
 
     def __init__(self, settings: Settings) -> None:
         forking.check()
+        forking.keep_grpc()
         self.engine = Engine(settings)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()

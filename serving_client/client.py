@@ -26,7 +26,7 @@ from serving_client.calls import Engine, Metadata, Plan, Settings, Turn, checked
 from serving_client.channel import channel_options, target_list
 from serving_client.contracts import signatures as contract
 from serving_client.credentials import Tls, channel_credentials
-from serving_client.errors import ServingError
+from serving_client.errors import ClientClosed, ServingError
 from serving_client.hedging import Hedge
 from serving_client.observing import Observer
 from serving_client.operations import Operation
@@ -99,7 +99,8 @@ class Client:
         self._lock = threading.Condition()
         self._closing = threading.Event()
         self._connected: _Connected | None = _Connected(self._settings)
-        forking.watch(self._forked)
+        self._forking: set[int] = set()
+        forking.watch(self._forked, self._fork_begins, self._fork_ended)
 
     def __enter__(self) -> Client:
         return self
@@ -310,27 +311,30 @@ class Client:
     ) -> T:
         extra = checked_metadata(metadata) if metadata else ()
         connected = self._connected or self._reconnected()
-        plan = connected.engine.plan(operation, timeout_s, started_at_s)
         settings = self._settings
-        sent = settings.metadata or None
-        if extra or plan.metadata:
-            sent = (*(sent or ()), *extra, *plan.metadata)
         wait = settings.wait_for_ready if wait_for_ready is None else wait_for_ready
         with self._lock:
+            while self._forking and threading.get_ident() not in self._forking:
+                self._lock.wait()
             connected.under_way += 1
         try:
-            if settings.hedge is not None and operation.repeatable:
-                return self._hedged(plan, connected, sent, wait)
-            return self._plain(plan, connected, sent, wait)
-        except ServingError:
-            raise
-        except BaseException:  # KeyboardInterrupt, metadata that gRPC refuses
-            plan.abandoned()
-            raise
+            plan = connected.engine.plan(operation, timeout_s, started_at_s)
+            sent = settings.metadata or None
+            if extra or plan.metadata:
+                sent = (*(sent or ()), *extra, *plan.metadata)
+            try:
+                if settings.hedge is not None and operation.repeatable:
+                    return self._hedged(plan, connected, sent, wait)
+                return self._plain(plan, connected, sent, wait)
+            except ServingError:
+                raise
+            except BaseException:  # KeyboardInterrupt, metadata that gRPC refuses
+                plan.abandoned()
+                raise
         finally:
             with self._lock:
                 connected.under_way -= 1
-                if connected.engine.closed:
+                if connected.engine.closed or self._forking:
                     self._lock.notify_all()
 
     def _plain(self, plan: Plan[T], connected: _Connected, metadata: Metadata | None, wait: bool) -> T:
@@ -431,14 +435,35 @@ class Client:
         """Connections of this process, for a client that came here by a fork."""
         with self._lock:
             if self._connected is None:
+                if self._closing.is_set():
+                    raise ClientClosed("the client is closed; make another", "", self._settings.model)
                 self._connected = _Connected(self._settings)
-                self._connected.engine.closed = self._closing.is_set()
             return self._connected
+
+    def _fork_begins(self, wait_s: float) -> None:
+        """For `forking`: holds new calls back, and waits for those under way."""
+        until_s = time.monotonic() + wait_s
+        if self._lock.acquire(timeout=wait_s):
+            try:
+                self._forking.add(threading.get_ident())
+                connected = self._connected
+                if connected is not None:
+                    self._lock.wait_for(lambda: connected.under_way == 0, until_s - time.monotonic())
+            finally:
+                self._lock.release()
+
+    def _fork_ended(self) -> None:
+        """For `forking`: lets calls begin again."""
+        if threading.get_ident() in self._forking:  # else the lock was not to be had, and may not be now
+            with self._lock:
+                self._forking.discard(threading.get_ident())
+                self._lock.notify_all()
 
     def _forked(self) -> bool:
         """For `forking`: locks may be held by threads that are not here, and connections are the parent's."""
         connected, closed = self._connected, self._closing.is_set()
         self._lock, self._closing, self._connected = threading.Condition(), threading.Event(), None
+        self._forking = set()
         if closed:
             self._closing.set()
         _parents.append(connected)
@@ -450,6 +475,7 @@ class _Connected:
 
     def __init__(self, settings: Settings) -> None:
         forking.check()
+        forking.keep_grpc()
         self.engine = Engine(settings)
         self.under_way = 0
         tls = settings.tls

@@ -1,31 +1,70 @@
-"""May this process still use gRPC after it was forked? A client of an idle parent may; every other gets a clear error.
+"""May this process still use gRPC after it was forked? A child of blocking clients may; every other gets a clear error.
 
-gRPC prepares itself for a fork only while no thread is inside it: a blocking call under way is one, and the thread of
-grpc.aio, which lives as long as a channel does, is always one. Children of such forks were seen to crash (4 of 40 by
-SIGSEGV, or by a failed check in gRPC), so there no request is sent at all.
+gRPC prepares itself for a fork only while no thread is inside it. A blocking call under way is one, so a fork holds new
+calls of blocking clients back and waits for those under way, WAIT_S seconds at most. The thread of grpc.aio is always
+one, and lives as long as a channel does. A child of a fork in spite of such a thread sends no request at all, and may
+even so be killed by threads that gRPC starts in it (1 of 50 by SIGSEGV or a failed check in gRPC, on a busy machine).
 """
 
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable
+from typing import NamedTuple
+
+import grpc
 
 from serving_client.errors import ClientClosed
 
-__all__ = ["check", "watch"]
+__all__ = ["WAIT_S", "check", "keep_grpc", "watch"]
+
+WAIT_S = 2.0
+"""Seconds that a fork waits for calls under way: more than a call takes unless its caller gave it longer than the
+default."""
 
 
-_watched: list[weakref.WeakMethod[Callable[[], bool]]] = []
+class _Watch(NamedTuple):
+    forked: weakref.WeakMethod[Callable[[], bool]]
+    begins: weakref.WeakMethod[Callable[[float], None]] | None
+    ended: weakref.WeakMethod[Callable[[], None]] | None
+
+
+_watched: list[_Watch] = []
 _state = {"spoilt": False}
+_kept: dict[int, grpc.Channel] = {}  # by process: a parent's channel is never closed here
 
 
-def watch(forked: Callable[[], bool]) -> None:
-    """A bound method to call in every child from now on, as long as its object lives.
+def watch(
+    forked: Callable[[], bool],
+    begins: Callable[[float], None] | None = None,
+    ended: Callable[[], None] | None = None,
+) -> None:
+    """Bound methods to call around every fork from now on, as long as their object lives.
 
-    It lets go of the parent's connections, and says whether gRPC was in use at that moment.
+    forked: in the child; lets go of the parent's connections, and says whether gRPC was in use at that moment. begins:
+    in the parent, before; starts no call from now on, and returns when none is under way, or after the seconds given.
+    ended: in the parent, after; calls may start again.
     """
-    _watched[:] = [*(reference for reference in _watched if reference() is not None), weakref.WeakMethod(forked)]
+    _watched[:] = [
+        *(one for one in _watched if one.forked() is not None),
+        _Watch(
+            weakref.WeakMethod(forked),
+            None if begins is None else weakref.WeakMethod(begins),
+            None if ended is None else weakref.WeakMethod(ended),
+        ),
+    ]
+
+
+def keep_grpc() -> None:
+    """Lets gRPC run from now on, by a channel that connects to nothing and is never closed.
+
+    When its last channel is closed gRPC stops, in a thread; a child that was forked meanwhile would wait for the end of
+    that for ever, at its first channel (2 of 60 forks right after a close, on a busy machine).
+    """
+    if os.getpid() not in _kept:
+        _kept[os.getpid()] = grpc.insecure_channel("localhost:1")
 
 
 def check() -> None:
@@ -37,11 +76,26 @@ def check() -> None:
         )
 
 
-def _after_fork() -> None:
-    for reference in _watched:
-        forked = reference()
+def _before_fork() -> None:
+    until_s = time.monotonic() + WAIT_S
+    for one in _watched:
+        begins = None if one.begins is None else one.begins()
+        if begins is not None:
+            begins(max(0.0, until_s - time.monotonic()))
+
+
+def _after_fork_in_parent() -> None:
+    for one in _watched:
+        ended = None if one.ended is None else one.ended()
+        if ended is not None:
+            ended()
+
+
+def _after_fork_in_child() -> None:
+    for one in _watched:
+        forked = one.forked()
         if forked is not None and forked():
             _state["spoilt"] = True
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

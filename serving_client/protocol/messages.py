@@ -14,6 +14,7 @@ inference.binpb for the Open Inference Protocol v2 (package inference).
 
 from __future__ import annotations
 
+import os
 import pathlib
 import threading
 from typing import Any
@@ -119,6 +120,15 @@ TensorInfo: Any
 TensorProto: Any
 
 _lock = threading.Lock()
+
+
+def _own_lock() -> None:
+    """In a forked child: the thread that held the lock at the fork is not here to let go of it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_own_lock)
 
 
 def __getattr__(name: str) -> Any:

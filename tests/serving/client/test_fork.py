@@ -12,8 +12,8 @@ import textwrap
 import pytest
 
 HEAD = """
-import asyncio, os, signal, sys, threading
-from serving_client import Client, aio, errors
+import asyncio, faulthandler, os, signal, sys, threading, traceback
+from serving_client import Client, aio, errors, forking
 
 target = sys.argv[1]
 
@@ -21,11 +21,14 @@ target = sys.argv[1]
 def forked(work):
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a child that hangs dies by this
+        signal.alarm(20)  # a child that hangs dies by this, and has said where
+        faulthandler.dump_traceback_later(15)
         code = 1
         try:
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -43,7 +46,8 @@ def refused(call):
 
 
 def ended(child):
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child failed"
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, f"the child ended with {code}"
 
 """
 
@@ -88,12 +92,12 @@ CASES = {
             while not stop.is_set():
                 client.recommend(["a"])
 
-        threads = [threading.Thread(target=load) for _ in range(4)]
+        threads = [threading.Thread(target=load, daemon=True) for _ in range(4)]  # a failure must not wait for them
         for thread in threads:
             thread.start()
         def work():
-            refused(lambda: client.recommend(["a"]))
-            refused(lambda: Client(target, model="cf").recommend(["a"]))
+            assert client.recommend(["a"]).items[0] == "r0"
+            assert Client(target, model="cf").recommend(["a"]).items[0] == "r0"
 
         for _ in range(3):
             ended(forked(work))
@@ -101,6 +105,74 @@ CASES = {
         for thread in threads:
             thread.join()
         client.close()
+    """,
+    "a call outlasts the wait": """
+        forking.WAIT_S = 0.2
+        client = Client(target, model="cf")
+        client.recommend(["a"])
+        inside, let_go = threading.Event(), threading.Event()
+
+        class Held:
+            def start(self, *_):
+                inside.set()
+                let_go.wait()
+                return ()
+
+            def attempt(self, *_): ...
+            def call(self, *_): ...
+
+        slow = Client(target, model="cf", observers=[Held()])
+        caller = threading.Thread(target=lambda: slow.recommend(["a"]))
+        caller.start()
+        inside.wait()
+
+        def work():
+            refused(lambda: client.recommend(["a"]))
+            refused(lambda: Client(target, model="cf").recommend(["a"]))
+
+        ended(forked(work))
+        assert client.recommend(["a"]).items[0] == "r0"
+        let_go.set()
+        caller.join()
+    """,
+    "the first message is being made at the fork": """
+        from serving_client.protocol import messages
+
+        inside, let_go = threading.Event(), threading.Event()
+        made = messages._classes
+
+        def slowly(file):
+            inside.set()
+            let_go.wait()
+            return made(file)
+
+        messages._classes = slowly
+        first = threading.Thread(target=lambda: messages.PredictRequest)
+        first.start()
+        inside.wait()
+
+        def work():
+            messages._classes = made
+            assert Client(target, model="cf").recommend(["a"]).items[0] == "r0"
+
+        ended(forked(work))
+        let_go.set()
+        first.join()
+    """,
+    "a client calls while it forks": """
+        client = Client(target, model="cf")
+
+        class Other:
+            def begins(self, wait_s):
+                client.recommend(["a"])  # the client itself is held back by now
+
+            def forked(self):
+                return False
+
+        other = Other()
+        forking.watch(other.forked, other.begins)
+        ended(forked(lambda: client.recommend(["a"])))
+        assert client.recommend(["a"]).items[0] == "r0"
     """,
     "a closed client stays closed": """
         client = Client(target, model="cf")
@@ -115,6 +187,13 @@ CASES = {
             raise AssertionError
 
         ended(forked(work))
+    """,
+    "another client is made after a close": """
+        for _ in range(3):
+            client = Client(target, model="cf")
+            client.recommend(["a"])
+            client.close()
+            ended(forked(lambda: Client(target, model="cf").recommend(["a"])))
     """,
     "an asynchronous client is open at the fork": """
         client = aio.Client(target, model="cf")
