@@ -3,7 +3,7 @@
 gRPC prepares itself for a fork only while no thread is inside it. A blocking call under way is one, so a fork holds new
 calls of blocking clients back and waits for those under way, WAIT_S seconds at most. The thread of grpc.aio is always
 one, and lives as long as a channel does. A child of a fork in spite of such a thread sends no request at all, and may
-even so be killed by threads that gRPC starts in it (1 of 50 by SIGSEGV or a failed check in gRPC, on a busy machine).
+even so be killed by threads that gRPC starts in it (SIGSEGV, or a failed check in gRPC; seen on a busy machine).
 """
 
 from __future__ import annotations
