@@ -38,7 +38,7 @@ demo: env  ## Recommend courses from a generated log, or INTERACTIONS=… ITEMS=
 		$(if $(INTERACTIONS),--interactions='$(INTERACTIONS)') $(if $(ITEMS),--items='$(ITEMS)') $(DEMO_ARGS)
 
 test: env others lint  ## Check style and types, then run all tests (TEST_ARGS=… for pytest)
-	@$(PY) -m pytest -n $(WORKERS) $(TEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
 
 lint: env  ## Check style and types
 	@$(PY) -m ruff format --check .
