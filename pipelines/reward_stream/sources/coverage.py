@@ -6,7 +6,6 @@ about its records (malformed, future, late) is then the checkpoint's to remember
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -35,11 +34,11 @@ class Part(NamedTuple):
     all_late: bool
 
 
-@dataclasses.dataclass(slots=True)
-class _Span:
-    """A chunk. greatest_us: its greatest usable event time. counts: of records without one. late_at: ascending.
+class _Span(NamedTuple):
+    """A chunk; a tuple, since marks hold many.
 
-    uncovered: late records that no checkpoint counts yet, latest first.
+    greatest_us: its greatest usable event time. counts: of records without one. late_at: ascending. uncovered: late
+    records that no checkpoint counts yet, latest first.
     """
 
     start: int
@@ -49,20 +48,15 @@ class _Span:
     uncovered: list[tuple[int, Key]]
 
 
-@dataclasses.dataclass(slots=True)
-class _Partition:
-    spans: deque[_Span] = dataclasses.field(default_factory=deque)
-    all_late: bool | None = None  # None: no record yet
-
-
 class Coverage:
-    """Of one source. Picklable. resumed: what a checkpoint says of its partitions, whose spans are read again."""
+    """Of one source. Picklable, quickly: an engine's mark holds it, and most partitions of a log are covered.
+
+    resumed: what a checkpoint says of its partitions, whose spans are read again.
+    """
 
     def __init__(self, resumed: Mapping[str, PartitionState]) -> None:
-        self._partitions = {
-            name: _Partition(all_late=state.all_late if state.end else None) for name, state in resumed.items()
-        }
-        self._open: set[str] = set()  # those with spans
+        self._spans: dict[str, deque[_Span]] = {}  # of partitions that have any
+        self._all_late = {name: state.all_late for name, state in resumed.items() if state.end}  # of those with records
 
     def note(
         self,
@@ -74,13 +68,11 @@ class Coverage:
         records: int | None,
     ) -> None:
         """A chunk was read. records: how many it had, None if it was read again."""
-        partition = self._partitions.setdefault(name, _Partition())
         uncovered = sorted(((each.at_us, each.key) for each in late if each.key is not None), reverse=True)
         late_at = sorted(each.position for each in late)
-        partition.spans.append(_Span(start, greatest_us, dict(counts), late_at, uncovered))
-        self._open.add(name)
+        self._spans.setdefault(name, deque()).append(_Span(start, greatest_us, dict(counts), late_at, uncovered))
         if records:
-            partition.all_late = partition.all_late is not False and len(late) == records
+            self._all_late[name] = self._all_late.get(name, True) and len(late) == records
 
     def cover(self, cut_us: int, needed_us: int) -> Counter[Key]:
         """Events before `needed_us` cannot matter any more; returns what a checkpoint has to count from now on.
@@ -88,43 +80,39 @@ class Coverage:
         That is: late records before the cut, and records without a usable time in chunks that are not read again.
         """
         covered: Counter[Key] = Counter()
-        for name in list(self._open):
-            spans = self._partitions[name].spans
+        for name, spans in list(self._spans.items()):
             for span in spans:
                 while span.uncovered and span.uncovered[-1][0] < cut_us:
                     covered[span.uncovered.pop()[1]] += 1
             while spans and spans[0].greatest_us < needed_us and not spans[0].uncovered:
                 covered.update(spans.popleft().counts)
             if not spans:
-                self._open.discard(name)
+                del self._spans[name]
         return covered
 
     def begin_anew(self, name: str) -> Counter[Key]:
         """The partition is another one now and its former chunks cannot be read again; returns as `cover` does."""
-        partition = self._partitions.pop(name, None)
-        self._open.discard(name)
+        self._all_late.pop(name, None)
         covered: Counter[Key] = Counter()
-        for span in partition.spans if partition else ():
+        for span in self._spans.pop(name, ()):
             covered.update(span.counts)
             covered.update(key for _, key in span.uncovered)
         return covered
 
     def is_covered(self, name: str) -> bool:
         """Whether nothing of a partition is read again."""
-        return name not in self._open
+        return name not in self._spans
 
     def forget(self, name: str) -> None:
         """Remember nothing of a partition that is covered."""
-        self._partitions.pop(name, None)
+        self._all_late.pop(name, None)
 
     def part(self, name: str) -> Part:
         """What a checkpoint says of a partition."""
-        partition = self._partitions.get(name)
-        if partition is None:
-            return Part(None, (), False)
-        late = tuple(position for span in partition.spans for position in span.late_at)
-        return Part(partition.spans[0].start if partition.spans else None, late, bool(partition.all_late))
+        spans = self._spans.get(name, ())
+        late = tuple(position for span in spans for position in span.late_at)
+        return Part(spans[0].start if spans else None, late, self._all_late.get(name, False))
 
     def late_partitions(self) -> Iterable[str]:
         """Partitions all of whose records were late so far."""
-        return [name for name, partition in self._partitions.items() if partition.all_late]
+        return [name for name, all_late in self._all_late.items() if all_late]

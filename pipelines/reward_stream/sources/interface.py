@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["Chunk", "Log", "Position"]
 
@@ -30,9 +30,8 @@ class Chunk:
     anew: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Position:
-    """Where a partition is.
+class Position(NamedTuple):
+    """Where a partition is. A tuple, since marks hold one of each partition.
 
     at: the next chunk's start. end: how far it had been read before a restart, `at` otherwise. head: what recognises
     the partition. listed_at_us: when it was last seen to exist, to within a sixty-fourth of the horizon.

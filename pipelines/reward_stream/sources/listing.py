@@ -1,7 +1,8 @@
 """Which files a glob names now, and how large and how old each is.
 
-A file appears by rename: a name that begins with a dot or ends in .tmp or .partial is not input yet. An entry that
-cannot be looked at, or whose name is not UTF-8 (it could not stand in a checkpoint), is left out with a warning.
+A file appears by rename: a name that begins with a dot or ends in .tmp or .partial is not input yet. What is no
+file (reading a pipe would wait for ever), cannot be looked at, or has a name that is not UTF-8 (it could not stand in a
+checkpoint) is left out with a warning.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import fnmatch
 import glob
 import logging
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -54,15 +57,19 @@ def _scan(folder: str, name: str, complain: _Complain) -> Iterator[tuple[str, Li
         scanned = os.scandir(folder or ".")
     except (FileNotFoundError, NotADirectoryError):
         return
+    matches, beginning = re.compile(fnmatch.translate(name)).match, os.path.join(folder, "")
     with scanned:
         for entry in scanned:
-            if not fnmatch.fnmatchcase(entry.name, name) or _is_unfinished(entry.name):
+            if not matches(entry.name) or _is_unfinished(entry.name):
                 continue
-            path = os.path.join(folder, entry.name)
+            path = beginning + entry.name
             try:
                 if entry.is_dir():
                     continue
                 status = entry.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    complain(path, _no_file(path))
+                    continue
             except FileNotFoundError:  # gone in this moment
                 continue
             except OSError as error:
@@ -83,7 +90,11 @@ def _walk(pattern: str, complain: _Complain) -> Iterator[tuple[str, Listed]]:
         except OSError as error:
             complain(path, _not_seen(path, error))
             continue
-        if not os.path.isdir(path) and _is_utf8(path, complain):
+        if stat.S_ISDIR(status.st_mode):
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            complain(path, _no_file(path))
+        elif _is_utf8(path, complain):
             yield path, Listed(status.st_size, status.st_mtime_ns // 1000)
 
 
@@ -102,6 +113,8 @@ def _is_unfinished(name: str) -> bool:
 
 
 def _is_utf8(path: str, complain: _Complain) -> bool:
+    if path.isascii():
+        return True
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -113,6 +126,10 @@ def _is_utf8(path: str, complain: _Complain) -> bool:
 def _not_seen(path: str, error: OSError) -> str:
     reason = error.strerror or type(error).__name__
     return f"{_printable(path)}: left out, since it cannot be looked at ({reason}); remove it or repair it"
+
+
+def _no_file(path: str) -> str:
+    return f"{_printable(path)}: left out, since it is a pipe, a socket or a device; a log is a file"
 
 
 def _printable(path: str) -> str:

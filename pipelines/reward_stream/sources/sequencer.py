@@ -54,7 +54,10 @@ class Sequencer:
                 for source in SOURCES
             }
         else:
-            marked_at_us, self._now, positions = pickle.loads(mark)
+            marked_at_us, self._now, marked = pickle.loads(mark)
+            positions = {
+                source: {name: Position(*each) for name, each in states.items()} for source, states in marked.items()
+            }
             self._now.pass_over(now_us - marked_at_us)
         self._rules_file = RulesFile(config.bandits, self._now.rules, config.bandits_poll_us, now_us)
         self._logs: dict[str, Log] = {
@@ -85,7 +88,11 @@ class Sequencer:
         ungiven: steps of `poll` that the engine does not have; they come first.
         """
         now = dataclasses.replace(self._now, out=deque([*ungiven, *self._now.out]))
-        positions = {source: dict(log.positions()) for source, log in self._logs.items()}
+        # Plain tuples: pickling objects takes ten times as long, and a mark is made several times a second.
+        positions = {
+            source: {name: tuple(position) for name, position in log.positions().items()}
+            for source, log in self._logs.items()
+        }
         return pickle.dumps((self._clock(), now, positions), protocol=5)
 
     def poll(self) -> Batch | None:
