@@ -111,7 +111,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return type(value) is int
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:

@@ -41,8 +41,8 @@ class Checkpoint:
     """One cut through the input.
 
     cut_us: decisions decided before it are in `closed`. closed, segments: as `Ledger.to_state` and
-    `Segments.to_state` give them. attribution: (policy_epoch, attribution key) by bandit. published: the watermark of
-    each bandit's last snapshot. notes: what to tell the person who starts the run, e.g. of a damaged file.
+    `Segments.to_state` give them. attribution: (policy_epoch, attribution key) by bandit. notes: what to tell the
+    person who starts the run, e.g. of a damaged file.
     """
 
     cut_us: int
@@ -50,7 +50,6 @@ class Checkpoint:
     segments: Mapping[str, list[str]]
     sources: SourceState
     attribution: Mapping[str, tuple[int, Mapping[str, Any]]]
-    published: Mapping[str, int]
     notes: tuple[str, ...] = ()
 
 
@@ -132,7 +131,6 @@ def pack(checkpoint: Checkpoint) -> bytes:
         "segments": checkpoint.segments,
         "sources": checkpoint.sources.to_json(),
         "attribution": checkpoint.attribution,
-        "published": checkpoint.published,
     }
     packed = gzip.compress(canonical_json(content), compresslevel=1, mtime=0)
     return b"%s %s\n%s" % (_FORMAT, hashlib.sha256(packed).hexdigest().encode(), packed)
@@ -153,7 +151,6 @@ def unpack(data: bytes) -> Checkpoint:
         segments=content["segments"],
         sources=SourceState.from_json(content["sources"]),
         attribution={name: (epoch, key) for name, (epoch, key) in content["attribution"].items()},
-        published=content["published"],
     )
 
 

@@ -78,9 +78,12 @@ def check(view: RewardStreamOptions) -> list[str]:
         if text is None:
             continue
         try:
-            parse_duration(text)
+            duration_us = parse_duration(text)
         except ValueError as error:
             problems.append(f"--{name}={text}: {error}")
+            continue
+        if name in ("poll_interval", "bandits_poll") and not duration_us:
+            problems.append(f"--{name}={text}: would look all the time; pass what may pass between two looks")
     if view.snapshots:
         problems += [f"--snapshots={problem}" for problem in factory.check(view.snapshots)]
     for name in ("decisions", "rewards"):

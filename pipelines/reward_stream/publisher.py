@@ -243,7 +243,7 @@ class Publisher:
         if self._saved_seq == report.seq:
             return
         try:
-            self._store.save(self._totals.checkpoint(report.cut_us, report.state, self._versions.published))
+            self._store.save(self._totals.checkpoint(report.cut_us, report.state))
         except Exception as error:  # as above
             progress.failures.append(f"the checkpoint was not saved, trying again: {error}")
         else:

@@ -41,9 +41,8 @@ class Status:
     open_rewards: int | None = None
     late_files: int = 0
     files_unreadable: int = 0
-    changed_us: int = 0
 
-    def add(self, progress: Progress, now_us: int) -> None:
+    def add(self, progress: Progress) -> None:
         """Take what a call of the publisher did."""
         self.records_read += progress.records_read
         self.records_malformed += progress.lines_bad
@@ -59,7 +58,6 @@ class Status:
                 setattr(self, name, value)
         if progress.ticks or progress.ended:
             self.held = progress.held
-            self.changed_us = now_us
 
 
 def status_of(run_id: str) -> Status:

@@ -79,15 +79,14 @@ class Totals:
         self.live.prune(self.bandits)
         self._closed.prune(self.bandits)
 
-    def checkpoint(self, cut_us: int, sources: SourceState, published: Mapping[str, int]) -> Checkpoint:
-        """The cut of the tick that was added last. published: watermark of each bandit's last snapshot."""
+    def checkpoint(self, cut_us: int, sources: SourceState) -> Checkpoint:
+        """The cut of the tick that was added last."""
         return Checkpoint(
             cut_us=cut_us,
             closed=self._closed.to_state(),
             segments=self._segments.to_state(),
             sources=sources,
             attribution=self._attribution,
-            published=dict(published),
         )
 
     def to_state(self) -> TotalsState:

@@ -47,12 +47,11 @@ class Written:
 
 
 class Versions:
-    """The versions of all bandits' snapshots at one destination. published: the watermark of each one's last."""
+    """The versions of all bandits' snapshots at one destination."""
 
     def __init__(
         self, destination: Destination, totals: Totals, publish_interval_us: int, heartbeat_us: int, keep_us: int
     ) -> None:
-        self.published: dict[str, int] = {}
         self._destination = destination
         self._totals = totals
         self._publish_interval_us = publish_interval_us
@@ -196,7 +195,6 @@ class Versions:
         self._written_us[bandit_id] = self._in_step(bandit_id, moment.now_us)
         self._changed.discard(bandit_id)
         self._rolled_back[bandit_id] = content.rolled_back
-        self.published[bandit_id] = content.watermark_us
         if moment.final or moment.stop:
             self._ended.add(bandit_id)
 

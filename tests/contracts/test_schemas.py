@@ -169,7 +169,8 @@ def test_a_records_schema_has_the_fields_that_the_stream_reads(name: str) -> Non
 
 
 values = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**10), 10**10), st.sampled_from([0.5, 1.5, -0.25, 2e9 + 0.5]),
+    st.none(), st.booleans(), st.integers(-(10**10), 10**10), st.sampled_from([2**63 - 1, 2**63, -(2**63) - 1, 2**70]),
+    st.sampled_from([0.5, 1.5, -0.25, 2e9 + 0.5]),
     st.sampled_from([
         "", "a", "x" * 1_024, "x" * 1_025, "a\n", "a\rb", "\0", "2026-11-24T06:00:00Z", "2026-11-24T06:00:00Z\n",
         "2026-11-24T06:00:00.1234567Z", "2026-11-24T25:00:00Z", "0000-11-24T06:00:00Z", "2026-11-24T06:00:00+00:00",

@@ -397,3 +397,16 @@ def test_however_a_file_grows_its_lines_are_read_once_in_order(
     assert all(chunk.lines.endswith(b"\n") for chunk in chunks)
     assert [chunk.start for chunk in chunks[1:]] == [chunk.end for chunk in chunks[:-1]]
     assert log.files_reread == 0
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*"])
+def test_a_pipe_is_left_out_with_one_warning(folder: Folder, caplog: pytest.LogCaptureFixture, pattern: str) -> None:
+    os.mkfifo(folder.path / "a_pipe")  # opening it to read would wait for a writer
+    folder.write("good", b"x\n")
+    log = folder.log(pattern=pattern)
+    assert folder.texts(log) == [b"x\n"]
+    for _ in range(5):
+        assert folder.read(log) == [] and log.at_end
+    said = f"{folder.path}/a_pipe: left out, since it is a pipe, a socket or a device; a log is a file"
+    assert caplog.messages == [said]
+    assert list(list_files(f"{folder.path}/{pattern}")) == [f"{folder.path}/good"]

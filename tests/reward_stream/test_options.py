@@ -29,6 +29,8 @@ def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
     for flags, sentence in (
         ({"bandits": ""}, "--bandits is missing; pass the bandits file"),
         ({"publish_interval": "soon"}, "--publish_interval=soon: 'soon' is no duration"),
+        ({"poll_interval": "0s"}, "--poll_interval=0s: would look all the time"),
+        ({"bandits_poll": "0ms"}, "--bandits_poll=0ms: would look all the time"),
         ({"decisions": "kafka://h:1/t"}, "--decisions=kafka://h:1/t: kafka is not read yet"),
         ({"snapshots": "ftp://x"}, "--snapshots=ftp://x: ftp:// is no place for snapshots"),
         ({"max_bad_fraction": "2"}, "--max_bad_fraction=2.0 is not between 0 and 1"),

@@ -14,7 +14,7 @@ def test_a_segment_that_has_a_live_row_has_a_closed_one() -> None:
     live, closed = {label("a", "s1"): sums(2)}, {label("a", "s2"): sums(1), label("a", "s1"): sums(1)}
     changed = totals.add([report(0)], [step(0, 0, live, closed=closed)])
     assert changed == {"row"}
-    saved = totals.checkpoint(0, SourceState(), {}).closed["bandits"]["row"]
+    saved = totals.checkpoint(0, SourceState()).closed["bandits"]["row"]
     assert [key[0] for key in saved["rows"]] == ["*", "s1"]
     assert saved["counters"]["segments_over_limit"] == 1
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving_client.contracts.times import AFTER_ALL_US, BEFORE_ALL_US
+from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.packing import ColumnReader, ColumnWriter
 from transforms.attribution.rules import Label
 
@@ -114,11 +114,6 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.decisions) + len(self.rewards)
-
-    @property
-    def least_us(self) -> int:
-        """The least event time of all records; AFTER_ALL_US where there are none."""
-        return min(int(at.min(initial=AFTER_ALL_US)) for at in (self.decisions.at_us, self.rewards.at_us))
 
     @property
     def greatest_us(self) -> int:

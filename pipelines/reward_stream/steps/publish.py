@@ -220,7 +220,7 @@ class PublishFn(beam.DoFn):
         if progress.versions and not progress.failures and cached.said:
             cached.said.clear()
             _LOGGER.warning("published again")
-        self._status.add(progress, now_us)
+        self._status.add(progress)
         if self._config.metrics_file is not None and (progress.versions or progress.failures):
             with contextlib.suppress(OSError):  # the directory was there when the run began; metrics stop no stream
                 exposition.write(self._config.metrics_file, self._status, now_us)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving_client.contracts.times import AFTER_ALL_US, BEFORE_ALL_US, format_time
+from serving_client.contracts.times import BEFORE_ALL_US, format_time
 from tests.transforms.attribution.record_lines import DECISION, REWARD, chunks, written
 from transforms.attribution.block import Block, decode, empty_block, empty_rewards, encode
 from transforms.attribution.columns import to_blocks
@@ -49,12 +49,12 @@ def test_a_block_comes_back_from_its_bytes(
 def test_a_block_without_records_comes_back() -> None:
     block = empty_block(seq=-1, tick=True, final=True, stop=True, holding_us=1, maturing_us=2, rules=b"")
     assert plain(decode(encode(block))) == plain(block)
-    assert (block.least_us, block.greatest_us, len(block)) == (AFTER_ALL_US, BEFORE_ALL_US, 0)
+    assert (block.greatest_us, len(block)) == (BEFORE_ALL_US, 0)
 
 
-def test_the_least_and_greatest_event_time_are_over_all_records() -> None:
+def test_the_greatest_event_time_is_over_all_records() -> None:
     block = both([{"decided_at": format_time(2_000_000)}], [{"occurred_at": format_time(9_000_000)}])
-    assert (block.least_us, block.greatest_us, len(block)) == (2_000_000, 9_000_000, 2)
+    assert (block.greatest_us, len(block)) == (9_000_000, 2)
 
 
 def both(decisions: list[dict[str, object]], rewards: list[dict[str, object]]) -> Block:
