@@ -47,23 +47,24 @@ def main(argv: Sequence[str] | None = None, drain_s: float | None = None) -> int
 
 def _serve(flags: flags_.Flags, drain_s: float | None) -> int:
     """Starts in a thread of its own, so that a signal is heard while models load."""
-    from local_serving.server import DRAIN_S, Server
-
-    # Blocked before any thread begins, so that none but sigtimedwait below takes them.
+    # Blocked before any thread begins, NumPy's at its import included: one that does not block them would take them
+    # between two calls of sigtimedwait, and the program would end by KeyboardInterrupt.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     failed: list[BaseException] = []
-    server = Server(flags)
-
-    def start() -> None:
-        try:
-            server.start()
-        except BaseException as error:
-            failed.append(error)
-        else:
-            print(f"listening: {server.listening()}", file=sys.stderr, flush=True)
-
-    starting = threading.Thread(target=start, name="start", daemon=True)
     try:
+        from local_serving.server import DRAIN_S, Server
+
+        server = Server(flags)
+
+        def start() -> None:
+            try:
+                server.start()
+            except BaseException as error:
+                failed.append(error)
+            else:
+                print(f"listening: {server.listening()}", file=sys.stderr, flush=True)
+
+        starting = threading.Thread(target=start, name="start", daemon=True)
         starting.start()
         got = None
         while not got and not failed:

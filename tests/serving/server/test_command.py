@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import re
 import signal
 import socket
@@ -131,6 +132,19 @@ def test_sigint_while_a_base_path_is_waited_for(tmp_path):
         assert running.wait(60) == 0
     assert "Traceback" not in rest
     assert "SIGINT: stopping" in rest
+
+
+def test_no_thread_takes_a_signal_from_the_one_that_waits_for_it(tmp_path):
+    """One that does not block it would, at a moment between two waits; the kernel prefers the waiting thread else."""
+    wanted = sum(1 << (number - 1) for number in (signal.SIGINT, signal.SIGTERM))
+    with process(f"--model_base_path={tmp_path}/none") as running:
+        line(running, "Could not find base path")
+        tasks = pathlib.Path(f"/proc/{running.pid}/task")
+        statuses = [(one / "status").read_text() for one in tasks.iterdir() if int(one.name) != running.pid]
+    assert len(statuses) > 1
+    for status in statuses:
+        blocked = int(re.search(r"^SigBlk:\s*([0-9a-f]+)$", status, re.MULTILINE)[1], 16)
+        assert blocked & wanted == wanted
 
 
 def test_a_port_in_use_is_one_sentence_and_exit_code_1(base, capsys):
