@@ -20,7 +20,19 @@ from hypothesis import strategies as st
 
 from pipelines.reward_stream.messages import read_message
 from pipelines.reward_stream.steps.join_shards import JoinShardFn, JoinShards
-from tests.transforms.attribution.worlds import START_US, S, arrivals, block, both, rules, total, world
+from tests.transforms.attribution.worlds import (
+    START_US,
+    Decision,
+    Reward,
+    S,
+    arrivals,
+    block,
+    both,
+    label,
+    rules,
+    total,
+    world,
+)
 from transforms.attribution import block as blocks
 from transforms.attribution.block import Block
 from transforms.attribution.delta import Step
@@ -164,6 +176,26 @@ def test_the_log_is_cut_where_nothing_needs_it() -> None:
         one.seq, one.tick, one.holding_us, one.maturing_us = second, True, START_US + second * S, START_US + second * S
         list(join.process((0, blocks.encode(one)), *cells, Timer()))
     assert sum(len(cell.items) for cell in cells) <= 2 * (65 + 20)
+
+
+def test_the_log_keeps_the_originals_of_those_rewards_alone_that_no_known_decision_has() -> None:
+    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    join = JoinShardFn(BANDITS)
+    join.setup()
+    decision = Decision(1, START_US, 5, label())
+    rewards = [Reward(1, 1, START_US + S, 5), Reward(2, 2, START_US + S, 5), Reward(1, 3, START_US + 2 * S, 5)]
+    with_records, end = block([decision], rewards), blocks.empty_block(1, tick=True, final=True)
+    with_records.seq = 0
+    sent = with_records.rewards.raw
+    assert all(sent)
+    list(join.process((0, blocks.encode(with_records)), *cells, Timer()))
+    (logged,) = [blocks.decode(data) for cell in cells[1:] for data in cell.items]
+    assert logged.rewards.raw == [b"", sent[1], b""]
+    join = JoinShardFn(BANDITS)
+    join.setup()
+    steps = [read_message(data) for _, data in join.process((0, blocks.encode(end)), *cells, Timer())]
+    letters = [letter for step in steps if isinstance(step, Step) for letter in step.dead_letters]
+    assert [(letter.reason, letter.original) for letter in letters] == [("orphan", sent[1])]
 
 
 def test_bounded_input_counts_once_though_memory_is_lost_before_each_block() -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "empty_decisions",
     "empty_rewards",
     "encode",
+    "without_originals",
 ]
 
 BOT, FALLBACK, MARKER = 1, 2, 4
@@ -87,7 +88,7 @@ class Rewards:
     """Index into `Block.sources`."""
     position: npt.NDArray[np.int64]
     raw: list[bytes]
-    """The original of each: an orphan's dead letter needs it."""
+    """The original of each: an orphan's dead letter needs it; empty where none can be (see `without_originals`)."""
 
     def __len__(self) -> int:
         return len(self.at_us)
@@ -163,6 +164,13 @@ def encode(block: Block) -> bytes:
     if len(block.rewards):
         _write_rewards(out, block.rewards)
     return out.finish()
+
+
+def without_originals(block: Block, needed: npt.NDArray[np.bool_]) -> Block:
+    """The Block with the originals of those rewards alone that are needed [rewards]: half of a reward's bytes."""
+    rewards = block.rewards
+    raw = [original if keep else b"" for original, keep in zip(rewards.raw, needed.tolist(), strict=True)]
+    return dataclasses.replace(block, rewards=dataclasses.replace(rewards, raw=raw))
 
 
 def decode(data: bytes) -> Block:

@@ -77,14 +77,17 @@ class Shard:
         return cls(OpenRecords(rules))
 
 
-def fold(shard: Shard, block: Block, rules: Rules) -> None:
-    """Take a block's records; rows change at the next `advance` or `finish`."""
+def fold(shard: Shard, block: Block, rules: Rules) -> npt.NDArray[np.bool_]:
+    """Take a block's records; rows change at the next `advance` or `finish`.
+
+    Returns, by reward, whether a dead letter may need its original if the block is folded again.
+    """
     records = shard.records
     if rules is not records.table.rules:
         _follow(shard, rules)
     decisions, rewards = block.decisions, block.rewards
     if not len(block):
-        return
+        return np.zeros(0, np.bool_)
     slots = records.find(np.concatenate([decisions.hi, rewards.hi]), np.concatenate([decisions.lo, rewards.lo]))
     labels, kinds = records.table.codes(block.labels), records.table.kind_codes(block.kinds)
     records.widen()
@@ -94,11 +97,14 @@ def fold(shard: Shard, block: Block, rules: Rules) -> None:
     decision_slots, reward_slots = slots[: len(decisions)], slots[len(decisions) :]
     if len(decisions):
         records.put_decisions(block, decision_slots, labels)
-    rows = records.put_rewards(block, reward_slots, kinds) if len(rewards) else np.zeros(0, np.int32)
+    rows, unsure = np.zeros(0, np.int32), np.zeros(0, np.bool_)
+    if len(rewards):
+        rows, unsure = records.put_rewards(block, reward_slots, kinds)
     if len(touched):
         _add(shard, shard.live, touched)
         _bury_what_follows_unknown(shard, touched, rows, reward_slots)
     _forget_originals(records, decision_slots)
+    return unsure
 
 
 def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> Step:

@@ -108,8 +108,11 @@ class OpenRecords:
 
     def put_rewards(
         self, block: Block, slots: npt.NDArray[np.int32], kinds: npt.NDArray[np.uint16]
-    ) -> npt.NDArray[np.int32]:
-        """Rewards of a block into rows, which are returned [n]; kinds: numbers of `block.kinds` here."""
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Rewards of a block into rows; kinds: numbers of `block.kinds` here.
+
+        Returns the rows [n], and whether the original of each may be needed [n]: its decision is not there, or unknown.
+        """
         rewards = block.rewards
         need = self.used_r + max(0, len(slots) - self._free_r)
         if need > len(self.r):
@@ -126,14 +129,15 @@ class OpenRecords:
         if rewards.event_id is not None:
             for at in np.flatnonzero(won).tolist():
                 self.event_ids[int(rows[at])] = rewards.event_id[at]
-        # The original is needed while the decision is not there, or may turn out to be unknown.
         flags = self.d["flags"][slots]
         unsure = (flags & HAS) == 0
         unsure[~unsure] = self.table.place[self.d["label"][slots[~unsure]]] != 0
         for at in np.flatnonzero(won & unsure).tolist():
+            if not rewards.raw[at]:  # it was not needed when the block was logged
+                continue
             source = block.sources[rewards.source[at]]
             self.raw_rewards[int(rows[at])] = (source, int(rewards.position[at]), rewards.raw[at])
-        return rows
+        return rows, unsure
 
     def rewards_of(self, slot: int) -> list[int]:
         """Rows of a decision's rewards that are not dead."""

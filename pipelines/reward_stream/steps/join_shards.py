@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 from apache_beam.coders import BytesCoder
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
@@ -123,18 +125,16 @@ class JoinShardFn(beam.DoFn):
         if block.seq >= 0 and (block.seq < shard.place.next_seq or block.seq in shard.early):
             self._metrics.sequence_repeats.inc()
             return
-        overtook = block.seq > shard.place.next_seq
-        # One that waits for others is needed even if it holds a tick alone.
-        if len(block) or overtook or block.rules is not None:
-            logs[shard.place.bag].add(data)
-            newest = shard.place.newest_us
-            needed_us = max(block.greatest_us, block.holding_us if overtook else BEFORE_ALL_US)
-            newest[shard.place.bag] = max(newest[shard.place.bag], needed_us)
         if block.seq < 0:  # bounded input comes in any order and ends with the timer
-            self._fold(shard, block)
+            self._fold_and_log(shard, block, data, logs)
             end.set(GlobalWindow().max_timestamp())
-        else:
+        elif block.seq > shard.place.next_seq:
             shard.early[block.seq] = block
+            _log(shard.place, data, max(block.greatest_us, block.holding_us), logs)  # needed even if it is but a tick
+        else:
+            self._fold_and_log(shard, block, data, logs)
+            shard.place.next_seq += 1
+            yield from self._answer(key, shard, block, logs)
             while (following := shard.early.pop(shard.place.next_seq, None)) is not None:
                 self._fold(shard, following)
                 shard.place.next_seq += 1
@@ -165,11 +165,18 @@ class JoinShardFn(beam.DoFn):
         place.clear()
         del self._shards[key]
 
-    def _fold(self, shard: _Cached, block: Block) -> None:
+    def _fold_and_log(self, shard: _Cached, block: Block, data: bytes, logs: tuple[Any, ...]) -> None:
+        """What the log keeps can be folded again to the same effect, and has no originals that nobody will need."""
+        needed = self._fold(shard, block)
+        if len(block) or block.rules is not None:
+            kept = data if needed.all() else blocks.encode(blocks.without_originals(block, needed))
+            _log(shard.place, kept, block.greatest_us, logs)
+
+    def _fold(self, shard: _Cached, block: Block) -> npt.NDArray[np.bool_]:
         if block.rules is not None:
             shard.place.bandits = block.rules
             shard.rules = _rules(block.rules)
-        fold(shard.held, block, shard.rules)
+        return fold(shard.held, block, shard.rules)
 
     def _answer(self, key: int, shard: _Cached, block: Block, logs: tuple[Any, ...]) -> Iterator[tuple[bytes, bytes]]:
         """The step of a tick; then the log is cut where nothing needs it any more."""
@@ -210,6 +217,12 @@ class JoinShardFn(beam.DoFn):
             _replay(shard, (blocks.decode(data) for log in logs for data in log.read()))
         self._shards[key] = shard
         return shard
+
+
+def _log(place: _Place, data: bytes, needed_us: int, logs: tuple[Any, ...]) -> None:
+    """Append to the current bag, which is kept while records of `needed_us` can matter."""
+    logs[place.bag].add(data)
+    place.newest_us[place.bag] = max(place.newest_us[place.bag], needed_us)
 
 
 def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
