@@ -704,7 +704,7 @@ def test_a_closed_client_answers_no_call_and_closes_twice(driver, stub):
 @pytest.mark.parametrize("hedge", [None, Hedge(after_s=5.0)], ids=["plain", "hedged"])
 @pytest.mark.parametrize(("grace_s", "answered"), [(5.0, True), (0.05, False)])
 def test_calls_under_way_finish_within_the_grace_of_close_or_are_cancelled(grace_s, answered, hedge, driver, stub):
-    stub.always = sleep(0.5)
+    stub.always = sleep(0.5 if answered else 3.0)
     client = driver.client(stub.target, model=MODEL, timeout_s=5.0, hedge=hedge)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(client.recommend, ["a"]) for _ in range(4)]
