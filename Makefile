@@ -22,7 +22,7 @@ PINS := .venv/constraints.txt
 UNFINISHED := .venv/.unfinished
 
 OUT ?= $(if $(INTERACTIONS),out/demo-own,out/demo)
-WORKERS ?= 2
+WORKERS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
