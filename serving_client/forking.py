@@ -76,23 +76,25 @@ def check() -> None:
         )
 
 
+# Each looks at a copy: a client that another thread makes meanwhile moves the others in the list, and one that is
+# passed over after a fork would hold its calls back for ever.
 def _before_fork() -> None:
     until_s = time.monotonic() + WAIT_S
-    for one in _watched:
+    for one in tuple(_watched):
         begins = None if one.begins is None else one.begins()
         if begins is not None:
             begins(max(0.0, until_s - time.monotonic()))
 
 
 def _after_fork_in_parent() -> None:
-    for one in _watched:
+    for one in tuple(_watched):
         ended = None if one.ended is None else one.ended()
         if ended is not None:
             ended()
 
 
 def _after_fork_in_child() -> None:
-    for one in _watched:
+    for one in tuple(_watched):
         forked = one.forked()
         if forked is not None and forked():
             _state["spoilt"] = True

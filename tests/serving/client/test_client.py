@@ -428,11 +428,12 @@ def test_retries_of_all_calls_share_a_budget(driver, stub):
 
 
 def test_a_server_that_hangs_is_given_up_at_the_deadline_and_told_so(client, stub):
+    client.recommend(["a"])  # connected, so that the next one reaches the server on a busy machine, too
     stub.always = sleep(20)
     started = time.monotonic()
     with pytest.raises(errors.DeadlineExceeded):
-        client.recommend(["a"], timeout_s=0.2)
-    assert 0.15 < time.monotonic() - started < 1.0
+        client.recommend(["a"], timeout_s=0.5)
+    assert 0.45 < time.monotonic() - started < 2.0
     assert eventually(lambda: stub.given_up == 1)
 
 
