@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _RETRY = Retry()
 _BALANCE = Balance()
+_FORK_S = 0.5  # for the fork itself, once calls are waited for
 
 
 class Client:
@@ -99,7 +100,7 @@ class Client:
         self._lock = threading.Condition()
         self._closing = threading.Event()
         self._connected: _Connected | None = _Connected(self._settings)
-        self._forking: set[int] = set()
+        self._forking: dict[int, float] = {}  # by thread: until when its fork holds calls back at most
         forking.watch(self._forked, self._fork_begins, self._fork_ended)
 
     def __enter__(self) -> Client:
@@ -124,6 +125,7 @@ class Client:
             return
         connected.engine.closed = True
         with self._lock:
+            self._lock.notify_all()  # calls that a fork holds back
             self._lock.wait_for(lambda: connected.under_way == 0, grace_s)
         for channel in connected.channels:
             channel.close()
@@ -314,8 +316,8 @@ class Client:
         settings = self._settings
         wait = settings.wait_for_ready if wait_for_ready is None else wait_for_ready
         with self._lock:
-            while self._forking and threading.get_ident() not in self._forking:
-                self._lock.wait()
+            if self._forking:
+                self._wait_for_forks(connected)
             connected.under_way += 1
         try:
             plan = connected.engine.plan(operation, timeout_s, started_at_s)
@@ -445,7 +447,7 @@ class Client:
         until_s = time.monotonic() + wait_s
         if self._lock.acquire(timeout=wait_s):
             try:
-                self._forking.add(threading.get_ident())
+                self._forking[threading.get_ident()] = until_s + _FORK_S
                 connected = self._connected
                 if connected is not None:
                     self._lock.wait_for(lambda: connected.under_way == 0, until_s - time.monotonic())
@@ -456,14 +458,23 @@ class Client:
         """For `forking`: lets calls begin again."""
         if threading.get_ident() in self._forking:  # else the lock was not to be had, and may not be now
             with self._lock:
-                self._forking.discard(threading.get_ident())
+                self._forking.pop(threading.get_ident(), None)
                 self._lock.notify_all()
+
+    def _wait_for_forks(self, connected: _Connected) -> None:
+        """Waits, with the lock held, while other threads fork; by the clock at most, since an end may go untold."""
+        while self._forking and threading.get_ident() not in self._forking and not connected.engine.closed:
+            left_s = max(self._forking.values()) - time.monotonic()
+            if left_s <= 0.0:  # a signal's handler that raises ends Python's calls around a fork
+                self._forking.clear()
+            else:
+                self._lock.wait(left_s)
 
     def _forked(self) -> bool:
         """For `forking`: locks may be held by threads that are not here, and connections are the parent's."""
         connected, closed = self._connected, self._closing.is_set()
         self._lock, self._closing, self._connected = threading.Condition(), threading.Event(), None
-        self._forking = set()
+        self._forking = {}
         if closed:
             self._closing.set()
         _parents.append(connected)

@@ -9,6 +9,7 @@ even so be killed by threads that gRPC starts in it (SIGSEGV, or a failed check 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class _Watch(NamedTuple):
 
 
 _watched: list[_Watch] = []
+_lock = threading.Lock()  # of changes to the list
 _state = {"spoilt": False}
 _kept: dict[int, grpc.Channel] = {}  # by process: a parent's channel is never closed here
 
@@ -47,14 +49,13 @@ def watch(
     in the parent, before; starts no call from now on, and returns when none is under way, or after the seconds given.
     ended: in the parent, after; calls may start again.
     """
-    _watched[:] = [
-        *(one for one in _watched if one.forked() is not None),
-        _Watch(
-            weakref.WeakMethod(forked),
-            None if begins is None else weakref.WeakMethod(begins),
-            None if ended is None else weakref.WeakMethod(ended),
-        ),
-    ]
+    one = _Watch(
+        weakref.WeakMethod(forked),
+        None if begins is None else weakref.WeakMethod(begins),
+        None if ended is None else weakref.WeakMethod(ended),
+    )
+    with _lock:
+        _watched[:] = [*(each for each in _watched if each.forked() is not None), one]
 
 
 def keep_grpc() -> None:
@@ -76,8 +77,7 @@ def check() -> None:
         )
 
 
-# Each looks at a copy: a client that another thread makes meanwhile moves the others in the list, and one that is
-# passed over after a fork would hold its calls back for ever.
+# Each looks at a copy: a client that another thread makes meanwhile moves the others in the list.
 def _before_fork() -> None:
     until_s = time.monotonic() + WAIT_S
     for one in tuple(_watched):
@@ -94,6 +94,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # the thread that may have held it is not here
     for one in tuple(_watched):
         forked = one.forked()
         if forked is not None and forked():

@@ -174,6 +174,43 @@ CASES = {
         ended(forked(lambda: client.recommend(["a"])))
         assert client.recommend(["a"]).items[0] == "r0"
     """,
+    "a fork's end goes untold": """
+        client = Client(target, model="cf")
+        client.recommend(["a"])
+        teller = threading.Thread(target=client._fork_begins, args=[0.2])
+        teller.start()
+        teller.join()
+        assert client.recommend(["a"]).items[0] == "r0"  # within a second
+        assert not client._forking
+    """,
+    "a client that a fork holds back is closed": """
+        client = Client(target, model="cf")
+        client.recommend(["a"])
+        begun, let_go, said = threading.Event(), threading.Event(), []
+
+        def begin():
+            client._fork_begins(30.0)
+            begun.set()
+            let_go.wait()  # a thread that ended would leave its identity to the next one
+
+        teller = threading.Thread(target=begin, daemon=True)
+        teller.start()
+        begun.wait()
+
+        def ask():
+            try:
+                client.recommend(["a"], timeout_s=60)
+            except errors.ClientClosed as error:
+                said.append(error)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        assert not said
+        client.close()
+        asking.join(10)
+        let_go.set()
+        assert len(said) == 1
+    """,
     "a closed client stays closed": """
         client = Client(target, model="cf")
         client.recommend(["a"])
