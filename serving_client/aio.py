@@ -445,8 +445,7 @@ class _Connected:
     """The channels of a client on one loop, their stubs, and what its calls share."""
 
     def __init__(self, settings: Settings) -> None:
-        forking.check()
-        forking.keep_grpc()
+        forking.use_grpc()
         self.engine = Engine(settings)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()

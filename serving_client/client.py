@@ -485,8 +485,7 @@ class _Connected:
     """The channels of a client in one process, their stubs, and what its calls share."""
 
     def __init__(self, settings: Settings) -> None:
-        forking.check()
-        forking.keep_grpc()
+        forking.use_grpc()
         self.engine = Engine(settings)
         self.under_way = 0
         tls = settings.tls

@@ -19,7 +19,7 @@ import grpc
 
 from serving_client.errors import ClientClosed
 
-__all__ = ["WAIT_S", "check", "keep_grpc", "watch"]
+__all__ = ["WAIT_S", "use_grpc", "watch"]
 
 WAIT_S = 2.0
 """Seconds that a fork waits for calls under way: more than a call takes unless its caller gave it longer than the
@@ -58,23 +58,20 @@ def watch(
         _watched[:] = [*(each for each in _watched if each.forked() is not None), one]
 
 
-def keep_grpc() -> None:
-    """Lets gRPC run from now on, by a channel that connects to nothing and is never closed.
+def use_grpc() -> None:
+    """Before a channel is made: raises ClientClosed in a child that cannot use gRPC, and lets it run from now on.
 
     When its last channel is closed gRPC stops, in a thread; a child that was forked meanwhile would wait for the end of
-    that for ever, at its first channel (2 of 60 forks right after a close, on a busy machine).
+    that for ever, at its first channel (2 of 60 forks right after a close, on a busy machine). So each process has one
+    that connects to nothing and is never closed.
     """
-    if os.getpid() not in _kept:
-        _kept[os.getpid()] = grpc.insecure_channel("localhost:1")
-
-
-def check() -> None:
-    """Raises ClientClosed in a child that cannot use gRPC."""
     if _state["spoilt"]:
         raise ClientClosed(
             "this process was forked while gRPC was in use, which gRPC does not survive; fork before the first call, "
             "close asynchronous clients before forking, or start processes by spawn"
         )
+    if os.getpid() not in _kept:
+        _kept[os.getpid()] = grpc.insecure_channel("localhost:1")
 
 
 # Each looks at a copy: a client that another thread makes meanwhile moves the others in the list.
