@@ -27,7 +27,7 @@ import rich.table
 import scipy.sparse as sp
 
 from benchmarks.vae.commands import run
-from transforms.quiet import import_tensorflow
+from transforms.models.import_tensorflow import import_tensorflow
 
 Curve = list[float]
 """Validation ndcg@100 after each epoch."""

@@ -33,7 +33,7 @@ import rich.console
 import rich.table
 
 from benchmarks.vae.commands import run
-from transforms.quiet import import_tensorflow
+from transforms.models.import_tensorflow import import_tensorflow
 
 REFERENCE = "plain dense Mult-VAE"
 

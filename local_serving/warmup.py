@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 
 from local_serving.errors import Status
-from local_serving.predict import checked_inputs, checked_outputs, signature_of
 from local_serving.servable import LoadedModel
+from local_serving.signatures import checked_inputs, checked_outputs, signature_of
 from local_serving.tensorflow import import_tensorflow
 from serving_client.contracts.signatures import WARMUP_FILE
 from serving_client.protocol import messages

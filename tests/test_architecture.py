@@ -1,13 +1,14 @@
 """The rules of the architecture that hold between files: who imports whom, and what a module says is public.
 
-In pipelines/NAME only options.py, pipeline.py, __main__.py, command.py, metrics.py, run.py (or runs.py: it drives the
-pipeline) and modules below NAME/steps/ import Beam; the domain's logic never does, not even inside a function, and
-opens files through transforms.storage.
+No import cycle exists anywhere. Within transforms, imports go down the LAYERS. In a pipeline's folder only the wiring
+(MAY_IMPORT_BEAM and steps/) imports Beam. The domain's logic never does, not even inside a function, and opens files
+through transforms.files.
 """
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import pathlib
 import sys
@@ -25,6 +26,29 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 
 MAY_IMPORT_BEAM = {"command.py", "options.py", "pipeline.py", "__main__.py", "metrics.py", "run.py", "runs.py"}
 HEAVY = {"apache_beam", "tensorflow", "tensorflow_serving", "tensorflow_transform", "tfx_bsl"}
+
+# Within transforms a module imports from its own layer's folder or from a lower layer.
+LAYERS = (
+    ("errors", "extras", "hashing", "progress"),
+    ("files",),
+    ("dead_letters",),
+    ("histories", "ranking", "interactions"),
+    ("models",),
+    ("runs",),
+)
+# Modules of transforms that fewer than two pipelines and commands reach, with the reason why they are there.
+FEW_USERS = {
+    "transforms.attribution": "reward_stream uses it today, and off_policy is planned",
+    "transforms.files.shared_bucket": "conditional writes are about storage, not about one pipeline's snapshots",
+    "transforms.files.shared_folder": "as shared_bucket",
+    "transforms.files.shared_interface": "as shared_bucket",
+    "transforms.models.server_config": "part of sync, which is a command of its own",
+    "transforms.models.server_status": "as server_config",
+    "transforms.models.sync": "as server_config",
+    "transforms.models.sync_source": "as server_config",
+    "transforms.publish": "the command python -m transforms.publish",
+    "transforms.sync": "the command python -m transforms.sync",
+}
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -72,6 +96,37 @@ def declared(tree: ast.Module) -> list[str] | None:
 
 
 ALL_IMPORTS = {name for path in MODULES for name in imports(path)}
+NAMES = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+
+
+def module_of(name: str) -> str | None:
+    """The project's module that a dotted name lies in, None for a name of another package."""
+    while name and name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+GRAPH = {
+    module: {found for name in imports(path) if (found := module_of(name)) not in (None, module)}
+    for module, path in NAMES.items()
+}
+
+
+def layer(module: str) -> int | None:
+    """The layer of a module of transforms, None where no layer is fixed."""
+    subject = module.split(".")[1] if module.startswith("transforms.") else ""
+    return next((at for at, names in enumerate(LAYERS) if subject in names), None)
+
+
+def reached(package: str) -> set[str]:
+    """All modules of the project that the modules of a package import, directly or through others."""
+    open_ = [module for module in GRAPH if f"{module}.".startswith(f"{package}.")]
+    found = set(open_)
+    while open_:
+        new = GRAPH[open_.pop()] - found
+        found |= new
+        open_ += new
+    return found
 
 
 def under(path: pathlib.Path, *parts: str) -> bool:
@@ -81,7 +136,7 @@ def under(path: pathlib.Path, *parts: str) -> bool:
 @pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)
 def test_only_the_wiring_of_a_pipeline_imports_beam(path: pathlib.Path) -> None:
     wiring = path.name in MAY_IMPORT_BEAM or path.parts[2:3] == ("steps",)
-    assert wiring or "apache_beam" not in roots(path), f"{path} holds domain logic: use transforms.storage or steps/"
+    assert wiring or "apache_beam" not in roots(path), f"{path} holds domain logic: use transforms.files or steps/"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)
@@ -90,6 +145,45 @@ def test_a_pipeline_imports_no_other_pipeline(path: pathlib.Path) -> None:
     others = {f"pipelines.{name}" for name in PIPELINES} - {own}
     crossing = {name for name in imports(path) for other in others if f"{name}.".startswith(f"{other}.")}
     assert not crossing, f"{path} imports {sorted(crossing)}; what two pipelines share lives in transforms"
+
+
+def test_no_modules_import_each_other() -> None:
+    list(graphlib.TopologicalSorter(GRAPH).static_order())  # raises CycleError, which names the cycle
+
+
+@pytest.mark.parametrize("module", [name for name in GRAPH if layer(name) is not None])
+def test_transforms_import_lower_layers_alone(module: str) -> None:
+    own, subject = layer(module), module.split(".")[1]
+    assert own is not None
+    for name in GRAPH[module]:
+        other = layer(name)
+        inside = name.startswith(f"transforms.{subject}.")
+        assert other is None or inside or other < own or (other == own == 0), f"{module} imports {name}, a layer above"
+
+
+def test_attribution_imports_no_interactions() -> None:
+    found = {name for module, names in GRAPH.items() if module.startswith("transforms.attribution") for name in names}
+    assert not {name for name in found if name.startswith("transforms.interactions")}
+
+
+def test_a_module_of_transforms_has_two_users_or_a_reason() -> None:
+    users = {name: reached(f"pipelines.{name}") for name in PIPELINES}
+    few = {
+        module
+        for module, path in NAMES.items()
+        if module.startswith("transforms.")
+        and path.name != "__init__.py"
+        and sum(module in modules for modules in users.values()) < 2
+    }
+    excused = {module for module in few for reason in FEW_USERS if f"{module}.".startswith(f"{reason}.")}
+    assert not few - excused, (
+        f"{sorted(few - excused)}: move to the pipeline that uses it, or add a reason to FEW_USERS"
+    )
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "local_serving")], ids=str)
+def test_the_model_server_imports_neither_transforms_nor_pipelines(path: pathlib.Path) -> None:
+    assert not roots(path) & {"transforms", "pipelines"}
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if under(p, "transforms")], ids=str)

@@ -1,1 +1,1 @@
-"""What more than one pipeline uses: interactions, hashing, dead letters, run folders, publishing."""
+"""Code that more than one pipeline uses, one folder per subject."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from transforms import storage
+from transforms.files import storage
 
 __all__ = ["DeadLetter", "WriteDeadLetters", "file_name", "from_json_line", "to_json_line", "write_file"]
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.cf.contenders import PIPELINE
 from benchmarks.cf.inputs import Shape
 from benchmarks.cf.measure import Cold, Growth, Line
-from transforms.run_record import code_version
+from transforms.runs.run_record import code_version
 
 __all__ = ["machine", "plot", "show_answers", "show_contenders", "show_growth", "show_head", "show_stages"]
 

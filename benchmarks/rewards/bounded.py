@@ -60,7 +60,7 @@ def _time_ours(main: Main, work: Path, size: int, repeats: int) -> Timed:
 
 def _time_peer(work: Path, size: int, name: str, *, grouped: bool) -> Timed:
     """Beside the snapshots that `_time_ours` has just published for the same log."""
-    from transforms import bandits_file
+    from transforms.attribution import bandits_file
 
     world = work / f"bounded-{size}"
     bandit = bandits_file.read(str(world / "bandits.yaml"))[1].bandits["home_row"]

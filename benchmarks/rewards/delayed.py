@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from serving_client.contracts.bandits import Arm, Attribution, Bandit, Bandits
 from transforms.attribution.block import Block, Decisions, Rewards, empty_block
-from transforms.attribution.fold import Shard, advance, fold
+from transforms.attribution.joining.fold import Shard, advance, fold
 from transforms.attribution.rules import Label, Rules
 
 __all__ = ["Scenario", "at_once", "matured"]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from serving_client.contracts.bandits import Arm, Attribution, Bandit
-from transforms.attribution.row_sums import Counted, sum_rows
-from transforms.attribution.rows import HOUR_US, row_document
 from transforms.attribution.rules import Label
+from transforms.attribution.statistics.row_sums import Counted, sum_rows
+from transforms.attribution.statistics.rows import HOUR_US, row_document
 
 __all__ = ["COUNTS", "pooled", "reweighted", "rows"]
 

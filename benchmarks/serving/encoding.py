@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 def cases() -> list[Case]:
     """All of them; TensorFlow is imported here."""
-    from transforms.quiet import import_tensorflow
+    from transforms.models.import_tensorflow import import_tensorflow
 
     tf = import_tensorflow()
 

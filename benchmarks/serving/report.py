@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from transforms.run_record import code_version
+from transforms.runs.run_record import code_version
 
 __all__ = ["head", "table"]
 

@@ -26,14 +26,14 @@ import yaml
 
 from examples.reward_stream.config import duration_us
 from examples.reward_stream.draw import draw_decisions, draw_rewards
-from examples.reward_stream.fast import Plain, add_plain
 from examples.reward_stream.files import LiveClock, Log
 from examples.reward_stream.lines import decision_lines, reward_lines
 from examples.reward_stream.oddities import Chunk, add_oddities
 from examples.reward_stream.records import time_us
-from examples.reward_stream.tally import Tally
 from examples.reward_stream.templates import Templates
 from examples.reward_stream.world import BANDITS, VALUES, Knobs, stages
+from tests.oracles.fast import Plain, add_plain
+from tests.oracles.tally import Tally
 
 __all__ = ["main", "write"]
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from examples.reward_stream.draw import Decisions, Rewards
 from examples.reward_stream.records import Record, format_us, time_us
-from examples.reward_stream.tally import STREAM, Tally
 from examples.reward_stream.world import Knobs, Stage
+from tests.oracles.tally import STREAM, Tally
 
 __all__ = ["Chunk", "add_oddities"]
 

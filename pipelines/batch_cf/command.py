@@ -10,9 +10,9 @@ from pipelines.batch_cf import options as cf_options
 from pipelines.batch_cf.options import CfOptions
 from pipelines.batch_cf.run import run
 from pipelines.batch_cf.summary import show
-from transforms.command_line import parse, run_main
 from transforms.errors import BadUsage
 from transforms.interactions.options import InteractionOptions
+from transforms.runs.command_line import parse, run_main
 
 __all__ = ["main"]
 

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from pipelines.batch_cf.plan import BLOCK_ITEMS, Plan, block_bounds, blocks_of
 from pipelines.batch_cf.sums import PairSums, slice_rows
-from transforms import storage
 from transforms.errors import BadUsage
+from transforms.files import storage
 from transforms.interactions.files import InputFile
-from transforms.run_folder import is_complete
+from transforms.runs.run_folder import is_complete
 
 __all__ = ["FOLDER", "Base", "items_table", "open_base", "read_sums", "read_table", "sums_table"]
 

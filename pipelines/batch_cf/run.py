@@ -20,17 +20,26 @@ from pipelines.batch_cf.export.saved_model import export_model
 from pipelines.batch_cf.options import CfOptions
 from pipelines.batch_cf.pipeline import Job, build
 from pipelines.batch_cf.table import load_table
-from transforms import progress, storage
-from transforms.command_line import pipeline_for
+from transforms import progress
 from transforms.errors import BadInput, BadUsage
+from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.options import InteractionOptions, interaction_format, interaction_globs
 from transforms.interactions.read import FileReport, check_first, check_reports
-from transforms.publish import publish_run
-from transforms.run_folder import RunFolder, already_done, check_apart, open_folder
-from transforms.run_record import Artifact, RunRecord, code_version, describe_inputs, new_run_id, parents_of, rfc3339
+from transforms.models.publish import publish_run
+from transforms.runs.command_line import pipeline_for
+from transforms.runs.run_folder import RunFolder, already_done, check_apart, open_folder
+from transforms.runs.run_record import (
+    Artifact,
+    RunRecord,
+    code_version,
+    describe_inputs,
+    new_run_id,
+    parents_of,
+    rfc3339,
+)
 
 __all__ = ["Exporter", "Outcome", "run"]
 

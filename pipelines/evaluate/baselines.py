@@ -22,7 +22,7 @@ import scipy.sparse as sp
 
 from pipelines.evaluate.dataset import Dataset
 from pipelines.evaluate.rankers import EaseRanker, NeighborRanker, PopularityRanker, Ranker, popular_first
-from transforms.ease import ease_weights
+from transforms.ranking.ease import ease_weights
 from transforms.ranking.lists import Lists, best_of_row
 from transforms.ranking.metrics import columns, user_metrics
 

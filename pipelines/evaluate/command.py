@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from pipelines.evaluate import runs
 from pipelines.evaluate.options import EvaluateOptions, SplitOptions, check_evaluate, check_split
-from transforms.command_line import parse, run_main
 from transforms.errors import BadUsage
 from transforms.interactions.options import InteractionOptions
+from transforms.runs.command_line import parse, run_main
 
 __all__ = ["main"]
 

@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from transforms import storage
 from transforms.errors import Refused
-from transforms.run_record import Artifact
+from transforms.files import storage
+from transforms.runs.run_record import Artifact
 
 __all__ = ["SPLIT", "Fingerprint", "check", "fingerprints", "inputs_of", "model_record", "split_record"]
 

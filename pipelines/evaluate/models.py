@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 from pipelines.evaluate.rankers import NeighborRanker, Ranker, ServedRanker, popular_first
-from transforms import storage
 from transforms.errors import BadInput, BadUsage
-from transforms.quiet import import_tensorflow
+from transforms.files import storage
+from transforms.models.import_tensorflow import import_tensorflow
 from transforms.ranking.lists import FOREIGN
 
 __all__ = ["ModelSource", "files", "load", "locate", "newest_version", "publishable", "read_neighbors"]

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from transforms.errors import BadInput
-from transforms.run_folder import RunFolder, already_done, open_folder
-from transforms.run_record import Artifact, RunRecord, code_version, new_run_id, parents_of, rfc3339
+from transforms.runs.run_folder import RunFolder, already_done, open_folder
+from transforms.runs.run_record import Artifact, RunRecord, code_version, new_run_id, parents_of, rfc3339
 
 __all__ = ["Run"]
 

@@ -34,14 +34,15 @@ from pipelines.evaluate.splitting import SplitRule
 from pipelines.evaluate.summary import summarize, to_json
 from pipelines.evaluate.sums import Sums
 from pipelines.evaluate.terminal import print_evaluation, print_split
-from transforms import publish, storage
-from transforms.command_line import pipeline_for
 from transforms.errors import BadInput, BadUsage, Refused
+from transforms.files import storage
 from transforms.interactions.files import match, split_globs
 from transforms.interactions.options import interaction_format, interaction_globs
 from transforms.interactions.read import check_first, check_reports
+from transforms.models import publish
 from transforms.ranking.metrics import columns
-from transforms.run_record import Artifact, describe_inputs
+from transforms.runs.command_line import pipeline_for
+from transforms.runs.run_record import Artifact, describe_inputs
 
 __all__ = ["evaluate", "split"]
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.evaluate.splitting import HOLDOUT, SHARDS, TRAIN, SplitRule, TimeCounts, cut_time, divide, fold, shard_of
-from transforms import storage
+from transforms.files import storage
 
 __all__ = ["SplitCounts", "divide_block", "write_shard"]
 

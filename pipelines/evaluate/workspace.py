@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from transforms import storage
+from transforms.files import storage
 
 __all__ = ["get", "put"]
 

@@ -13,8 +13,8 @@ import grpc
 
 from pipelines.reward_stream.options import RewardStreamOptions, check
 from pipelines.reward_stream.run import Outcome, run
-from transforms.command_line import parse, run_main
 from transforms.errors import BadInput, BadUsage
+from transforms.runs.command_line import parse, run_main
 
 __all__ = ["main"]
 

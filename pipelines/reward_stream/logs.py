@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from pipelines.reward_stream.sources.listing import list_files
-from transforms import storage
 from transforms.errors import BadInput
+from transforms.files import storage
 
 __all__ = ["files_of", "lines_of", "read_decisions", "record_of"]
 

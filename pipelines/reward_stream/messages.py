@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from pipelines.reward_stream.sources.reports import SourceReport
-from transforms.attribution.delta import Step
+from transforms.attribution.joining.delta import Step
 
 __all__ = ["read_message", "report_message", "step_message"]
 

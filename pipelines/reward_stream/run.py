@@ -22,25 +22,25 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
-from pipelines.reward_stream import checkpoint as checkpoints
-from pipelines.reward_stream import exposition
-from pipelines.reward_stream.counters import STREAM
 from pipelines.reward_stream.destinations.factory import open_destination
 from pipelines.reward_stream.faults import fault_in, recorded_fault
 from pipelines.reward_stream.logs import files_of
+from pipelines.reward_stream.monitoring import exposition
+from pipelines.reward_stream.monitoring.status import Status, status_of
+from pipelines.reward_stream.monitoring.terminal import watching
 from pipelines.reward_stream.options import RewardStreamOptions, duration_us
 from pipelines.reward_stream.pipeline import build
 from pipelines.reward_stream.prism import wrapped
-from pipelines.reward_stream.publisher import Pace
+from pipelines.reward_stream.publishing import checkpoint as checkpoints
+from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
-from pipelines.reward_stream.status import Status, status_of
 from pipelines.reward_stream.steps.publish import PublishConfig
-from pipelines.reward_stream.watch import watching
+from pipelines.reward_stream.totals.counters import STREAM
 from serving_client.contracts.bandits import BanditsError, check_disorder
-from transforms import bandits_file
-from transforms.command_line import pipeline_for
+from transforms.attribution import bandits_file
 from transforms.errors import BadUsage, RecbeamError, Refused
-from transforms.run_record import new_run_id
+from transforms.runs.command_line import pipeline_for
+from transforms.runs.run_record import new_run_id
 
 __all__ = ["Outcome", "run"]
 

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from pipelines.vae_train.options import VaeOptions
-from transforms import storage
+from transforms.files import storage
 from transforms.interactions.options import InteractionOptions, check_options
 
 __all__ = ["check"]

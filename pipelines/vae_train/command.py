@@ -10,9 +10,9 @@ from pipelines.vae_train.checks import check
 from pipelines.vae_train.options import VaeOptions
 from pipelines.vae_train.run import run
 from pipelines.vae_train.summary import show
-from transforms.command_line import parse, run_main
 from transforms.errors import BadUsage
 from transforms.interactions.options import InteractionOptions
+from transforms.runs.command_line import parse, run_main
 
 __all__ = ["main"]
 

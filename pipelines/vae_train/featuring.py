@@ -18,14 +18,14 @@ from pipelines.vae_train import options as vae_options
 from pipelines.vae_train.features.items import read_vocabulary
 from pipelines.vae_train.features.side import write_sides
 from pipelines.vae_train.pipeline import Job, build
-from transforms import storage
-from transforms.command_line import pipeline_for
 from transforms.errors import BadInput, RecbeamError
+from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue
 from transforms.interactions.files import InputFile
 from transforms.interactions.options import InteractionOptions, interaction_format
 from transforms.interactions.read import FileReport, check_reports
-from transforms.run_folder import RunFolder
+from transforms.runs.command_line import pipeline_for
+from transforms.runs.run_folder import RunFolder
 
 __all__ = ["Features", "await_features", "make_features"]
 

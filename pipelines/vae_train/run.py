@@ -16,16 +16,25 @@ from pipelines.vae_train.featuring import Features, await_features, make_feature
 from pipelines.vae_train.fitting import Fitted, assist, fit
 from pipelines.vae_train.options import VaeOptions
 from pipelines.vae_train.workspace import fingerprint, open_workspace, workspace_of
-from transforms import progress, storage
+from transforms import progress
 from transforms.errors import BadInput, BadUsage
+from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.options import InteractionOptions, interaction_format, interaction_globs
 from transforms.interactions.read import FileReport, check_first
-from transforms.publish import publish_run
-from transforms.quiet import import_tensorflow
-from transforms.run_folder import RunFolder, already_done, check_apart, open_folder
-from transforms.run_record import Artifact, RunRecord, code_version, describe_inputs, new_run_id, parents_of, rfc3339
+from transforms.models.import_tensorflow import import_tensorflow
+from transforms.models.publish import publish_run
+from transforms.runs.run_folder import RunFolder, already_done, check_apart, open_folder
+from transforms.runs.run_record import (
+    Artifact,
+    RunRecord,
+    code_version,
+    describe_inputs,
+    new_run_id,
+    parents_of,
+    rfc3339,
+)
 
 __all__ = ["Outcome", "run"]
 

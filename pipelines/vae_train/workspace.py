@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.vae_train.training.diverged import TrainingDiverged
-from transforms import storage
 from transforms.errors import BadInput, BadUsage
-from transforms.run_record import Artifact
+from transforms.files import storage
+from transforms.runs.run_record import Artifact
 
 __all__ = ["fingerprint", "open_workspace", "workspace_of"]
 

@@ -1,8 +1,7 @@
 """What a bandits file says: the bandits, their arms and the rules by which decisions and rewards are counted.
 
-Values only. `bandits_of` makes them from the parsed file and has `bandits_faults` find what a JSON Schema cannot say;
-reading YAML and checking against the schema is `transforms.bandits_file`'s business. The hashes say when two bandits
-count, or decide, alike.
+Values only. `bandits_document.bandits_of` makes them from a parsed document, and `transforms.attribution.bandits_file`
+reads the YAML. The hashes here tell whether two bandits count, or decide, alike.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from serving_client.contracts.bandits_faults import bandit_faults
 from serving_client.contracts.canonical import canonical_json
-from serving_client.contracts.policies import DEFAULT_PRIORS, NO_PRIOR, policy_of
-from serving_client.contracts.times import format_duration, parse_duration, parse_time
+from serving_client.contracts.times import format_duration
 
 __all__ = [
     "Arm",
@@ -26,7 +23,6 @@ __all__ = [
     "Feature",
     "Ramp",
     "attribution_key",
-    "bandits_of",
     "check_disorder",
     "config_hash",
     "feature_schema",
@@ -123,24 +119,6 @@ class Bandits:
     bandits: Mapping[str, Bandit]
 
 
-def bandits_of(document: Mapping[str, Any], where: str) -> Bandits:
-    """The bandits of a document that the schema `bandits` accepts, defaults filled in.
-
-    where: the file, for messages. Raises BanditsError for what contradicts itself.
-    """
-    bandits = {}
-    for bandit_id, entry in document["bandits"].items():
-        try:
-            bandit = _bandit(bandit_id, entry)
-            fault = next(bandit_faults(bandit, entry.get("prior", {}), feature_width(bandit)), None)
-        except ValueError as error:  # a time such as 31 February, which the schema's pattern lets through
-            raise BanditsError(f"{where}: {bandit_id}: {error}") from error
-        if fault is not None:
-            raise BanditsError(f"{where}: {bandit_id}.{fault}")
-        bandits[bandit_id] = bandit
-    return Bandits(bandits)
-
-
 def check_disorder(bandits: Bandits, max_disorder_us: int) -> None:
     """Raise BanditsError if a bandit calls late what --max_disorder, in microseconds, promises to wait for."""
     for bandit in bandits.bandits.values():
@@ -184,74 +162,6 @@ def feature_schema(bandit: Bandit) -> str:
 def feature_width(bandit: Bandit) -> int:
     """d, how many numbers a decision's `features` has: one per numeric or bool feature, `buckets` per categorical."""
     return sum(feature.buckets or 1 for feature in bandit.features)
-
-
-def _bandit(bandit_id: str, entry: Mapping[str, Any]) -> Bandit:
-    policy = policy_of(entry["policy"])
-    return Bandit(
-        bandit_id=bandit_id,
-        policy_epoch=int(entry["policy_epoch"]),  # 1.0 is an integer to JSON Schema
-        default_arm=entry["default_arm"],
-        arms={arm_id: _arm(arm_id, arm) for arm_id, arm in entry["arms"].items()},
-        policy=policy,
-        attribution=_attribution(entry["attribution"]),
-        prior=_priors(policy["kind"], entry),
-        segments=tuple(entry.get("segments", ())),
-        half_lives={text: parse_duration(text) for text in entry.get("half_lives", ())},
-        features=tuple(_feature(feature) for feature in entry.get("features", ())),
-        max_segments=int(entry.get("max_segments", 1_000)),
-        hours_kept=int(entry.get("hours_kept", 168)),
-        retain_generations_us=parse_duration(entry.get("retain_generations", "30d")),
-        guardrails=tuple({"arm": "*", "alpha": 0.01, "min_n": 100, **each} for each in entry.get("guardrails", ())),
-        sticky=entry.get("sticky", False),
-        salt=entry.get("salt", bandit_id),
-        staleness={
-            name: parse_duration(text)
-            for name, text in ({"fresh": "2m", "hard": "1h"} | entry.get("staleness", {})).items()
-        },
-        shrinkage={"min_n": 0} | entry.get("shrinkage", {}),
-        prior_from={name: arm["prior_from"] for name, arm in entry["arms"].items() if "prior_from" in arm},
-    )
-
-
-def _arm(arm_id: str, entry: Mapping[str, Any]) -> Arm:
-    ramp = None
-    if "ramp" in entry:
-        steps = tuple((parse_duration(step["after"]), float(step["share"])) for step in entry["ramp"]["steps"])
-        ramp = Ramp(parse_time(entry["ramp"]["started_at"]), steps)
-    label, state = entry.get("version_label"), entry.get("state", "active")
-    return Arm(arm_id, int(entry["generation"]), entry["model"], label, state, ramp)
-
-
-def _attribution(entry: Mapping[str, Any]) -> Attribution:
-    return Attribution(
-        window_us=parse_duration(entry["window"]),
-        allowed_lateness_us=parse_duration(entry["allowed_lateness"]),
-        max_future_us=parse_duration(entry.get("max_future", "60s")),
-        aggregate=entry.get("aggregate", "any"),
-        denominator=entry.get("denominator", "decisions"),
-        reward_kinds=tuple(entry.get("reward_kinds", ("click",))),
-    )
-
-
-def _priors(kind: str, entry: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    if kind in NO_PRIOR:
-        return {}
-    written = entry.get("prior", {})
-    pairs = {arm_id: written.get(arm_id, DEFAULT_PRIORS[kind]) for arm_id in entry["arms"]}
-    return {arm_id: (float(first), float(second)) for arm_id, (first, second) in pairs.items()}
-
-
-def _feature(entry: Mapping[str, Any]) -> Feature:
-    numeric = entry["type"] == "numeric"
-    return Feature(
-        name=entry["name"],
-        type=entry["type"],
-        source=entry.get("from", "user"),
-        buckets=int(entry["buckets"]) if "buckets" in entry else None,
-        scale=float(entry.get("scale", 1)) if numeric else None,
-        max=float(entry["max"]) if "max" in entry else None,
-    )
 
 
 def _alike(value: Any) -> Any:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from serving_client.contracts.bandits import Arm, Bandit
 from serving_client.contracts.policies import NO_PRIOR, policy_faults, prior_faults
 from serving_client.contracts.times import format_duration
-
-if TYPE_CHECKING:
-    from serving_client.contracts.bandits import Arm, Bandit  # which asks this module
 
 __all__ = ["bandit_faults"]
 

@@ -16,8 +16,8 @@ import pytest
 from pipelines.batch_cf import options as cf_options
 from pipelines.batch_cf.options import CfOptions
 from pipelines.batch_cf.run import run as run_batch_cf
-from transforms.command_line import parse
 from transforms.interactions.options import InteractionOptions
+from transforms.runs.command_line import parse
 
 from .oracle import Neighbor, Row
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.batch_cf.__main__ import main
-from transforms.publish import versions
+from transforms.models.publish import versions
 
 from .oracle import Row
 from .running import promised_bytes, write_rows

@@ -17,12 +17,12 @@ from serving_client.contracts.bandits import (
     Feature,
     Ramp,
     attribution_key,
-    bandits_of,
     check_disorder,
     config_hash,
     feature_schema,
     feature_width,
 )
+from serving_client.contracts.bandits_document import bandits_of
 from serving_client.contracts.canonical import canonical_json
 
 HOUR_US = 3_600_000_000

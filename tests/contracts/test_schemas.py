@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.counters import OUTCOMES, STREAM, counters_document
+from pipelines.reward_stream.totals.counters import OUTCOMES, STREAM, counters_document
 from serving_client.contracts import schemas
-from transforms.attribution.fields import DECISION, REWARD, Field, fault
+from transforms.attribution.parsing.fields import DECISION, REWARD, Field, fault
 
 NAMES = ("bandits", "decision", "latest", "reward", "snapshot", "stream_snapshot")
 FIELDS = {"decision": DECISION, "reward": REWARD}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipelines.evaluate import baselines
 from pipelines.evaluate.dataset import Counts, Dataset
 from pipelines.evaluate.rankers import Ranker, ServedRanker, without
-from transforms.ease import ease_weights
+from transforms.ranking.ease import ease_weights
 from transforms.ranking.lists import EMPTY, FOREIGN, Lists
 
 ITEMS = [f"i{n:02d}" for n in range(14)]

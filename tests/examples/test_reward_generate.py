@@ -16,10 +16,10 @@ import yaml
 from examples.reward_stream import generate
 from examples.reward_stream.config import configs
 from examples.reward_stream.files import LiveClock, Log
-from examples.reward_stream.oracle import statistics, statistics_of
 from examples.reward_stream.records import parse_line, time_us
-from examples.reward_stream.tally import OUTCOMES, STREAM
 from examples.reward_stream.world import BANDITS, Knobs
+from tests.oracles.oracle import statistics, statistics_of
+from tests.oracles.tally import OUTCOMES, STREAM
 
 Record = dict[str, Any]
 

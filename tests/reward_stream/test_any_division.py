@@ -20,19 +20,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples.reward_stream import generate
-from examples.reward_stream.oracle import comparable, statistics_of
 from examples.reward_stream.world import BANDITS, Knobs
-from pipelines.reward_stream.ledger import Ledger
-from pipelines.reward_stream.segments import Segments
 from pipelines.reward_stream.steps.read_files import FileRange, read_range
-from serving_client.contracts.bandits import Bandit, bandits_of
-from tests.reward_stream.publishing import Clock, Memory, publisher
+from pipelines.reward_stream.totals.ledger import Ledger
+from pipelines.reward_stream.totals.segments import Segments
+from serving_client.contracts.bandits import Bandit
+from serving_client.contracts.bandits_document import bandits_of
+from tests.oracles.oracle import comparable, statistics_of
+from tests.reward_stream.publisher_setup import Clock, Memory, publisher
 from transforms.attribution.block import decode
-from transforms.attribution.delta import Delta
-from transforms.attribution.fold import Shard, finish, fold
-from transforms.attribution.row_sums import Counted, sum_rows
-from transforms.attribution.rows import RowSums
+from transforms.attribution.joining.delta import Delta
+from transforms.attribution.joining.fold import Shard, finish, fold
 from transforms.attribution.rules import Label, Rules
+from transforms.attribution.statistics.row_sums import Counted, sum_rows
+from transforms.attribution.statistics.rows import RowSums
 
 OFTEN = Knobs(
     duplicate_decisions=0.05, duplicate_rewards=0.1, conflicting_decisions=0.05, conflicting_rewards=0.1,

@@ -21,11 +21,11 @@ from benchmarks.rewards.chaos.simulated import Simulation, kill_with
 from benchmarks.rewards.chaos.sink import Sink
 from benchmarks.rewards.chaos.watcher import Reader
 from benchmarks.rewards.chaos.world import make_world
-from examples.reward_stream.tally import OUTCOMES
 from examples.reward_stream.world import Knobs
 from pipelines.reward_stream.destinations.directory import DirectoryDestination
 from pipelines.reward_stream.destinations.reader import read_latest
-from tests.reward_stream.publishing import SECOND, T0, Clock, label, publisher, report, step, sums
+from tests.oracles.tally import OUTCOMES
+from tests.reward_stream.publisher_setup import SECOND, T0, Clock, label, publisher, report, step, sums
 
 KNOBS = dataclasses.replace(Knobs().clean(), malformed=0.002, future=0.002, late=0.01)
 

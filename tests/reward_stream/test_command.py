@@ -14,13 +14,13 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
 from pipelines.reward_stream.__main__ import main
-from pipelines.reward_stream.exposition import render
 from pipelines.reward_stream.faults import fault_in, record_fault, recorded_fault
-from pipelines.reward_stream.letter_files import write_letters
-from pipelines.reward_stream.publisher import Progress
-from pipelines.reward_stream.status import Status
-from pipelines.reward_stream.versions import Written
-from pipelines.reward_stream.watch import line
+from pipelines.reward_stream.monitoring.exposition import render
+from pipelines.reward_stream.monitoring.status import Status
+from pipelines.reward_stream.monitoring.terminal import line
+from pipelines.reward_stream.publishing.letter_files import write_letters
+from pipelines.reward_stream.publishing.publisher import Progress
+from pipelines.reward_stream.publishing.versions import Written
 from serving_client.contracts.times import format_time
 from transforms.dead_letters import DeadLetter, from_json_line
 from transforms.errors import BadInput, RecbeamError, Refused
@@ -206,7 +206,7 @@ def test_an_unexpected_end_is_one_sentence_too(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("pipelines.reward_stream.publisher.Publisher.finish", fail)
+    monkeypatch.setattr("pipelines.reward_stream.publishing.publisher.Publisher.finish", fail)
     assert main(FLAGS) == RecbeamError.exit_code
     error = capsys.readouterr().err.strip()
     assert "Traceback" not in error and "add --verbose for the worker's traceback" in error.splitlines()[-1]

@@ -27,15 +27,15 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from examples.reward_stream import generate
-from examples.reward_stream.oracle import comparable, statistics_of
 from examples.reward_stream.world import Knobs
 from pipelines.reward_stream.__main__ import main
 from pipelines.reward_stream.metrics import RewardStreamMetrics
 from pipelines.reward_stream.pipeline import build
-from pipelines.reward_stream.publisher import Pace
+from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.steps.publish import PublishConfig
 from serving_client.contracts.schemas import load
+from tests.oracles.oracle import comparable, statistics_of
 from transforms.dead_letters import DeadLetter, from_json_line
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipelines.reward_stream.messages import read_message
 from pipelines.reward_stream.steps.join_shards import JoinShardFn, JoinShards
-from tests.transforms.attribution.worlds import (
+from tests.transforms.attribution.joining.worlds import (
     START_US,
     Decision,
     Reward,
@@ -35,8 +35,8 @@ from tests.transforms.attribution.worlds import (
 )
 from transforms.attribution import block as blocks
 from transforms.attribution.block import Block
-from transforms.attribution.delta import Step
-from transforms.attribution.fold import Shard, advance, finish, fold
+from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.fold import Shard, advance, finish, fold
 
 BANDITS = b"""
 bandits:

@@ -13,7 +13,7 @@ from pipelines.reward_stream.replay import command
 from pipelines.reward_stream.replay.letters import Moment, read_letters, sort_letters
 from serving_client.contracts.times import format_time, parse_time
 from tests.reward_stream.test_inspect import publish, snapshot
-from transforms import bandits_file
+from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter, to_json_line
 

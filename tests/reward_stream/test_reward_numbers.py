@@ -11,12 +11,12 @@ import pytest
 
 from benchmarks.rewards import delayed, globo, open_bandit, simpson
 from serving_client.contracts.times import AFTER_ALL_US, parse_time
-from transforms import bandits_file
-from transforms.attribution.columns import to_blocks
-from transforms.attribution.fold import Shard, finish, fold
-from transforms.attribution.records import read_decisions, read_rewards
-from transforms.attribution.rows import RowSums, row_document
+from transforms.attribution import bandits_file
+from transforms.attribution.joining.fold import Shard, finish, fold
+from transforms.attribution.parsing.columns import to_blocks
+from transforms.attribution.parsing.records import read_decisions, read_rewards
 from transforms.attribution.rules import Rules
+from transforms.attribution.statistics.rows import RowSums, row_document
 
 NOW_US = parse_time("2026-11-24T12:00:00Z")
 

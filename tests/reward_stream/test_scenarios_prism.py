@@ -21,7 +21,7 @@ from serving_client.contracts.bandits import config_hash
 from tests.reward_stream.scenarios import SCENARIOS
 from tests.reward_stream.stages import Stage, bandits_file, check, lines_of
 from tests.reward_stream.staging import HELD, SILENT, STEADY, Axis, Scenario, Settled
-from transforms.bandits_file import parse_bytes
+from transforms.attribution.bandits_file import parse_bytes
 
 pytestmark = pytest.mark.needs("prism")
 

@@ -19,7 +19,7 @@ from apache_beam.testing import test_stream
 from apache_beam.utils.timestamp import Timestamp
 
 from pipelines.reward_stream.messages import report_message
-from pipelines.reward_stream.publisher import Pace
+from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.sequencer import Batch, Sequencer
 from pipelines.reward_stream.steps.join_shards import JoinShards

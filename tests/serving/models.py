@@ -58,7 +58,7 @@ def export_models(directory: str | os.PathLike[str]) -> dict[str, Path]:
       `f` = f * scale, `i` = i + 1, `l` = l + 1, `s` = s with "!" at its end, `text_bytes` = s.
     slow: `rounds` int64 [n] -> `rounds`, after counting to the largest of them; a deadline interrupts it.
     """
-    from transforms.quiet import import_tensorflow
+    from transforms.models.import_tensorflow import import_tensorflow
 
     tf = import_tensorflow()
     base = Path(directory)

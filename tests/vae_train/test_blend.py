@@ -12,7 +12,7 @@ from pipelines.vae_train.training.blend import choose_linear, linear_weights, re
 from pipelines.vae_train.training.heldout import HeldOut, read_heldout
 from pipelines.vae_train.training.validation import evaluate
 from tests.vae_train.training_data import write_features, write_split
-from transforms.ease import ease_weights
+from transforms.ranking.ease import ease_weights
 
 ITEMS = 30
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.vae_train.checks import check
 from pipelines.vae_train.options import VaeOptions
-from transforms.command_line import parse
 from transforms.interactions.options import InteractionOptions
+from transforms.runs.command_line import parse
 
 PROBLEMS = {
     "--serving_top_k=0": "is below 1",

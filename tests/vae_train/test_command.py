@@ -23,7 +23,7 @@ from pipelines.vae_train.features.side import side_sizes
 from pipelines.vae_train.training.reading import read_users
 from tests.vae_train.exporting import unchecked
 from tests.vae_train.running import Done, clusters, recommended, run, snapshot, write_log
-from transforms.publish import versions
+from transforms.models.publish import versions
 
 SPACES = " a \"quoted\" 'one', with; \\n and tab\t"
 EMOJI = "🎓" * 256

@@ -19,7 +19,7 @@ from pipelines.vae_train.config import FeatureRules, SplitRule
 from pipelines.vae_train.features.items import ItemCounts, merge_counts, read_vocabulary
 from pipelines.vae_train.steps.divide_users import DivideUsers, MergeCountsFn
 from pipelines.vae_train.steps.group_histories import GroupHistories
-from transforms.command_line import pipeline_for
+from transforms.runs.command_line import pipeline_for
 
 from . import features_oracle as oracle
 

@@ -26,7 +26,7 @@ from pipelines.vae_train.model.interface import Batch, NoiseKeys
 from pipelines.vae_train.model.multvae import MultVae
 from pipelines.vae_train.training.reading import read_users
 from tests.vae_train.exporting import IntegerModel, unchecked, write_features, write_histories
-from transforms.publish import publish, versions
+from transforms.models.publish import publish, versions
 
 COMMUNITIES, ITEMS_EACH, USERS, TAKEN = 6, 12, 360, 8
 CONFIG = ModelConfig(kind="multvae", hidden=32, latent=16)

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tests.vae_train.exporting import unchecked
 from tests.vae_train.running import ROOT, Done, clusters, run, snapshot, tiny, write_log
-from transforms.run_folder import RunFolder
+from transforms.runs.run_folder import RunFolder
 
 ITEMS = [f"c{place:02}" for place in range(30)]
 DEADLINE_S = 240

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.vae_train.model.linear import LinearTerm, blend, standardise
 from tests.vae_train import model_oracle as oracle
-from transforms.ease import ease_weights
+from transforms.ranking.ease import ease_weights
 
 
 def test_scores_are_those_of_ease() -> None:

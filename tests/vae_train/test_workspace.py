@@ -9,7 +9,7 @@ import pytest
 from pipelines.vae_train.training.diverged import TrainingDiverged
 from pipelines.vae_train.workspace import fingerprint, open_workspace, workspace_of
 from transforms.errors import BadInput, BadUsage, RecbeamError
-from transforms.run_record import Artifact
+from transforms.runs.run_record import Artifact
 
 
 def artifacts(*digests: str) -> list[Artifact]:

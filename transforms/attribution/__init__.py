@@ -1,1 +1,1 @@
-"""How rewards are attributed to decisions: records to columns, the open records, and the exact sums over them."""
+"""Rewards joined to decisions: parsing log lines, joining records, and exact statistics."""

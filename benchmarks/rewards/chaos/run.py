@@ -20,8 +20,8 @@ from benchmarks.rewards.chaos.feeder import Feeder
 from benchmarks.rewards.chaos.killer import MODES, ROOT, Killer, Run
 from benchmarks.rewards.chaos.sink import Sink
 from benchmarks.rewards.chaos.world import CONTRADICTED, World, make_world
-from examples.reward_stream.oracle import comparable
 from examples.reward_stream.world import Knobs
+from tests.oracles.oracle import comparable
 
 __all__ = ["Chaos", "Report", "run_chaos"]
 

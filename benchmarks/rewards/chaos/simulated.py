@@ -16,19 +16,19 @@ import numpy as np
 
 from benchmarks.rewards.chaos.feeder import deliver
 from benchmarks.rewards.chaos.world import Delivery
-from pipelines.reward_stream import checkpoint as checkpoints
 from pipelines.reward_stream.destinations.directory import DirectoryDestination
-from pipelines.reward_stream.letter_files import write_letters
-from pipelines.reward_stream.publisher import Pace, Publisher
+from pipelines.reward_stream.publishing import checkpoint as checkpoints
+from pipelines.reward_stream.publishing.letter_files import write_letters
+from pipelines.reward_stream.publishing.publisher import Pace, Publisher
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.progress import Batch
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.sources.sequencer import Sequencer
+from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import decode
-from transforms.attribution.delta import Step
-from transforms.attribution.fold import Shard, advance, finish, fold
+from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.rules import Rules
-from transforms.bandits_file import parse_bytes
 
 __all__ = ["Simulation", "kill_with"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.rewards.chaos.killer import Run
 from benchmarks.rewards.chaos.watcher import FAULTS
-from examples.reward_stream.oracle import comparable, statistics_of
+from tests.oracles.oracle import comparable, statistics_of
 
 __all__ = ["Check", "check_findings", "check_letters", "check_runs", "check_statistics", "differences", "snapshots_of"]
 

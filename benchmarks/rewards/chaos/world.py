@@ -18,8 +18,8 @@ import yaml
 
 from examples.reward_stream.generate import write
 from examples.reward_stream.records import format_us, is_decision, time_us
-from examples.reward_stream.tally import Tally
 from examples.reward_stream.world import Knobs
+from tests.oracles.tally import Tally
 
 __all__ = ["CONTRADICTED", "Delivery", "World", "make_world"]
 

@@ -20,8 +20,8 @@ import tensorflow as tf
 from pipelines.batch_cf.export.tables import sort_rows
 from pipelines.batch_cf.table import NeighborTable
 from serving_client.contracts import signatures as contract
-from transforms.servable import by_popularity
-from transforms.servable_graph import frozen, traced, vocabulary_table
+from transforms.models.assets import by_popularity
+from transforms.models.graph import frozen, traced, vocabulary_table
 
 __all__ = ["ServableModel"]
 

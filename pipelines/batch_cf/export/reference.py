@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.batch_cf.table import NeighborTable
-from transforms.servable import by_popularity
+from transforms.models.assets import by_popularity
 
 __all__ = ["explain", "recommend", "score_items"]
 

@@ -1,7 +1,7 @@
 """Writes a neighbor table as the folder that TF Serving loads: SavedModel, warm-up requests, model card, fallback.
 
-What the model computes is `graph`'s; giving it a version number is `transforms.publish`'s. TensorFlow is imported
-when a model is written, not before.
+`graph` defines what the model computes. `transforms.models.publish` gives the folder a version number. TensorFlow is
+imported only when a model is written.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from pipelines.batch_cf.table import NeighborTable
 from serving_client.contracts import signatures as contract
 from transforms.errors import BadInput, BadUsage
-from transforms.quiet import import_tensorflow
-from transforms.servable import model_folder, write_extras, write_lines
+from transforms.models.assets import model_folder, write_extras, write_lines
+from transforms.models.import_tensorflow import import_tensorflow
 
 __all__ = ["export_model"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.facts import WriteFacts, name_fault, name_report
 from transforms.interactions.read import FileReport
+from transforms.runs.facts import WriteFacts, name_fault, name_report
 
 __all__ = ["GatherFacts"]
 
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """(tagged reports, faults, verdict on the base, further facts …) to one JSON object; see `transforms.facts`."""
+    """Reports, faults, the verdict on the base and further facts to one JSON object (see `transforms.runs.facts`)."""
 
     uri: str
 

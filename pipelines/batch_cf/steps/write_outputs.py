@@ -19,7 +19,7 @@ from pipelines.batch_cf.ranking import Neighbors
 from pipelines.batch_cf.scoring import Measure, pair_exponent
 from pipelines.batch_cf.steps.group_by_user import ShardHistories
 from pipelines.batch_cf.sums import PairSums
-from transforms import storage
+from transforms.files import storage
 from transforms.histories.shards import to_block
 
 __all__ = ["WriteBlockFn", "WriteIncrement", "WriteItems", "WriteNeighbors"]

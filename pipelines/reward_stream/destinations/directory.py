@@ -9,8 +9,8 @@ import re
 
 from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, verified
 from pipelines.reward_stream.destinations.keys import escape, pointer, read_pointer, unescape
-from transforms.atomic_folder import PARTIAL_PREFIX, open_folder
 from transforms.errors import BadInput, RecbeamError
+from transforms.files.shared_folder import PARTIAL_PREFIX, open_folder
 
 __all__ = ["DirectoryDestination"]
 

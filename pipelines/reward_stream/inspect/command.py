@@ -15,14 +15,14 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.reward_stream.exposure import exposure_by_user
 from pipelines.reward_stream.inspect.reading import read_snapshots
 from pipelines.reward_stream.inspect.summary import Summary, as_json, summarize
 from pipelines.reward_stream.inspect.tables import fit, render
 from pipelines.reward_stream.logs import read_decisions
+from pipelines.reward_stream.monitoring.exposure import exposure_by_user
 from serving_client.contracts.times import parse_duration
-from transforms.command_line import run_main
 from transforms.errors import BadInput, BadUsage, RecbeamError
+from transforms.runs.command_line import run_main
 
 __all__ = ["main", "parser"]
 

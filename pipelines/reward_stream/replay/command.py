@@ -20,11 +20,12 @@ from pipelines.reward_stream.replay.inputs import TimeRange, write_decisions, wr
 from pipelines.reward_stream.replay.letters import REPLAY_PREFIX, Moment, Sorted, read_letters, sort_letters
 from pipelines.reward_stream.replay.place import claim
 from serving_client.contracts.times import parse_time
-from transforms import bandits_file, storage
+from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
-from transforms.command_line import run_main
 from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput, BadUsage, RecbeamError, Refused
+from transforms.files import storage
+from transforms.runs.command_line import run_main
 
 __all__ = ["main", "parser"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 
 from pipelines.reward_stream.logs import lines_of, record_of
 from serving_client.contracts.times import parse_time
-from transforms import storage
 from transforms.dead_letters import DeadLetter
+from transforms.files import storage
 
 __all__ = ["Kept", "TimeRange", "write_decisions", "write_letters", "write_rewards"]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from pipelines.reward_stream.logs import lines_of, record_of
 from serving_client.contracts.times import parse_time
-from transforms import storage
 from transforms.attribution.rules import Label, Rules
 from transforms.dead_letters import DeadLetter, from_json_line
 from transforms.errors import BadInput
+from transforms.files import storage
 
 __all__ = ["REPLAY_PREFIX", "Moment", "Sorted", "read_letters", "sort_letters"]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.reward_stream.destinations.factory import open_destination
-from transforms import storage
 from transforms.errors import BadUsage
+from transforms.files import storage
 
 __all__ = ["claim"]
 

@@ -18,9 +18,9 @@ from pipelines.reward_stream.sources.coverage import Key, Late
 from serving_client.contracts.bandits import Attribution
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import MARKER, Block
-from transforms.attribution.columns import DecisionColumns, RewardColumns, to_blocks
-from transforms.attribution.reading import Rejected
-from transforms.attribution.records import read_decisions, read_rewards
+from transforms.attribution.parsing.columns import DecisionColumns, RewardColumns, to_blocks
+from transforms.attribution.parsing.reading import Rejected
+from transforms.attribution.parsing.records import read_decisions, read_rewards
 from transforms.attribution.rules import Label, Rules
 from transforms.dead_letters import DeadLetter
 

@@ -16,8 +16,8 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from transforms import storage
 from transforms.errors import BadInput
+from transforms.files import storage
 from transforms.interactions.files import match
 
 __all__ = ["Listed", "list_files"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from transforms import storage
+from transforms.attribution.bandits_file import check_change, parse_bytes
 from transforms.attribution.rules import Rules
-from transforms.bandits_file import check_change, parse_bytes
 from transforms.errors import RecbeamError
+from transforms.files import storage
 
 __all__ = ["RulesFile"]
 

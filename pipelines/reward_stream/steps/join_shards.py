@@ -26,10 +26,10 @@ from pipelines.reward_stream.messages import step_message
 from pipelines.reward_stream.metrics import RewardStreamMetrics
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution import block as blocks
+from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import Block
-from transforms.attribution.fold import Shard, advance, finish, fold
+from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.rules import Rules
-from transforms.bandits_file import parse_bytes
 
 __all__ = ["JoinShardFn", "JoinShards"]
 

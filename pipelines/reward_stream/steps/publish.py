@@ -25,17 +25,17 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 
-from pipelines.reward_stream import exposition
-from pipelines.reward_stream.checkpoint import CheckpointStore, unpack
 from pipelines.reward_stream.destinations.factory import open_destination
 from pipelines.reward_stream.faults import record_fault
-from pipelines.reward_stream.letter_files import write_letters
 from pipelines.reward_stream.messages import read_message
 from pipelines.reward_stream.metrics import RewardStreamMetrics
-from pipelines.reward_stream.publisher import Pace, Progress, Publisher, PublisherState
+from pipelines.reward_stream.monitoring import exposition
+from pipelines.reward_stream.monitoring.status import status_of
+from pipelines.reward_stream.publishing.checkpoint import CheckpointStore, unpack
+from pipelines.reward_stream.publishing.letter_files import write_letters
+from pipelines.reward_stream.publishing.publisher import Pace, Progress, Publisher, PublisherState
 from pipelines.reward_stream.sources.reports import SourceReport
-from pipelines.reward_stream.status import status_of
-from transforms.bandits_file import parse_bytes
+from transforms.attribution.bandits_file import parse_bytes
 from transforms.errors import RecbeamError
 
 __all__ = ["Publish", "PublishConfig", "PublishFn", "insist"]

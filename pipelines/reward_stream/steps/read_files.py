@@ -27,9 +27,9 @@ from pipelines.reward_stream.sources.listing import list_files
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.steps.read_stream import Read
 from serving_client.contracts.times import BEFORE_ALL_US
+from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import encode
 from transforms.attribution.rules import Rules
-from transforms.bandits_file import parse_bytes
 from transforms.errors import BadInput
 from transforms.interactions.files import open_binary
 

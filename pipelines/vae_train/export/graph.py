@@ -26,7 +26,7 @@ from pipelines.vae_train.features.preprocessing import ITEM_IDS, SIDE_PREFIX
 from pipelines.vae_train.model.interface import Model
 from pipelines.vae_train.model.linear import LinearTerm, blend
 from serving_client.contracts import signatures as contract
-from transforms.servable_graph import frozen, traced, vocabulary_table
+from transforms.models.graph import frozen, traced, vocabulary_table
 
 __all__ = ["SIGNATURES", "Score", "ServableVae", "blended", "id_order"]
 

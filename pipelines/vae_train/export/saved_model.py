@@ -1,7 +1,7 @@
 """Writes a trained autoencoder as the folder that TF Serving loads, once a fresh process has found it to answer right.
 
 What the model computes is `graph`'s, how it is looked at is `verify`'s; giving it a version number is
-`transforms.publish`'s. TensorFlow is imported when a model is written, not before.
+`transforms.models.publish`'s. TensorFlow is imported when a model is written, not before.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipelines.vae_train.features.preprocessing import ITEM_IDS, SIDE_PREFIX
 from pipelines.vae_train.features.side import side_sizes
 from serving_client.contracts import signatures as contract
 from transforms.errors import BadInput, BadUsage, RecbeamError
-from transforms.quiet import import_tensorflow
-from transforms.servable import by_popularity, model_folder, write_extras, write_lines
+from transforms.models.assets import by_popularity, model_folder, write_extras, write_lines
+from transforms.models.import_tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
     from pipelines.vae_train.export.graph import Score

@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 from pipelines.vae_train.features.histories import Histories
 from pipelines.vae_train.features.preprocessing import HISTORY, ITEM_IDS, SIDE_PREFIX, TARGET, TARGET_IDS
 from pipelines.vae_train.features.splitting import SPLITS, TRAIN
-from transforms import storage
-from transforms.quiet import import_tensorflow
+from transforms.files import storage
+from transforms.models.import_tensorflow import import_tensorflow
 
 __all__ = [
     "PASSED",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transforms import storage
+from transforms.files import storage
 
 __all__ = ["FILE", "ItemCounts", "Vocabulary", "merge_counts", "read_vocabulary", "vocabulary_table"]
 

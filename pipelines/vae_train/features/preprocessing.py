@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.vae_train.config import FeatureRules
 from pipelines.vae_train.features.side import SideFiles
-from transforms.quiet import import_tensorflow
+from transforms.models.import_tensorflow import import_tensorflow
 
 __all__ = ["HISTORY", "ITEM_IDS", "SIDE_PREFIX", "TARGET", "TARGET_IDS", "VOCABULARY", "make_preprocessing_fn"]
 

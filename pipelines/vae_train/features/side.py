@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import storage
 from transforms.errors import BadUsage
+from transforms.files import storage
 
 __all__ = ["SideFiles", "side_sizes", "write_sides"]
 

@@ -13,8 +13,8 @@ from pipelines.vae_train.config import FeatureRules
 from pipelines.vae_train.features.examples import PASSED, tensor_adapter_config
 from pipelines.vae_train.features.preprocessing import make_preprocessing_fn
 from pipelines.vae_train.features.side import SideFiles
-from transforms import storage
-from transforms.quiet import import_tensorflow
+from transforms.files import storage
+from transforms.models.import_tensorflow import import_tensorflow
 
 __all__ = ["TransformUsers", "Transformed"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.facts import WriteFacts, name_fault, name_report
+from transforms.runs.facts import WriteFacts, name_fault, name_report
 
 __all__ = ["GatherFacts"]
 
@@ -17,7 +17,7 @@ _COUNTS = ("train_users", "validation_users", "test_users", "users_without_known
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """(reports, faults, further facts …) to one JSON object; see `transforms.facts`."""
+    """(reports, faults, further facts …) to one JSON object; see `transforms.runs.facts`."""
 
     uri: str
 

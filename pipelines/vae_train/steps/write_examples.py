@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipelines.vae_train.features.examples import Records, encode, file_name, write_records
 from pipelines.vae_train.features.splitting import SPLITS, Division
 from pipelines.vae_train.metrics import VaeMetrics
-from transforms import storage
+from transforms.files import storage
 
 __all__ = ["EncodeFn", "WriteExamples"]
 

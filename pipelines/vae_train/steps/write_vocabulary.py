@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.vae_train.features.items import FILE, ItemCounts, vocabulary_table
 from pipelines.vae_train.features.preprocessing import VOCABULARY
-from transforms import storage
+from transforms.files import storage
 
 __all__ = ["WriteVocabulary"]
 

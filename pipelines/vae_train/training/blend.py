@@ -20,7 +20,7 @@ from pipelines.vae_train.training.heldout import HeldOut
 from pipelines.vae_train.training.reading import read_users
 from pipelines.vae_train.training.validation import ScoreFn, best_items, blocks, given_of, metrics_of
 from transforms import progress
-from transforms.ease import ease_weights
+from transforms.ranking.ease import ease_weights
 
 __all__ = ["SHARES", "STRENGTHS", "BlendScore", "LinearChoice", "choose_linear", "linear_weights", "read_matrix"]
 

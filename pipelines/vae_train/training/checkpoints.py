@@ -15,8 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms import storage
 from transforms.errors import BadInput, RecbeamError
+from transforms.files import storage
 
 __all__ = ["Checkpoints", "State"]
 

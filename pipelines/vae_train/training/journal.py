@@ -12,8 +12,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transforms import storage
-from transforms.quiet import import_tensorflow
+from transforms.files import storage
+from transforms.models.import_tensorflow import import_tensorflow
 
 __all__ = ["EpochRecord", "Journal", "read_journal"]
 

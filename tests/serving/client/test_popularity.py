@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving_client.popularity import Popularity, PopularityError
-from transforms import servable
+from transforms.models import assets
 
 
 def popularity(count=5):
@@ -54,9 +54,9 @@ def test_an_answer_may_be_changed_without_changing_the_next(tmp_path):
 
 
 def test_it_reads_what_the_trainers_write(tmp_path, monkeypatch):
-    monkeypatch.setattr(servable, "_write_warmup", lambda *_: None)  # needs TensorFlow, and is not read here
+    monkeypatch.setattr(assets, "_write_warmup", lambda *_: None)  # needs TensorFlow, and is not read here
     ids = pa.array(["a", "b", "ü \u2028"])
-    servable.write_extras(tmp_path, [], ids, np.array([3, 9, 5]), np.array([True, True, True]), {})
+    assets.write_extras(tmp_path, [], ids, np.array([3, 9, 5]), np.array([True, True, True]), {})
     path = tmp_path / "assets.extra" / "popularity.json"
     answer = Popularity.from_file(path).recommend(["a"])
     assert (answer.items, answer.scores.tolist(), answer.target) == (["b", "ü \u2028"], [9.0, 5.0], str(path))

@@ -18,7 +18,7 @@ from local_serving.server import Server
 from serving_client.protocol import messages
 from tests.conformance import models
 from tests.serving.models import add_version
-from transforms.serving_config import named_versions
+from transforms.models.server_config import named_versions
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy" / "tensorflow_serving"

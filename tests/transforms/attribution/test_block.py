@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving_client.contracts.times import BEFORE_ALL_US, format_time
-from tests.transforms.attribution.record_lines import DECISION, REWARD, chunks, written
+from tests.transforms.attribution.parsing.record_lines import DECISION, REWARD, chunks, written
 from transforms.attribution.block import Block, decode, empty_block, empty_rewards, encode
-from transforms.attribution.columns import to_blocks
-from transforms.attribution.records import read_decisions, read_rewards
+from transforms.attribution.parsing.columns import to_blocks
+from transforms.attribution.parsing.records import read_decisions, read_rewards
 
 DECISIONS = chunks(DECISION, ["features", "feature_schema", "bot", "served_by", "received_at"])
 NEVER_US = 2**61

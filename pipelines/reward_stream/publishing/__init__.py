@@ -1,0 +1,1 @@
+"""From shard reports to published snapshots and checkpoints."""

@@ -1,0 +1,123 @@
+"""What a snapshot says: one bandit's rows and counters at a watermark, as canonical JSON.
+
+All but `version`, `published_at`, `watermark` and `event_time_lag` is a function of the records that have matured, so a
+stream and a batch run over the same files publish the same bytes otherwise (a guardrail that had tripped before late
+corrections stays tripped). `event_time_lag` is published_at minus
+watermark in seconds: how far behind the world the statistics were when they were published. A reader who adds the age
+of the snapshot has how far behind they are now. Before any event has been read there is no watermark: both are null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.reward_stream.totals.counters import STREAM, counters_document
+from pipelines.reward_stream.totals.guardrails import tripped
+from pipelines.reward_stream.totals.ledger import Ledger
+from serving_client.contracts.bandits import Bandit, Bandits, config_hash
+from serving_client.contracts.canonical import canonical_json
+from serving_client.contracts.times import BEFORE_ALL_US, format_time
+from transforms.attribution.statistics.rows import row_document
+
+__all__ = ["Content", "bandit_content", "document", "stream_content"]
+
+_SCHEMA_VERSION = 1
+
+# A watermark is the largest event time less --max_disorder; less than this, no event has been read.
+_NO_EVENT_US = BEFORE_ALL_US // 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Content:
+    """A snapshot without its version and the time of publishing. policy_epoch and config_hash: None for STREAM."""
+
+    bandit_id: str
+    policy_epoch: int | None
+    config_hash: str | None
+    watermark_us: int
+    final: bool
+    counters: Mapping[str, int]
+    rows: Sequence[Mapping[str, Any]] = ()
+    rolled_back: Sequence[Mapping[str, Any]] = ()
+
+
+def bandit_content(
+    bandit: Bandit, ledger: Ledger, watermark_us: int, *, final: bool, rolled_back: Sequence[Mapping[str, Any]]
+) -> Content:
+    """A bandit's snapshot. rolled_back: what the former one said; it stays while the arm's generation does."""
+    newest_us = ledger.newest_decided_us(bandit)
+    if final:
+        watermark_us = _final_us(bandit, newest_us, watermark_us)
+    rows = [
+        row_document(
+            row.label,
+            row.sums,
+            row.pending,
+            row.max_event_us,
+            newest_us,
+            bandit,
+        )
+        for row in ledger.rows(bandit)
+    ]
+    return Content(
+        bandit.bandit_id,
+        bandit.policy_epoch,
+        config_hash(bandit),
+        watermark_us,
+        final,
+        ledger.counters(bandit.bandit_id),
+        rows,
+        _rolled_back(bandit, rows, rolled_back, watermark_us),
+    )
+
+
+def stream_content(bandits: Bandits, ledger: Ledger, watermark_us: int, *, final: bool) -> Content:
+    """The snapshot of what belongs to no bandit."""
+    if final:
+        for bandit in bandits.bandits.values():
+            watermark_us = _final_us(bandit, ledger.newest_decided_us(bandit), watermark_us)
+    return Content(STREAM, None, None, watermark_us, final, ledger.counters(STREAM))
+
+
+def document(content: Content, version: int, published_at_us: int) -> bytes:
+    """The bytes to publish."""
+    known = content.watermark_us > _NO_EVENT_US
+    fields: dict[str, Any] = {
+        "schema_version": _SCHEMA_VERSION,
+        "bandit_id": content.bandit_id,
+        "version": version,
+        "published_at": format_time(published_at_us),
+        "watermark": format_time(content.watermark_us) if known else None,
+        "event_time_lag": (published_at_us - content.watermark_us) / 1e6 if known else None,
+        "final": content.final,
+        "counters": counters_document(content.counters),
+    }
+    if content.policy_epoch is not None:
+        fields |= {
+            "policy_epoch": content.policy_epoch,
+            "config_hash": content.config_hash,
+            "arms": content.rows,
+            "rolled_back": content.rolled_back,
+        }
+    return canonical_json(fields)
+
+
+def _final_us(bandit: Bandit, newest_decided_us: int | None, watermark_us: int) -> int:
+    """In a final snapshot every window is over."""
+    if newest_decided_us is None:
+        return watermark_us
+    return max(watermark_us, newest_decided_us + bandit.attribution.window_us)
+
+
+def _rolled_back(
+    bandit: Bandit, rows: Sequence[Mapping[str, Any]], former: Sequence[Mapping[str, Any]], watermark_us: int
+) -> list[Mapping[str, Any]]:
+    """Arms that a guardrail stopped, by arm: those of before in their present generation, and those of now."""
+    present = {arm.arm_id: arm.generation for arm in bandit.arms.values()}
+    kept = {entry["arm"]: entry for entry in former if present.get(entry["arm"]) == entry["generation"]}
+    at_us = max(watermark_us, 0)  # a watermark before any event has no date
+    for entry in tripped(bandit, rows):
+        kept.setdefault(entry["arm"], {"at": format_time(at_us), **entry})
+    return [kept[arm_id] for arm_id in sorted(kept)]

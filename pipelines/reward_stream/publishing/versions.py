@@ -1,0 +1,206 @@
+"""Which bandits' snapshots are due, which may be published, and what became of them.
+
+A snapshot is due when something changed and the publish interval is over, unchanged at each heartbeat, and at a stop or
+the end at once. The first one of a run waits until the run knows what the last one of the run before said (see `gate`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipelines.reward_stream.destinations.interface import Destination, VersionExists, publish
+from pipelines.reward_stream.publishing.catch_up import Former, may_end, missing, read_former
+from pipelines.reward_stream.publishing.snapshot import Content, bandit_content, document, stream_content
+from pipelines.reward_stream.totals.counters import STREAM
+from pipelines.reward_stream.totals.totals import Totals
+from transforms.errors import Refused
+
+__all__ = ["Moment", "Versions", "Written"]
+
+# Removing old versions lists a whole folder; there is no hurry.
+_PRUNE_INTERVAL_US = 600_000_000
+
+_OVERTAKEN = "{bandit_id}: another run publishes to the same --snapshots; stop one of the two, or give it another place"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """When and at which position of the input it is; microseconds. newest_us: the largest event time read."""
+
+    now_us: int
+    watermark_us: int
+    newest_us: int
+    final: bool
+    stop: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """A version that is published. at_us: its published_at."""
+
+    version: int
+    at_us: int
+    content: Content
+
+
+class Versions:
+    """The versions of all bandits' snapshots at one destination."""
+
+    def __init__(
+        self, destination: Destination, totals: Totals, publish_interval_us: int, heartbeat_us: int, keep_us: int
+    ) -> None:
+        self._destination = destination
+        self._totals = totals
+        self._publish_interval_us = publish_interval_us
+        self._heartbeat_us = heartbeat_us
+        self._keep_us = keep_us
+        self._changed: set[str] = set()
+        self._written_us: dict[str, int] = {}
+        self._former: dict[str, Former | None] = {}
+        # Per bandit the fewest decisions that were missing of the last snapshot, and since when.
+        self._missing: dict[str, tuple[int, int]] = {}
+        self._rolled_back: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._ended: set[str] = set()
+        # Where the last attempt succeeded: after a failed one the version may be there or not.
+        self._next: dict[str, int] = {}
+        self._pruned_us: int | None = None
+
+    def meet(self) -> list[str]:
+        """Read the last snapshots that are not known yet; returns what could not be read, a sentence each."""
+        failures = []
+        for bandit_id in self._bandit_ids():
+            if bandit_id in self._former:
+                continue
+            try:
+                former = read_former(self._destination, bandit_id)
+            except Exception as error:  # a destination may raise what it likes, and be better next time
+                failures.append(f"{bandit_id}: the last snapshot cannot be read, nothing is published before: {error}")
+                continue
+            self._former[bandit_id] = former
+            if former is not None:
+                self._rolled_back[bandit_id] = former.rolled_back
+                self._totals.admit(bandit_id, former.policy_epoch, sorted({key[0] for key in former.counts}))
+        return failures
+
+    def change(self, bandit_ids: set[str]) -> None:
+        """Note that totals changed."""
+        self._changed |= bandit_ids
+
+    def publish(self, moment: Moment) -> tuple[list[Written], list[str], list[str]]:
+        """Publish what is due; returns what was published, what failed, a sentence each, and bandits held.
+
+        Raises Refused if another writer publishes to the same place.
+        """
+        written: list[Written] = []
+        failures, held = self.meet(), []
+        for bandit_id in self._bandit_ids():
+            if bandit_id not in self._former or not self._is_due(bandit_id, moment):
+                continue
+            try:
+                content = self._content(bandit_id, moment)
+            except Exception as error:  # one bandit's odd numbers must not keep the others from their routers
+                failures.append(f"{bandit_id}: the snapshot could not be made: {type(error).__name__}: {error}")
+                continue
+            if content is None:
+                held.append(bandit_id)
+                continue
+            make_document = functools.partial(_make_document, content, moment.now_us, self._next.pop(bandit_id, None))
+            try:
+                version = publish(self._destination, bandit_id, make_document)
+            except VersionExists as error:
+                raise Refused(_OVERTAKEN.format(bandit_id=bandit_id)) from error
+            except Refused:
+                raise
+            except Exception as error:  # as above; totals stay, and the next tick publishes them
+                failures.append(f"{bandit_id}: the snapshot was not published, trying again: {error}")
+                continue
+            self._note(content, version, moment)
+            written.append(Written(version, moment.now_us, content))
+        return written, failures, held
+
+    def prune(self, now_us: int) -> list[str]:
+        """Remove old versions, now and then; returns what failed, a sentence each."""
+        if self._pruned_us is not None and 0 <= now_us - self._pruned_us < _PRUNE_INTERVAL_US:
+            return []
+        self._pruned_us = now_us
+        failures = []
+        for bandit_id in self._bandit_ids():
+            try:
+                self._destination.prune(bandit_id, now_us - self._keep_us)
+            except Exception as error:  # as above; what is too old now is too old later
+                failures.append(f"{bandit_id}: old snapshots were not removed, trying again: {error}")
+        return failures
+
+    def _bandit_ids(self) -> Iterator[str]:
+        yield from self._totals.bandits.bandits
+        yield STREAM
+
+    def _is_due(self, bandit_id: str, moment: Moment) -> bool:
+        if moment.final or moment.stop:
+            return bandit_id not in self._ended
+        if bandit_id not in self._written_us:
+            return True
+        waited_us = moment.now_us - self._written_us[bandit_id]
+        if waited_us < 0:  # the clock was set back
+            return True
+        changed = bandit_id in self._changed
+        return waited_us >= (min(self._publish_interval_us, self._heartbeat_us) if changed else self._heartbeat_us)
+
+    def _content(self, bandit_id: str, moment: Moment) -> Content | None:
+        """What to publish; None while it would fall behind what the run before published."""
+        former = None if bandit_id in self._written_us else self._former[bandit_id]
+        if former is not None and not moment.final and moment.watermark_us < former.watermark_us:
+            return None
+        totals = self._totals
+        if bandit_id == STREAM:
+            content = stream_content(totals.bandits, totals.live, moment.watermark_us, final=moment.final)
+        else:
+            content = bandit_content(
+                totals.bandits.bandits[bandit_id],
+                totals.live,
+                moment.watermark_us,
+                final=moment.final,
+                rolled_back=self._rolled_back.get(bandit_id, ()),
+            )
+        if former is None:
+            return content
+        if moment.final:
+            return content if may_end(former, content, moment.newest_us) else None
+        return None if self._waits_for_decisions(former, content, moment.now_us) else content
+
+    def _waits_for_decisions(self, former: Former, content: Content, now_us: int) -> bool:
+        """Whether decisions of the last snapshot are missing and may still be read; a heartbeat without any ends it."""
+        short = missing(former, content)
+        if not short:
+            return False
+        least, since_us = self._missing.get(content.bandit_id, (short + 1, now_us))
+        if short < least or now_us < since_us:
+            since_us = now_us
+        self._missing[content.bandit_id] = min(short, least), since_us
+        return now_us - since_us < self._heartbeat_us
+
+    def _in_step(self, bandit_id: str, now_us: int) -> int:
+        """When this version was due: ticks come a little after that, and must not add up to a longer interval."""
+        before_us, interval_us = self._written_us.get(bandit_id), self._publish_interval_us
+        if before_us is None or not 0 <= now_us - before_us < 2 * interval_us:
+            return now_us
+        return before_us + (now_us - before_us) // interval_us * interval_us
+
+    def _note(self, content: Content, version: int, moment: Moment) -> None:
+        bandit_id = content.bandit_id
+        self._next[bandit_id] = version + 1
+        self._written_us[bandit_id] = self._in_step(bandit_id, moment.now_us)
+        self._changed.discard(bandit_id)
+        self._rolled_back[bandit_id] = content.rolled_back
+        if moment.final or moment.stop:
+            self._ended.add(bandit_id)
+
+
+def _make_document(content: Content, now_us: int, expected: int | None, version: int) -> bytes:
+    """Raises Refused where another writer has published since this one last did: the newer run goes on alone."""
+    if expected is not None and version != expected:
+        raise Refused(_OVERTAKEN.format(bandit_id=content.bandit_id))
+    return document(content, version, now_us)

@@ -1,0 +1,1 @@
+"""Totals of all shards: rows, counters, segments and guardrails."""

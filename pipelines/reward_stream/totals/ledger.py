@@ -1,0 +1,203 @@
+"""What each bandit's rows and counters add up to: the running totals behind snapshots and checkpoints.
+
+A run keeps two ledgers: `live` adds what has matured and is published, `closed` adds what can no longer change and is
+saved. They share one `Segments`: a segment that has a row in one has it in the other, or a restart would take the row
+away. All sums are integers, so the order in which shards report cannot matter; adding costs what the delta holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pipelines.reward_stream.totals.counters import SEGMENTS_OVER_LIMIT, STREAM, home
+from pipelines.reward_stream.totals.segments import ALL, Segments
+from pipelines.reward_stream.totals.shard_reports import Standing, Standings
+from serving_client.contracts.bandits import Bandit, Bandits
+from transforms.attribution.joining.delta import Delta
+from transforms.attribution.rules import Label
+from transforms.attribution.statistics.rows import RowSums
+
+__all__ = ["Ledger", "Row"]
+
+# Rows leave the snapshot after retain_generations and the memory after twice that: a decision of an old generation that
+# comes in between finds its row as it was, so that stream and batch agree about it.
+_FORGET = 2
+
+
+class Row(NamedTuple):
+    """One row as it stands. max_event_us: None where nothing of it has matured."""
+
+    label: Label
+    sums: RowSums
+    pending: int
+    max_event_us: int | None
+
+
+@dataclasses.dataclass(slots=True)
+class _Book:
+    """One bandit's totals in its present epoch."""
+
+    policy_epoch: int
+    max_segments: int
+    rows: dict[Label, RowSums] = dataclasses.field(default_factory=dict)
+    counters: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+class Ledger:
+    """Totals per (bandit, policy_epoch), and the counters of the stream.
+
+    standings: what shards report as absolute values, for the caller to replace.
+    """
+
+    def __init__(self, segments: Segments, standings: Standings | None = None) -> None:
+        self.standings = standings or Standings()
+        self._segments = segments
+        self._books: dict[str, _Book] = {}
+        self._stream: Counter[str] = Counter()
+
+    def follow(self, bandits: Bandits) -> None:
+        """Take a bandits file: a new policy_epoch starts empty; a bandit that left the file keeps what it has."""
+        for bandit_id, bandit in bandits.bandits.items():
+            book = self._books.get(bandit_id)
+            if book is None or book.policy_epoch != bandit.policy_epoch:
+                self._books[bandit_id] = _Book(bandit.policy_epoch, bandit.max_segments)
+                if book is not None:
+                    self._segments.forget(bandit_id)
+
+    def add(self, delta: Delta) -> set[str]:
+        """Add a delta; returns the bandits (or STREAM) that changed. Rows of an epoch that is over are left out."""
+        changed = self.count(delta.counters)
+        for label, sums in delta.rows.items():
+            book = self._books.get(label.bandit_id)
+            if book is not None and book.policy_epoch == label.policy_epoch:
+                self._add_row(book, label, sums)
+                changed.add(label.bandit_id)
+        return changed
+
+    def count(self, counters: Mapping[tuple[str, int, str], int]) -> set[str]:
+        """Add counters by (bandit, epoch, outcome); returns the bandits (or STREAM) that changed."""
+        epochs = {bandit_id: book.policy_epoch for bandit_id, book in self._books.items()}
+        changed: set[str] = set()
+        for (bandit_id, epoch, outcome), count in counters.items():
+            owner = home(bandit_id, epoch, outcome, epochs)
+            if owner is not None and count:
+                self._counters_of(owner)[outcome] += count
+                changed.add(owner)
+        return changed
+
+    def rows(self, bandit: Bandit) -> list[Row]:
+        """All rows of a bandit's snapshot, by key; not those with nothing in them, nor those of arms long gone."""
+        book, standing = self._of(bandit)
+        pending = self._pending_with_a_row(bandit, standing)
+        expired = _expired(bandit, standing, bandit.retain_generations_us)
+        return [
+            Row(label, book.rows.get(label) or RowSums(), pending.get(label, 0), standing.event_us.get(label))
+            for label in sorted({*book.rows, *pending})
+            if label in pending or (label.arm_id, label.arm_generation) not in expired
+        ]
+
+    def newest_decided_us(self, bandit: Bandit) -> int | None:
+        """The bandit's largest counted decided_at, None before there is one."""
+        return self.standings.of(bandit.bandit_id, bandit.policy_epoch).newest_decided_us()
+
+    def counters(self, bandit_id: str) -> Counter[str]:
+        """The counters of a bandit, or of STREAM."""
+        return Counter(self._counters_of(bandit_id))
+
+    def prune(self, bandits: Bandits) -> None:
+        """Let go of hours and generations that no snapshot will show again. Costs a look at every row."""
+        for bandit in bandits.bandits.values():
+            book, standing = self._of(bandit)
+            newest_us = standing.newest_decided_us()
+            if newest_us is None:
+                continue
+            expired = _expired(bandit, standing, _FORGET * bandit.retain_generations_us)
+            for label in [label for label in book.rows if (label.arm_id, label.arm_generation) in expired]:
+                del book.rows[label]
+            for sums in book.rows.values():
+                sums.prune(newest_us, bandit.hours_kept)
+                sums.cut_decayed(newest_us, bandit.half_lives)
+
+    def to_state(self) -> dict[str, Any]:
+        """All of it as a JSON value, exactly; not the segments, which two ledgers share, nor what is pending."""
+        return {"stream": dict(self._stream), "bandits": {name: self._book_state(name) for name in self._books}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], segments: Segments) -> Ledger:
+        """The ledger that `to_state` described, for shards that start anew."""
+        labelled = [
+            (Label(bandit_id, saved["policy_epoch"], *key), event_us, decided_us)
+            for bandit_id, saved in state["bandits"].items()
+            for *key, event_us, decided_us in saved["maxima"]
+        ]
+        ledger = cls(segments, Standings(labelled))
+        ledger._stream.update(state["stream"])
+        for bandit_id, saved in state["bandits"].items():
+            epoch = saved["policy_epoch"]
+            rows = {Label(bandit_id, epoch, *key): RowSums.from_state(sums) for *key, sums in saved["rows"]}
+            ledger._books[bandit_id] = _Book(epoch, saved["max_segments"], rows, Counter(saved["counters"]))
+        return ledger
+
+    def _book_state(self, bandit_id: str) -> dict[str, Any]:
+        book = self._books[bandit_id]
+        standing = self.standings.of(bandit_id, book.policy_epoch)
+        # Of a segment without a row only the share in `*` is needed: there may be very many of them.
+        named = {
+            label
+            for label in {*standing.event_us, *standing.decided_us}
+            if self._segments.has(bandit_id, label.segment)
+        }
+        return {
+            "policy_epoch": book.policy_epoch,
+            "max_segments": book.max_segments,
+            "counters": dict(book.counters),
+            "rows": [[*label[2:], book.rows[label].to_state()] for label in sorted(book.rows)],
+            "maxima": [
+                [*label[2:], standing.event_us.get(label), standing.decided_us.get(label)] for label in sorted(named)
+            ],
+        }
+
+    def _add_row(self, book: _Book, label: Label, sums: RowSums) -> None:
+        _add(book.rows, label._replace(segment=ALL), sums)
+        if label.segment == ALL:
+            return
+        if self._segments.admits(label.bandit_id, label.segment, book.max_segments):
+            _add(book.rows, label, sums)
+        else:
+            book.counters[SEGMENTS_OVER_LIMIT] += sums.n + sums.fallbacks
+
+    def _pending_with_a_row(self, bandit: Bandit, standing: Standing) -> dict[Label, int]:
+        """What is pending, of segments without a row only as many as there is room for."""
+        waiting = {each.segment for each in standing.pending if not self._segments.has(bandit.bandit_id, each.segment)}
+        unseen = set(sorted(waiting)[self._segments.room(bandit.bandit_id, bandit.max_segments) :])
+        return {label: n for label, n in standing.pending.items() if n and label.segment not in unseen}
+
+    def _counters_of(self, owner: str) -> Counter[str]:
+        return self._stream if owner == STREAM else self._books[owner].counters
+
+    def _of(self, bandit: Bandit) -> tuple[_Book, Standing]:
+        return self._books[bandit.bandit_id], self.standings.of(bandit.bandit_id, bandit.policy_epoch)
+
+
+def _add(rows: dict[Label, RowSums], label: Label, sums: RowSums) -> None:
+    """Into a row of its own: the delta's sums belong to the delta. A row that corrections emptied was never there."""
+    row = rows.get(label)
+    if row is None:
+        row = rows[label] = RowSums()
+    row.add(sums)
+    if row.n == 0 and row.fallbacks == 0 and row.is_zero():
+        del rows[label]
+
+
+def _expired(bandit: Bandit, standing: Standing, retain_us: int) -> set[tuple[str, int]]:
+    """(arm, generation) that get no more traffic and whose last counted decision is `retain_us` before the newest."""
+    active = {(arm.arm_id, arm.generation) for arm in bandit.arms.values() if arm.state == "active"}
+    oldest_us = (standing.newest_decided_us() or 0) - retain_us
+    return {
+        (label.arm_id, label.arm_generation)
+        for label, decided_us in standing.decided_us.items()
+        if label.segment == ALL and decided_us < oldest_us and (label.arm_id, label.arm_generation) not in active
+    }

@@ -1,0 +1,113 @@
+"""What all that was read adds up to: the ledger that is published, the one that is saved, the rules they follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.reward_stream.publishing.checkpoint import Checkpoint, attribution_keys
+from pipelines.reward_stream.sources.reports import SourceReport, SourceState
+from pipelines.reward_stream.totals.ledger import Ledger
+from pipelines.reward_stream.totals.segments import ALL, Segments
+from serving_client.contracts.bandits import Bandits
+from transforms.attribution.bandits_file import parse_bytes
+from transforms.attribution.joining.delta import Step
+
+__all__ = ["Totals", "TotalsState", "outcomes_of"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TotalsState:
+    """All totals as JSON values. attribution: by which rules each bandit's totals were counted (see Checkpoint)."""
+
+    live: Mapping[str, Any]
+    closed: Mapping[str, Any]
+    segments: Mapping[str, list[str]]
+    attribution: Mapping[str, tuple[int, Mapping[str, Any]]]
+
+
+class Totals:
+    """Live and closed totals of all bandits. state: where an engine's own checkpoint left them."""
+
+    def __init__(self, bandits: Bandits, state: TotalsState | None = None) -> None:
+        self.bandits = bandits
+        self._segments = Segments(state.segments if state else None)
+        self.live = Ledger.from_state(state.live, self._segments) if state else Ledger(self._segments)
+        self._closed = Ledger.from_state(state.closed, self._segments) if state else Ledger(self._segments)
+        self._attribution: Mapping[str, tuple[int, Mapping[str, Any]]] = state.attribution if state else {}
+        self._follow(bandits)
+
+    @classmethod
+    def resumed(cls, bandits: Bandits, checkpoint: Checkpoint) -> Totals:
+        """Totals that go on from a checkpoint: what was closed, and what the source itself counted before its cut."""
+        state = TotalsState(checkpoint.closed, checkpoint.closed, checkpoint.segments, checkpoint.attribution)
+        totals = cls(bandits, state)
+        epochs = {bandit_id: bandit.policy_epoch for bandit_id, bandit in bandits.bandits.items()}
+        totals.live.count(
+            {key: n for key, n in checkpoint.sources.counters.items() if key[1] >= epochs.get(key[0], key[1])}
+        )
+        return totals
+
+    def add(self, reports: Iterable[SourceReport], steps: Iterable[Step]) -> set[str]:
+        """Add what the source and the shards report; returns the bandits (or STREAM) that changed."""
+        changed: set[str] = set()
+        steps = list(steps)
+        for report in reports:
+            if report.rules is not None:
+                changed |= self._follow(parse_bytes(report.rules, "bandits file"))
+            changed |= self.live.count(report.counters)
+        for step in steps:
+            changed |= self.live.add(step.live)
+            changed |= self.live.standings.replace(step.shard, step.pending, step.max_event_us, step.max_decided_us)
+        for step in steps:  # after all that is live: a segment is admitted by what matures
+            self._closed.add(step.closed)
+            self._closed.standings.replace(step.shard, {}, step.closed_max_event_us, step.closed_max_decided_us)
+        return changed
+
+    def admit(self, bandit_id: str, policy_epoch: int | None, segments: Iterable[str]) -> None:
+        """Give rows to segments that have them in the last snapshot, so that a restart takes none away."""
+        bandit = self.bandits.bandits.get(bandit_id)
+        if bandit is not None and bandit.policy_epoch == policy_epoch:
+            for segment in segments:
+                if segment != ALL:
+                    self._segments.admits(bandit_id, segment, bandit.max_segments)
+
+    def prune(self) -> None:
+        """Let go of what no snapshot will show again."""
+        self.live.prune(self.bandits)
+        self._closed.prune(self.bandits)
+
+    def checkpoint(self, cut_us: int, sources: SourceState) -> Checkpoint:
+        """The cut of the tick that was added last."""
+        return Checkpoint(
+            cut_us=cut_us,
+            closed=self._closed.to_state(),
+            segments=self._segments.to_state(),
+            sources=sources,
+            attribution=self._attribution,
+        )
+
+    def to_state(self) -> TotalsState:
+        """For an engine that keeps state itself. What shards report as absolute values comes again with their steps."""
+        return TotalsState(
+            self.live.to_state(), self._closed.to_state(), self._segments.to_state(), dict(self._attribution)
+        )
+
+    def _follow(self, bandits: Bandits) -> set[str]:
+        """Take a bandits file; returns its bandits: what a snapshot says of its configuration may differ."""
+        self.bandits = bandits
+        self.live.follow(bandits)
+        self._closed.follow(bandits)
+        self._attribution = attribution_keys(bandits, self._attribution)
+        return set(bandits.bandits)
+
+
+def outcomes_of(reports: Iterable[SourceReport], steps: Iterable[Step]) -> Counter[str]:
+    """By how much the outcomes of records changed, over all bandits; corrections may lower one."""
+    outcomes: Counter[str] = Counter()
+    for counters in (*(report.counters for report in reports), *(step.live.counters for step in steps)):
+        for (_, _, outcome), count in counters.items():
+            outcomes[outcome] += count
+    return outcomes

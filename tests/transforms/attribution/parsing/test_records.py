@@ -1,0 +1,169 @@
+"""Records by columns are the records one by one: values, rank, times, outcomes, and what becomes of every line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from serving_client.contracts.times import parse_time
+from tests.transforms.attribution.parsing.record_lines import DECISION, REWARD, chunks
+from transforms.attribution.block import BOT, FALLBACK
+from transforms.attribution.parsing import fields
+from transforms.attribution.parsing.keys import decision_keys, event_keys
+from transforms.attribution.parsing.lines import read_line
+from transforms.attribution.parsing.records import read_decisions, read_rewards
+from transforms.attribution.rules import Label
+
+NOW_US, FUTURE_US = 1_795_500_000_000_000 + 10_000_000, 5_000_000
+OPTIONAL = {kind: [field.name for field in kind if not field.required] for kind in (fields.DECISION, fields.REWARD)}
+bases = st.sampled_from([0, 17, 2**40])
+
+
+def one_by_one(lines, base, kind, event):
+    """(good: [(position, values, rank, original)], others: [(position, outcome, original)], lines not blank)."""
+    good, others, read, position = [], [], 0, base
+    for text in lines.split(b"\n"):
+        start, position = position, position + len(text) + 1
+        original = text.removesuffix(b"\r")
+        if not text.strip():
+            continue
+        read += 1
+        record = read_line(text, kind)
+        if isinstance(record, str):
+            others.append((start, "malformed", original))
+            continue
+        values, rank = record
+        received = values["received_at"]
+        limit_us = (NOW_US if received is None else parse_time(received)) + FUTURE_US
+        if parse_time(values[event]) > limit_us:
+            others.append((start, "future", original))
+        else:
+            good.append((start, values, rank, original))
+    return good, others, read
+
+
+@given(lines=chunks(DECISION, OPTIONAL[fields.DECISION]), base=bases)
+@example(lines=b"", base=0)
+def test_decisions_as_columns_are_the_decisions_one_by_one(lines: bytes, base: int) -> None:
+    columns, rejected, read = read_decisions(lines, base, NOW_US, FUTURE_US)
+    good, others, expected_read = one_by_one(lines, base, fields.DECISION, "decided_at")
+    assert [(each.position, each.outcome, each.original) for each in rejected] == others
+    assert read == expected_read == len(columns) + len(rejected)
+    assert columns.position.tolist() == [position for position, *_ in good]
+    assert [columns.original(row) for row in range(len(columns))] == [original for *_, original in good]
+    assert columns.rank.tolist() == [rank for _, _, rank, _ in good]
+    records = [values for _, values, _, _ in good]
+    hi, lo = decision_keys([values["decision_id"] for values in records])
+    assert columns.hi.tolist() == hi.tolist()
+    assert columns.lo.tolist() == lo.tolist()
+    assert columns.at_us.tolist() == [parse_time(values["decided_at"]) for values in records]
+    labels = [Label(*(values[name] for name in Label._fields)) for values in records]
+    assert [columns.labels[number] for number in columns.label] == labels
+    assert len(set(columns.labels)) == len(columns.labels)
+    flags = [
+        BOT * bool(values["bot"]) + FALLBACK * ((values["served_by"] or values["arm_id"]) != values["arm_id"])
+        for values in records
+    ]
+    assert columns.flags.tolist() == flags
+    propensities = np.array([float(values["propensity"]) for values in records])
+    assert columns.propensity.tobytes() == propensities.tobytes()
+    vectors = [[round(number * 1024) for number in values["features"] or []] for values in records]
+    if columns.features is None:
+        assert not any(vectors)
+    else:
+        features, ends = columns.features, columns.features.offsets.tolist()
+        assert [features.values[a:b].tolist() for a, b in itertools.pairwise(ends)] == vectors
+        names = [None if number < 0 else columns.schemas[number] for number in features.schema]
+        assert names == [values["feature_schema"] for values in records]
+
+
+@given(lines=chunks(REWARD, OPTIONAL[fields.REWARD]), base=bases, event_ids=st.booleans())
+@example(lines=b"", base=0, event_ids=True)
+def test_rewards_as_columns_are_the_rewards_one_by_one(lines: bytes, base: int, event_ids: bool) -> None:
+    columns, rejected, read = read_rewards(lines, base, NOW_US, FUTURE_US, event_ids)
+    good, others, expected_read = one_by_one(lines, base, fields.REWARD, "occurred_at")
+    assert [(each.position, each.outcome, each.original) for each in rejected] == others
+    assert read == expected_read == len(columns) + len(rejected)
+    assert columns.position.tolist() == [position for position, *_ in good]
+    assert [columns.original(row) for row in range(len(columns))] == [original for *_, original in good]
+    assert columns.rank.tolist() == [rank for _, _, rank, _ in good]
+    records = [values for _, values, _, _ in good]
+    hi, lo = decision_keys([values["decision_id"] for values in records])
+    assert columns.hi.tolist() == hi.tolist()
+    assert columns.lo.tolist() == lo.tolist()
+    assert columns.event.tolist() == event_keys([values["event_id"] for values in records]).tolist()
+    assert columns.event_id == ([values["event_id"] for values in records] if event_ids else None)
+    assert columns.at_us.tolist() == [parse_time(values["occurred_at"]) for values in records]
+    assert [columns.kinds[number] for number in columns.kind] == [values["kind"] for values in records]
+    assert columns.value.tolist() == [round(values["value"] * 10**6) for values in records]
+    assert not columns.flags.any()
+
+
+def line(**changed: object) -> bytes:
+    return json.dumps({**DECISION, **changed}).encode() + b"\n"
+
+
+def test_the_example_of_the_docs_is_read() -> None:
+    lines = line(bot=True) + line(decision_id="d2", served_by="cf", features=[0.5, -1, 2.0005], feature_schema="v1")
+    columns, rejected, read = read_decisions(lines, 100, NOW_US, FUTURE_US)
+    assert (rejected, read) == ([], 2)
+    assert columns.labels == [Label("home_row", 3, "free|de", "popular", 2)]
+    assert columns.flags.tolist() == [BOT, FALLBACK]
+    assert columns.position.tolist() == [100, 100 + len(line(bot=True))]
+    assert columns.features is not None
+    assert columns.features.offsets.tolist() == [0, 0, 3]
+    assert columns.features.values.tolist() == [512, -1024, 2049]  # 2.0005 x 1024 = 2048.512
+    assert columns.original(0) == line(bot=True)[:-1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"decision_id": None}, "decision_id is missing"),
+        ({"decision_id": ""}, "decision_id is empty"),
+        ({"policy_epoch": 3.0}, "policy_epoch is no integer"),
+        ({"policy_epoch": 2**63}, "policy_epoch is beyond 64 bits"),
+        ({"arm_generation": True}, "arm_generation is no integer"),
+        ({"propensity": 1.5}, "propensity is outside [0, 1]"),
+        ({"decided_at": "yesterday"}, "decided_at is no RFC 3339 UTC time"),
+        ({"bot": 1}, "bot is no boolean"),
+        ({"items": ["a", 1]}, "items is no array of strings"),
+        ({"propensities": {"a": "1"}}, "propensities is no object of numbers"),
+    ],
+)
+def test_a_malformed_decision_says_which_field_is_wrong(changed: dict[str, object], reason: str) -> None:
+    _, rejected, _ = read_decisions(line(**changed), 0, NOW_US, FUTURE_US)
+    assert [(each.outcome, each.reason) for each in rejected] == [("malformed", reason)]
+
+
+def test_an_event_is_ahead_of_received_at_or_else_of_the_clock() -> None:
+    """6:00:10 and 5 s allowed: received at 6:00:05 is the last moment inside."""
+    inside, outside = "2026-11-24T06:00:05Z", "2026-11-24T06:00:04.999999Z"
+    at = {"decided_at": "2026-11-24T06:00:10Z"}
+    lines = line(**at, received_at=inside) + line(**at, received_at=outside) + line(**at)
+    columns, rejected, _ = read_decisions(lines, 0, parse_time(outside), FUTURE_US)
+    assert len(columns) == 1
+    assert [(each.outcome, each.reason) for each in rejected] == [
+        ("future", "decided_at is more than 5 s ahead of received_at"),
+        ("future", "decided_at is more than 5 s ahead of the clock"),
+    ]
+    columns, rejected, _ = read_decisions(line(**at), 0, parse_time(inside), FUTURE_US)
+    assert (len(columns), rejected) == (1, [])
+
+
+def test_usual_lines_are_not_read_by_the_plain_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the speed is lost and no other test would notice."""
+    monkeypatch.setattr("transforms.attribution.parsing.reading.read_line", None)
+    full = {"propensities": {"a": 0.1234567890123456, "b": 1}, "items": ["i"], "features": [1, 2.5], "bot": False}
+    full |= {"eligible_arms": ["a"], "context": {"a": ['"\\']}, "received_at": "2026-11-24T06:00:00+00:00", "draw": 0.5}
+    columns, _, _ = read_decisions(
+        line() + line(**full) + line(served_by=None, model_version="7"), 0, NOW_US, FUTURE_US
+    )
+    assert len(columns) == 3
+    rewards, _, _ = read_rewards(json.dumps({**REWARD, "value": -2.25}).encode(), 0, NOW_US, 0)
+    assert rewards.value.tolist() == [-2_250_000]

@@ -1,0 +1,1 @@
+"""Lines of decision and reward logs become columns."""

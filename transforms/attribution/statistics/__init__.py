@@ -1,0 +1,1 @@
+"""Counted decisions become exact, additive rows of statistics."""

@@ -1,0 +1,112 @@
+"""Versions of a model on an object store (s3://, gs://), where a folder cannot be renamed into place.
+
+A version is complete when its _COMPLETE.json (name, size and sha256 of every file) exists. Call this module
+through `transforms.models.publish`; it imports Beam for its filesystems. TF Serving reads local folders only, so a sync
+brings complete versions to each server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from typing import IO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.value_provider import RuntimeValueProvider
+
+from transforms.errors import BadInput
+from transforms.files import storage
+from transforms.models.manifest import CLAIM_PREFIX, COMPLETE_FILE, is_version
+
+__all__ = ["complete_versions", "fetch", "publish_to_store"]
+
+
+def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str) -> int:
+    """Copies the files below `source` (local or not) to a new version below `base`, and returns its number.
+
+    clock: microseconds since 1970. name: one that no other publisher has. Raises BadInput if `source` holds no
+    SavedModel.
+    """
+    _default_options()
+    files = _model_files(source)
+    version = _claim(base, clock, name)
+    manifest = []
+    for path, uri in files.items():
+        digest, size = hashlib.sha256(), 0
+        with storage.open_read(uri) as read, _create(storage.join(base, str(version), path)) as write:
+            while block := read.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+                write.write(block)
+        manifest.append({"name": path, "sha256": digest.hexdigest(), "size": size})
+    with _create(storage.join(base, str(version), COMPLETE_FILE)) as complete:
+        complete.write(json.dumps({"files": manifest}, indent=1).encode())
+    return version
+
+
+def fetch(source: str, folder: str) -> None:
+    """Copies a model from an object store to a local folder. Raises BadInput if `source` holds no SavedModel."""
+    _default_options()
+    for name, uri in _model_files(source).items():
+        target = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with storage.open_read(uri) as read, open(target, "wb") as write:
+            while block := read.read(1 << 20):
+                write.write(block)
+
+
+def complete_versions(base: str) -> dict[int, str]:
+    """The versions below `base` that are whole, with their folders."""
+    _default_options()
+    complete = (name for name in _below(base) if name.count("/") == 1 and name.endswith(f"/{COMPLETE_FILE}"))
+    numbers = (name.partition("/")[0] for name in complete)
+    return {int(number): storage.join(base, number) for number in numbers if is_version(number)}
+
+
+def _default_options() -> None:
+    """Beam's S3 client wants options; a command that runs no pipeline has set none. Those of a pipeline stay."""
+    if not (FileSystems._pipeline_options or RuntimeValueProvider.runtime_options):
+        FileSystems.set_options(PipelineOptions([]))
+
+
+def _claim(base: str, clock: Callable[[], int], name: str) -> int:
+    """A number above all that are taken, for this publisher alone.
+
+    There is no lock to hold: a publisher puts its claim below the number, looks, and gives way to whomever it sees. A
+    store that lists what was written (S3 and GCS do) shows at least one of two publishers the other's claim.
+    """
+    while True:
+        taken = (path.partition("/")[0] for path in _below(base))
+        newest = max((int(number) for number in taken if is_version(number)), default=0)
+        folder = storage.join(base, str(max(clock() // 1_000_000, newest + 1)))
+        claim = storage.join(folder, f"{CLAIM_PREFIX}{name}")
+        with _create(claim) as file:
+            file.write(name.encode())  # Beam cannot write an empty object to S3
+        if all(other == f"{CLAIM_PREFIX}{name}" for other in _below(folder)):
+            return int(folder.rpartition("/")[2])
+        # The claim stays: it keeps the number taken, so that the next round ends above it.
+
+
+def _model_files(source: str) -> dict[str, str]:
+    beside = (COMPLETE_FILE, CLAIM_PREFIX)
+    files = {
+        name: uri for name, uri in _below(source).items() if not name.startswith(beside) and not os.path.isdir(uri)
+    }
+    if "saved_model.pb" not in files:
+        raise BadInput(f"{source}: holds no saved_model.pb; name the folder that a trainer wrote as DIR/model")
+    return files
+
+
+def _below(base: str) -> dict[str, str]:
+    """Names relative to `base` of all objects below it, and their uris."""
+    start = len(base.rstrip("/")) + 1
+    return {uri[start:]: uri for uri in storage.list_files(base.rstrip("/"))}
+
+
+def _create(uri: str) -> IO[bytes]:
+    """A new object, under its own name at once: nobody looks at it before the version is complete."""
+    return FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED)

@@ -1,0 +1,314 @@
+"""Brings published versions of a model to the folder that a model server of this machine reads, and removes old ones.
+
+    python -m transforms.sync s3://bucket/models/cf models/cf --server=localhost:8500
+
+Whole versions alone are brought (`sync_source`): each is written to LOCAL/.tmp-sync-…, checked, synced to disk and
+renamed, so a server sees it whole or not at all. Of all versions, there and here, the newest --keep are wanted, and
+what a model config file names; what is here is not fetched again. Then the versions of LOCAL beyond --keep are removed,
+whether SRC still has them or not, except:
+
+    with --server             those that the server holds in any state but END, which includes what it has labelled;
+                              if it does not answer for this model, or with other versions only, nothing is removed
+    with --model_config_file  those that a label or the version policy names; under the policy `all`, every one
+
+A server that labels versions before it has loaded them (--allow_version_labels_for_unavailable_models) needs the
+latter as well. A version that fails its check is refused and does not hold up the others; in such a round nothing is
+removed. One sync at a time works on LOCAL; a second waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import math
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from transforms import progress
+from transforms.errors import BadInput, BadUsage, RecbeamError
+from transforms.files.durable import fsync, one_at_a_time, sync_to_disk
+from transforms.models import publish, sync_source
+from transforms.models.manifest import ModelFile
+from transforms.models.server_config import Named, named_versions
+from transforms.models.server_status import END, NoAnswer, held_versions
+
+__all__ = ["Synced", "beyond", "main", "sync", "wanted"]
+
+LOCK_FILE = ".sync.lock"
+NOTHING_NAMED = Named()
+PREFIX = ".tmp-sync-"
+"""Of sync alone: `publish` has work of its own in .tmp- folders."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Synced:
+    """What one round did. brought, removed: versions; refused: why a version was not brought.
+
+    kept: versions beyond --keep that stay, and why. unasked: why nothing was removed, empty if that was decided.
+    """
+
+    brought: tuple[int, ...]
+    removed: tuple[int, ...]
+    kept: Mapping[int, str]
+    refused: Mapping[int, RecbeamError]
+    unasked: str
+
+
+def wanted(there: Collection[int], here: Collection[int], keep: int, named: Named) -> list[int]:
+    """The versions to bring, newest first: so that a server loads the newest one and none on the way to it."""
+    newest = sorted({*there, *here}, reverse=True)[: max(keep, named.newest)]
+    return sorted((set(newest) | named.versions) & set(there) - set(here), reverse=True)
+
+
+def beyond(here: Collection[int], keep: int, held: Mapping[int, str], named: Named) -> tuple[list[int], dict[int, str]]:
+    """The versions to remove, oldest first, and those beyond `keep` that stay, with the reason.
+
+    held: state by version, as `held_versions` gives it.
+    """
+    old = sorted(here)[: -max(keep, named.newest)]
+    why = {version: f"the server has it {state}" for version, state in held.items() if state != END}
+    why |= dict.fromkeys(named.versions, "the config file names it")
+    if named.everything:
+        why |= dict.fromkeys(old, "the config file serves all")
+    return [version for version in old if version not in why], {
+        version: why[version] for version in old if version in why
+    }
+
+
+def sync(
+    source: str,
+    local: str | os.PathLike[str],
+    keep: int = 3,
+    held: Callable[[], Mapping[int, str]] | None = None,
+    named: Named = NOTHING_NAMED,
+) -> Synced:
+    """One round. held: asks the server, raises NoAnswer; None where there is no server to ask.
+
+    Raises BadInput if the source has no whole version, RecbeamError if it cannot be listed.
+    """
+    there = sync_source.whole_versions(source)
+    if not there:
+        raise BadInput(f"{source}: has no whole version; publish one with python -m transforms.publish")
+    base = Path(local)
+    base.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(base / LOCK_FILE, lambda: _say(f"{local}: another sync is at work here; waiting for it")):
+        for left in base.glob(f"{PREFIX}*"):  # ours is the lock, so whoever wrote these is dead
+            _delete(left)
+        missing = wanted(there, _folders(base), keep, named)
+        refused = _bring_all({version: there[version] for version in missing}, base, f"{source} to {local}")
+        here = _folders(base)
+        unasked = f"{len(refused)} of {len(missing)} versions could not be brought" if refused else ""
+        remove, kept = beyond(here, keep, {}, named)
+        if remove and held and not refused:
+            try:
+                states = held()
+            except NoAnswer as error:
+                unasked = str(error)
+            else:
+                remove, kept = beyond(here, keep, states, named)
+                if not set(states) & set(here):
+                    others = ", ".join(map(str, sorted(states))) or "none"
+                    unasked = f"the server tracks other versions ({others}); is --model_name right?"
+        if unasked:
+            remove = []
+        for version in remove:
+            _remove(Path(here[version]))
+    brought = tuple(version for version in missing if version not in refused)
+    return Synced(brought, tuple(remove), kept, refused, unasked)
+
+
+def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
+    """The command line; prints the folders of the versions that were brought."""
+    options = _parser().parse_args(argv)
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # it shows a stack trace for each retry of a request
+    try:
+        _check(options)
+        if options.watch is None:
+            return _round(options, _say)
+        return _watch(options, wait)
+    except RecbeamError as error:
+        _say(str(error))
+        return error.exit_code
+    except OSError as error:
+        _say(_disk_problem(error))
+        return 1
+    except KeyboardInterrupt:
+        _say(f"{options.local}: interrupted, no half version is here; run the same command again")
+        return 1
+
+
+def _round(options: argparse.Namespace, say: Callable[[str], None]) -> int:
+    model = options.model_name or os.path.basename(os.path.abspath(options.local))
+    named = named_versions(options.model_config_file, model) if options.model_config_file else NOTHING_NAMED
+    held = (lambda: held_versions(options.server, model)) if options.server else None
+    done = sync(options.source, options.local, options.keep, held, named)
+    for version in done.brought:
+        print(os.path.join(options.local, str(version)), flush=True)
+    if done.refused:
+        error = done.refused[max(done.refused)]
+        say(str(error))
+        return error.exit_code
+    say(_sentence(options, done))
+    return 0
+
+
+def _watch(options: argparse.Namespace, wait: Callable[[float], None]) -> int:
+    """Rounds until SIGTERM or Ctrl-C; what a round says is shown when it is not what the last one said."""
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        if said != [text]:
+            _say(text)
+            said[:] = [text]
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            try:
+                _round(options, say)
+            except RecbeamError as error:
+                say(str(error))
+            except OSError as error:
+                say(_disk_problem(error))
+            wait(options.watch)
+    except KeyboardInterrupt:
+        _say(f"{options.local}: stopped")
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _bring_all(missing: Mapping[int, str], base: Path, title: str) -> dict[int, RecbeamError]:
+    """Bring versions one after the other; those that could not be, with the reason."""
+    refused: dict[int, RecbeamError] = {}
+    if not missing:
+        return refused
+    with progress.display(title):
+        for version, folder in missing.items():
+            try:
+                files = sync_source.files_of(folder)
+                _appear(version, folder, files, base)
+            except RecbeamError as error:
+                refused[version] = error
+    return refused
+
+
+def _appear(version: int, folder: str, files: list[ModelFile], base: Path) -> None:
+    work = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{version}-", dir=base))
+    try:
+        copy = work / "model"  # mkdtemp's own folder is private, this one gets the permissions everything gets
+        copy.mkdir()
+        sync_source.bring(folder, files, copy, _progress(version, sum(file.size for file in files)))
+        sync_to_disk(copy)
+        with one_at_a_time(base / publish.LOCK_FILE):  # a publish to this folder counts its versions just now
+            copy.rename(base / str(version))
+            fsync(base)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Rename first: a server must not see a version that is half gone."""
+    away = folder.with_name(f"{PREFIX}removed-{folder.name}")
+    folder.rename(away)
+    fsync(folder.parent)
+    _delete(away)
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
+def _folders(base: Path) -> dict[int, str]:
+    return {version: folder for version, folder in publish.versions(base).items() if os.path.isdir(folder)}
+
+
+def _progress(version: int, total_bytes: int) -> Callable[[int], None]:
+    """Counts whole MiB of a version on the display."""
+    stage, done = f"{version}, MiB", 0
+    progress.expect(stage, math.ceil(total_bytes / 2**20))
+
+    def note(count: int) -> None:
+        nonlocal done
+        progress.advance(stage, math.ceil((done + count) / 2**20) - math.ceil(done / 2**20))
+        done += count
+
+    return note
+
+
+def _sentence(options: argparse.Namespace, done: Synced) -> str:
+    parts = []
+    if done.brought:
+        parts.append(f"brought {_list(done.brought)} from {options.source}")
+    if done.removed:
+        parts.append(f"removed {_list(done.removed)}")
+    parts += [f"kept {version} beyond --keep={options.keep}, as {why}" for version, why in sorted(done.kept.items())]
+    if done.unasked:
+        parts.append(f"removed nothing: {done.unasked}")
+    return f"{options.local}: " + ("; ".join(parts) or f"has all that is wanted of {options.source}")
+
+
+def _list(versions: Sequence[int]) -> str:
+    return ", ".join(map(str, versions))
+
+
+def _disk_problem(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; check the path, its rights and the space left"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if "://" in options.local:
+        raise BadUsage(f"{options.local}: is no folder of this machine; a model server reads local folders alone")
+    if "://" not in options.source and os.path.realpath(options.source) == os.path.realpath(options.local):
+        raise BadUsage(f"{options.source}: is source and target; name two folders")
+    if options.keep < 1:
+        raise BadUsage(f"--keep={options.keep} is less than 1; the newest version always stays")
+    if options.watch is not None and not (math.isfinite(options.watch) and options.watch > 0):
+        raise BadUsage(f"--watch={options.watch:g} is not a number of seconds above 0")
+    if options.server is not None and not options.server.rpartition(":")[2].isdecimal():
+        raise BadUsage(f"--server={options.server} is not HOST:PORT; write it like --server=localhost:8500")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m transforms.sync",
+        description="Bring whole versions of a model to a local folder, and remove old ones there.",
+    )
+    parser.add_argument("source", metavar="SRC", help="bucket prefix (s3://, gs://) or folder of the versions")
+    parser.add_argument("local", metavar="LOCAL", help="folder that the model server reads; made if missing")
+    parser.add_argument("--keep", type=int, default=3, help="number of newest versions to have (default: 3)")
+    parser.add_argument(
+        "--server",
+        metavar="HOST:PORT",
+        help="gRPC address of the model server that reads LOCAL: a version that it holds is not removed; if it does "
+        "not answer, none is (default: no server is asked, so none must be reading versions beyond --keep)",
+    )
+    parser.add_argument("--model_name", metavar="NAME", help="the model at the server (default: LOCAL's own name)")
+    parser.add_argument(
+        "--model_config_file",
+        metavar="FILE",
+        help="the server's config, as text: versions that it labels or lists are brought and not removed "
+        "(default: none)",
+    )
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=float,
+        help="repeat after so many seconds, until SIGTERM or Ctrl-C; errors are shown and tried again (default: once)",
+    )
+    return parser
