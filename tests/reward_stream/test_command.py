@@ -22,10 +22,9 @@ from pipelines.reward_stream.publishing.letter_files import write_letters
 from pipelines.reward_stream.publishing.publisher import Progress
 from pipelines.reward_stream.publishing.versions import Written
 from serving_client.contracts.times import format_time
+from tests.reward_stream.publisher_setup import SECOND, T0, bandits_bytes
 from transforms.dead_letters import DeadLetter, from_json_line
 from transforms.errors import BadInput, RecbeamError, Refused
-
-from .publishing import SECOND, T0, bandits_bytes
 
 FLAGS = ("--bandits=b.yaml", "--decisions=d/*", "--rewards=r/*", "--snapshots=out", "--dead_letters=dead")
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipelines.reward_stream.__main__ import main
+from tests.reward_stream.publisher_setup import SECOND, T0, bandits_bytes, without_clock
 
-from .publishing import SECOND, T0, bandits_bytes, without_clock
 from .test_command import FLAGS, snapshot
 
 pytestmark = pytest.mark.needs("prism")

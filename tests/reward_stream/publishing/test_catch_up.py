@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .publishing import SECOND, T0, Clock, Memory, bandits, label, publisher, report, step, sums
+from tests.reward_stream.publisher_setup import SECOND, T0, Clock, Memory, bandits, label, publisher, report, step, sums
 
 
 def first_run(memory: Memory, clock: Clock, *, n: int = 10, watermark_us: int = T0) -> None:

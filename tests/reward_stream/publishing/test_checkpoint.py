@@ -8,9 +8,8 @@ import pathlib
 import pytest
 
 from pipelines.reward_stream.publishing.checkpoint import CheckpointStore, hold, load, pack, unpack
+from tests.reward_stream.publisher_setup import T0, Clock, Memory, bandits, label, publisher, report, step, sums
 from transforms.errors import BadInput, Refused
-
-from .publishing import T0, Clock, Memory, bandits, label, publisher, report, step, sums
 
 
 def save_runs(folder: pathlib.Path, ticks: int = 1, store: CheckpointStore | None = None) -> None:

@@ -13,9 +13,8 @@ from pipelines.reward_stream.messages import read_message, report_message, step_
 from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.steps import publish
 from pipelines.reward_stream.steps.publish import PublishConfig, PublishFn
+from tests.reward_stream.publisher_setup import bandits_bytes, label, report, step, sums, without_clock
 from transforms.errors import Refused
-
-from .publishing import bandits_bytes, label, report, step, sums, without_clock
 
 
 class Value:

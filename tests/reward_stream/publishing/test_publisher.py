@@ -11,11 +11,7 @@ from hypothesis import strategies as st
 from pipelines.reward_stream.publishing.checkpoint import CheckpointStore, load
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.steps.publish import insist
-from transforms.attribution.joining.delta import Step
-from transforms.dead_letters import DeadLetter
-from transforms.errors import BadInput, Refused
-
-from .publishing import (
+from tests.reward_stream.publisher_setup import (
     SECOND,
     T0,
     WINDOW,
@@ -31,6 +27,9 @@ from .publishing import (
     sums,
     without_clock,
 )
+from transforms.attribution.joining.delta import Step
+from transforms.dead_letters import DeadLetter
+from transforms.errors import BadInput, Refused
 
 LETTER = DeadLetter("file", 7, "orphan", b"{}")
 

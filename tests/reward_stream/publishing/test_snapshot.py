@@ -9,9 +9,8 @@ from pipelines.reward_stream.totals.counters import OUTCOMES, counters_document,
 from pipelines.reward_stream.totals.ledger import Ledger
 from pipelines.reward_stream.totals.segments import Segments
 from serving_client.contracts.times import BEFORE_ALL_US
+from tests.reward_stream.publisher_setup import SECOND, T0, bandits, label, sums
 from transforms.attribution.joining.delta import Delta
-
-from .publishing import SECOND, T0, bandits, label, sums
 
 
 def filled() -> Ledger:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pipelines.reward_stream.publishing.tick_assembly import Ticks
-
-from .publishing import report, step
+from tests.reward_stream.publisher_setup import report, step
 
 
 def test_a_tick_is_whole_with_its_report_and_a_step_of_every_shard() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pipelines.reward_stream.publishing.versions import Moment, Versions
 from pipelines.reward_stream.totals.totals import Totals
-
-from .publishing import SECOND, T0, Memory, bandits
+from tests.reward_stream.publisher_setup import SECOND, T0, Memory, bandits
 
 
 def versions(memory: Memory, publish_s: int = 10, heartbeat_s: int = 30) -> Versions:

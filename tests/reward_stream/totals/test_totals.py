@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pipelines.reward_stream.sources.reports import SourceState
 from pipelines.reward_stream.totals.totals import Totals, outcomes_of
+from tests.reward_stream.publisher_setup import bandits, bandits_bytes, label, report, step, sums
 from transforms.attribution.joining.delta import Delta, Step
-
-from .publishing import bandits, bandits_bytes, label, report, step, sums
 
 
 def test_a_segment_that_has_a_live_row_has_a_closed_one() -> None:
