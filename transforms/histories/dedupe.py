@@ -1,7 +1,7 @@
-"""One interaction per user and item: which of several counts, with which weight and time.
+"""Keep one interaction per user and item, and compute its weight and time.
 
-The rules are functions of the set of interactions alone; order of arrival never matters. So they may also be applied to
-their own results together with later interactions, which is what an incremental run does.
+The result depends only on the set of interactions, never on their order. So the rules also apply to an earlier result
+together with later interactions, which is what an incremental run does.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ __all__ = ["DedupeRule", "Deduplicated", "deduplicate"]
 DedupeRule = Literal["last", "first", "sum", "max"]
 
 _WEIGHT_EXPONENT = 30
-"""Weights are summed as integers in units of 2^-30, so that a sum cannot depend on its order. Sums below
-2^23 are float64 exactly, and an incremental run may add to a stored sum
-what a full run would have added at once."""
+"""Weights are summed as integers in units of 2^-30, so that a sum does not depend on its order. Sums below
+2^23 are exact in float64. So an incremental run that adds to a stored sum gets the same result as a full run."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Deduplicated:
-    """keys: int64, strictly ascending. weights: float64 or None (all 1). timestamps: int64 microseconds or None."""
+    """Interactions with distinct keys.
+
+    Attributes:
+        keys: int64, strictly ascending.
+        weights: float64, or None if all are 1.
+        timestamps: int64 microseconds since 1970, or None.
+    """
 
     keys: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64] | None
@@ -39,23 +44,33 @@ def deduplicate(
     timestamps: npt.NDArray[np.int64] | None,
     rule: DedupeRule,
 ) -> Deduplicated:
-    """Merge the interactions of equal key.
+    """Merge the interactions that have the same key.
 
-    last: the newest (of equally new ones, or without times, the heaviest); first: the oldest (the lightest);
-    max: the largest weight; sum: all weights added. Time is that of the interaction kept, for max and sum the newest.
-    Raises BadInput where a sum of weights reaches 2^23 (8,388,608), where units of 2^-30 stop being exact.
+    Args:
+        keys: One number per user and item, int64 [n].
+        weights: float64 [n], or None if all are 1.
+        timestamps: int64 [n], microseconds since 1970, or None.
+        rule: last: the newest interaction; of equally new ones, or without times, the heaviest. first: the oldest; of
+            equally old ones the lightest. max: the largest weight. sum: all weights added. For max and sum, the time
+            is the newest time.
+
+    Returns:
+        One interaction per key.
+
+    Raises:
+        BadInput: A sum of weights reaches 2^23 (8,388,608), where units of 2^-30 are no longer exact.
     """
     if rule == "sum" and weights is None:
         weights = np.ones(len(keys))
     if weights is None and timestamps is None:
-        ordered = np.sort(keys)  # np.unique takes 5 times as long: since numpy 2.3 it hashes, then sorts
+        ordered = np.sort(keys)  # np.unique takes 5 times as long, because since numpy 2.3 it hashes before it sorts
         return Deduplicated(ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0], None, None)
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
     weights = None if weights is None else weights[order]
     timestamps = None if timestamps is None else timestamps[order]
-    if len(starts) < len(keys) or rule == "sum":  # a sum of one is rounded as well, or it would matter who is beside it
+    if len(starts) < len(keys) or rule == "sum":  # sums of one are rounded too, so other rows do not affect the result
         weights, timestamps = _MERGE[rule](weights, timestamps, starts)
     return Deduplicated(ordered[starts], weights, timestamps)
 

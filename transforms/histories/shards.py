@@ -1,6 +1,6 @@
-"""Blocks of interactions to the interactions of one shard of users, still with string ids.
+"""Collect the interactions of one shard of users, still with string ids.
 
-A shard holds all interactions of its users, so that deduplication and limits per user need no other place.
+A shard holds all interactions of its users. So deduplication and limits per user need no other shard.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ __all__ = ["UserShard", "compact", "concatenate_blocks", "merge_entries", "parti
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UserShard:
-    """Interactions of a shard's users; deduplicated: by user, then item code.
+    """The interactions of a shard's users. After deduplication they are sorted by user, then by item code.
 
-    users, items: string, distinct, items in UTF-8 order; an index into them is a code. user_codes, item_codes: int64
-    [entries].
-    weights: float64 [entries] or None (all 1). timestamps: int64 [entries] microseconds or None.
+    Attributes:
+        users: Distinct ids, string. The index of an id is its code.
+        items: Distinct ids in UTF-8 order, string. The index of an id is its code.
+        user_codes: int64 [entries].
+        item_codes: int64 [entries].
+        weights: float64 [entries], or None if all are 1.
+        timestamps: int64 [entries], microseconds since 1970, or None.
     """
 
     users: pa.StringArray
@@ -36,7 +40,7 @@ class UserShard:
     timestamps: npt.NDArray[np.int64] | None
 
     def select(self, keep: npt.NDArray[np.bool_]) -> UserShard:
-        """The entries to keep; users and items stay as they are."""
+        """Return the shard with only the entries to keep. Users and items stay unchanged."""
         return dataclasses.replace(
             self,
             user_codes=self.user_codes[keep],
@@ -47,7 +51,7 @@ class UserShard:
 
 
 def partition(block: pa.RecordBatch, shards: int, seed: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Split a block by SipHash(seed, user) mod shards; each part brings only the ids it uses."""
+    """Split a block by SipHash(seed, user) mod shards. Each part carries only the ids that it uses."""
     users = block.column("user_id")
     shard_of_user = (siphash(users.dictionary, seed) % np.uint64(shards)).astype(np.uint16)
     shard_of_row = shard_of_user[users.indices.to_numpy()]
@@ -59,7 +63,7 @@ def partition(block: pa.RecordBatch, shards: int, seed: int) -> Iterator[tuple[i
 
 
 def compact(block: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows with dictionaries that hold only the ids in use."""
+    """Return the same rows with dictionaries that hold only the ids in use."""
     columns = dict(zip(block.schema.names, block.columns, strict=True))
     for name in ("user_id", "item_id"):
         indices = columns[name].indices.to_numpy()
@@ -72,10 +76,10 @@ def compact(block: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def concatenate_blocks(blocks: Sequence[pa.RecordBatch]) -> UserShard:
-    """All interactions of the blocks, as they are and in their order."""
+    """Return all interactions of the blocks, unchanged and in order."""
     users, user_codes = _unify([block.column("user_id") for block in blocks])
     items, item_codes = _unify([block.column("item_id") for block in blocks])
-    order = pc.array_sort_indices(items)  # then a user's items are in the order of their ids, now and when numbered
+    order = pc.array_sort_indices(items)  # so a user's items are in the order of their ids, now and after numbering
     rank = np.empty(len(items), np.int64)
     rank[order.to_numpy()] = np.arange(len(items))
     items, item_codes = items.take(order), rank[item_codes]
@@ -83,9 +87,15 @@ def concatenate_blocks(blocks: Sequence[pa.RecordBatch]) -> UserShard:
 
 
 def merge_entries(shard: UserShard, weights: npt.NDArray[np.float64] | None, rule: DedupeRule) -> UserShard:
-    """One entry per user and item. weights: those to use instead of the shard's own (decayed ones), float64 [entries].
+    """Merge a shard's interactions into one entry per user and item.
 
-    Raises BadInput as `deduplicate` does.
+    Args:
+        shard: The interactions.
+        weights: Weights to use instead of the shard's own, for example decayed ones, float64 [entries].
+        rule: Which interaction counts, as in `deduplicate`.
+
+    Raises:
+        BadInput: A sum of weights is too large, as in `deduplicate`.
     """
     width = np.int64(max(1, len(shard.items)))
     merged = deduplicate(shard.user_codes * width + shard.item_codes, weights, shard.timestamps, rule)
@@ -94,7 +104,7 @@ def merge_entries(shard: UserShard, weights: npt.NDArray[np.float64] | None, rul
 
 
 def to_block(shard: UserShard) -> pa.RecordBatch:
-    """The shard's interactions as a block, to be stored and merged again."""
+    """Return the shard's interactions as a block that can be stored and merged again."""
     columns = {
         "user_id": pa.DictionaryArray.from_arrays(pa.array(shard.user_codes.astype(np.int32)), shard.users),
         "item_id": pa.DictionaryArray.from_arrays(pa.array(shard.item_codes.astype(np.int32)), shard.items),

@@ -1,7 +1,7 @@
-"""What is known of items beside the interactions: titles, availability, and whatever other columns a catalogue has.
+"""Read a catalogue of items: titles, availability and any further columns.
 
-The catalogue is read whole in the main process: it is small. Its CSV may hold quoted line feeds, since titles do.
-Whether an item has interactions is not its concern.
+A catalogue is small, so the main process reads it whole. Titles in CSV may hold line feeds within quotes. The catalogue
+does not say whether an item has interactions.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0"})
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Items of one or more files, in file order.
+    """The items of one or more files, in file order.
 
-    table: item_id (string, distinct), title (string, the id where there is none), available (bool, true where the file
-    does not say), then the further columns as read (strings from CSV). duplicates: rows whose id came before; the first
-    row counts. rejected: rows without a usable id.
+    Attributes:
+        table: item_id (string, distinct), title (string, the id if an item has no title), available (bool, true if the
+            file does not say), then the further columns as read (strings from CSV).
+        duplicates: How many rows repeat an id. The first row of an id counts.
+        rejected: Rows without a usable id.
     """
 
     table: pa.Table
@@ -43,17 +45,23 @@ class Catalogue:
     rejected: tuple[DeadLetter, ...]
 
     def titles(self) -> dict[str, str]:
-        """Item id to title."""
+        """Return the title of each item id."""
         return dict(zip(self.table["item_id"].to_pylist(), self.table["title"].to_pylist(), strict=True))
 
 
 def read_items(
     uri: str, *, id_column: str = "item_id", title_column: str = TITLE_COLUMN, csv_delimiter: str = ","
 ) -> Catalogue:
-    """Read a catalogue: CSV with a header, Parquet or JSON lines, text also gzipped; a folder or glob is read whole.
+    """Read a catalogue: CSV with a header, Parquet or JSON lines. Text may be gzipped.
 
-    Raises BadInput for a file that cannot be read, lacks the id column or a title column of another name than `title`,
-    or has an `available` that is no yes or no.
+    Args:
+        uri: A file, a folder or a glob. All files of a folder are read.
+        id_column: Column with the item's id.
+        title_column: Column with the title. A file may lack it if it is named `title`.
+        csv_delimiter: One ASCII character.
+
+    Raises:
+        BadInput: A file cannot be read, lacks a column, or holds an `available` value that is neither true nor false.
     """
     tables, rejected = [], []
     for file in match([uri]):
@@ -63,8 +71,8 @@ def read_items(
             table, letters = _normalise(table, file.uri, id_column, title_column)
         except FileFault as fault:
             raise BadInput(f"{file.uri}: {fault}") from fault
-        except Exception as error:  # Arrow's, the file system's, an object store's client's
-            raise BadInput(f"{file.uri}: cannot be read ({describe(error)}); is it whole?") from error
+        except Exception as error:  # errors of Arrow, of the filesystem, or of an object store's client
+            raise BadInput(f"{file.uri}: cannot be read ({describe(error)}); is the file complete?") from error
         tables.append(table)
         rejected += letters
     try:
@@ -113,7 +121,7 @@ def _read_json(data: bytes) -> pa.Table:
         except orjson.JSONDecodeError as error:
             raise FileFault(f"line {number} is not JSON ({error.msg}); correct it") from error
         if not isinstance(rows[-1], dict):
-            raise FileFault(f"line {number} is no JSON object; correct it")
+            raise FileFault(f"line {number} is not a JSON object; correct it")
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
 
@@ -128,14 +136,14 @@ def _json_column(values: list[Any]) -> pa.Array:
 
 
 def _normalise(table: pa.Table, source: str, id_column: str, title_column: str) -> tuple[pa.Table, list[DeadLetter]]:
-    """The contract's three columns first, the others behind them; rows without a usable id apart."""
+    """Put item_id, title and available first and the other columns behind them. Reject rows without a usable id."""
     names = table.column_names
     if names.count(id_column) != 1:
         have = ", ".join(names[:20])
         raise FileFault(
             f"has {names.count(id_column)} columns {id_column} (it has {have}); pass --items_id_column or correct it"
         )
-    if title_column not in (TITLE_COLUMN, *names):  # a catalogue may lack titles, but not those that were asked for
+    if title_column not in (TITLE_COLUMN, *names):  # titles are optional, unless the user named a column for them
         have = ", ".join(names[:20])
         raise FileFault(f"has no column {title_column} (it has {have}); correct --items_title_column or leave it out")
     ids = encode_ids(table[id_column].combine_chunks(), id_column)
@@ -187,6 +195,6 @@ def _parse_available(value: Any) -> bool:
 
 
 def _first_rows(ids: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The row of each distinct id's first appearance, ascending."""
+    """Return the row of each distinct id's first appearance, ascending."""
     encoded = ids.combine_chunks().dictionary_encode()
     return np.unique(encoded.indices.to_numpy(), return_index=True)[1]

@@ -1,7 +1,7 @@
-"""CSV files (any one-byte delimiter, RFC 4180 quotes) to raw blocks; a record is a line.
+"""Read CSV files (any one-byte delimiter, RFC 4180 quotes) as raw blocks. A record is one line.
 
-Every wanted column is read as bytes, so nothing is inferred, trimmed or taken for null. Lines that are not one record
-(an unclosed quote, a lone CR, another number of columns) become dead letters here; blank lines hold no record.
+Every wanted column is read as bytes, so nothing is inferred, trimmed or read as null. A line that is not one record
+becomes a dead letter: an unclosed quote, a lone CR, or another number of columns. Blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -19,36 +19,45 @@ import pyarrow.csv
 
 from transforms.interactions.files import FileFault
 from transforms.interactions.format import Columns, InteractionFormat, resolve_columns
-from transforms.interactions.lines import CHUNK_BYTES, Chunk, read_chunks
+from transforms.interactions.lines import LINE_BLOCK_BYTES, LineBlock, read_line_blocks
 from transforms.interactions.validate import RawBlock
 
 __all__ = ["open_csv"]
 
 
 def open_csv(
-    stream: BinaryIO, format: InteractionFormat, chunk_bytes: int = CHUNK_BYTES
+    stream: BinaryIO, format: InteractionFormat, block_bytes: int = LINE_BLOCK_BYTES
 ) -> tuple[Columns, Iterator[RawBlock]]:
-    """The columns and raw blocks of the text. Raises FileFault for a missing header or column."""
-    chunks = read_chunks(stream, chunk_bytes)
+    """Return the columns and the raw blocks of a text.
+
+    Args:
+        stream: The text, at its start.
+        format: Column names, delimiter and header of the run's files.
+        block_bytes: Size of the blocks of lines to read, in bytes.
+
+    Raises:
+        FileFault: The header or a column is missing.
+    """
+    blocks = read_line_blocks(stream, block_bytes)
     if format.csv_header is not None:
         header = list(format.csv_header)
     else:
-        line, chunks = _take_header(chunks)
+        line, blocks = _take_header(blocks)
         header = _parse_header(line, format.csv_delimiter)
     columns = resolve_columns(header, format)
-    return columns, (_parse(chunk, header, columns, format.csv_delimiter) for chunk in chunks)
+    return columns, (_parse(block, header, columns, format.csv_delimiter) for block in blocks)
 
 
-def _take_header(chunks: Iterator[Chunk]) -> tuple[bytes, Iterator[Chunk]]:
-    """The first line that is not blank, and what follows it."""
-    for chunk in chunks:
-        for index in range(chunk.count()):
-            if line := chunk.line(index):
-                return line, _chain(chunk.after(index), chunks)
-    raise FileFault("is empty; it needs a header line, or --csv_header")
+def _take_header(blocks: Iterator[LineBlock]) -> tuple[bytes, Iterator[LineBlock]]:
+    """Return the first line that is not blank, and the lines after it."""
+    for block in blocks:
+        for index in range(block.count()):
+            if line := block.line(index):
+                return line, _chain(block.after(index), blocks)
+    raise FileFault("is empty; add a header line, or pass --csv_header")
 
 
-def _chain(first: Chunk, others: Iterator[Chunk]) -> Iterator[Chunk]:
+def _chain(first: LineBlock, others: Iterator[LineBlock]) -> Iterator[LineBlock]:
     if first.data:
         yield first
     yield from others
@@ -65,32 +74,32 @@ def _parse_header(line: bytes, delimiter: str) -> list[str]:
         raise FileFault(f"its header line cannot be parsed ({error}); correct it or pass --csv_delimiter") from error
 
 
-def _parse(chunk: Chunk, header: list[str], columns: Columns, delimiter: str) -> RawBlock:
-    has_quotes = b'"' in chunk.data
-    broken = _find_broken(chunk, delimiter, has_quotes)
-    data, lines = chunk.data, None  # lines: index of each row's line in the chunk; None: the row's own index
+def _parse(block: LineBlock, header: list[str], columns: Columns, delimiter: str) -> RawBlock:
+    has_quotes = b'"' in block.data
+    broken = _find_broken(block, delimiter, has_quotes)
+    data, lines = block.data, None  # lines: index of each row's line in the block; None if it is the row's own index
     if broken:
-        whole = np.ones(chunk.count(), np.bool_)
+        whole = np.ones(block.count(), np.bool_)
         whole[list(broken)] = False
-        data, lines = b"".join(chunk.array().filter(pa.array(whole)).to_pylist()), np.flatnonzero(whole)
+        data, lines = b"".join(block.array().filter(pa.array(whole)).to_pylist()), np.flatnonzero(whole)
 
     ragged: dict[int, int] = {}  # row to its number of columns
     table = _read_table(data, header, columns, delimiter, has_quotes, ragged)
     rows = table.num_rows + len(ragged)
-    if rows != (chunk.count() if lines is None else len(lines)):  # blank lines, which Arrow leaves out
-        candidates = np.arange(chunk.count()) if lines is None else lines
-        lines = candidates[[bool(chunk.line(int(index))) for index in candidates]]
+    if rows != (block.count() if lines is None else len(lines)):  # blank lines, which Arrow skips
+        candidates = np.arange(block.count()) if lines is None else lines
+        lines = candidates[[bool(block.line(int(index))) for index in candidates]]
     if ragged:
         lines = np.arange(rows) if lines is None else lines
         broken |= {int(lines[row]): f"has {width} columns, not {len(header)}" for row, width in ragged.items()}
         lines = np.delete(lines, list(ragged))
     return _to_raw(
-        chunk, lines, {name: table.column(_label(header.index(name))) for name in columns.names}, columns, broken
+        block, lines, {name: table.column(_label(header.index(name))) for name in columns.names}, columns, broken
     )
 
 
 def _to_raw(
-    chunk: Chunk,
+    block: LineBlock,
     lines: npt.NDArray[np.int64] | None,
     table: dict[str, pa.ChunkedArray],
     columns: Columns,
@@ -110,38 +119,38 @@ def _to_raw(
         item=column(columns.item),
         timestamp=column(columns.timestamp),
         weight=column(columns.weight),
-        position=lambda row: chunk.first_line + line_of(row),
-        original=lambda row: chunk.line(line_of(row)),
-        unparsed=[(chunk.first_line + index, reason, chunk.line(index)) for index, reason in broken.items()],
+        position=lambda row: block.first_line + line_of(row),
+        original=lambda row: block.line(line_of(row)),
+        unparsed=[(block.first_line + index, reason, block.line(index)) for index, reason in broken.items()],
     )
 
 
-def _find_broken(chunk: Chunk, delimiter: str, has_quotes: bool) -> dict[int, str]:
-    """Lines that Arrow's parser would take for several, or for a part of one, with the reason."""
+def _find_broken(block: LineBlock, delimiter: str, has_quotes: bool) -> dict[int, str]:
+    """Find the lines that Arrow would read as several records, or as part of one. Return the reason per line."""
     broken: dict[int, str] = {}
-    data = chunk.data
+    data = block.data
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         at = np.flatnonzero(np.frombuffer(data, np.uint8) == 13)
         lone = [int(i) for i in at if data[i + 1 : i + 2] not in (b"\n", b"")]
-        lines = np.unique(np.searchsorted(chunk.offsets, lone, side="right") - 1)
+        lines = np.unique(np.searchsorted(block.offsets, lone, side="right") - 1)
         broken |= {int(line): "has a CR that is not part of its line end" for line in lines}
-    if has_quotes and not _is_simply_quoted(chunk, delimiter):
-        well_quoted = pc.match_substring_regex(chunk.array(), _line_pattern(delimiter))
+    if has_quotes and not _is_simply_quoted(block, delimiter):
+        well_quoted = pc.match_substring_regex(block.array(), _line_pattern(delimiter))
         for line in np.flatnonzero(~well_quoted.to_numpy(zero_copy_only=False)):
             broken.setdefault(int(line), "has a quoted value that does not end before a delimiter on its line")
-        # A line feed within quotes leaves one quote on either side; the second half would pass for bare values.
-        odd = pc.count_substring(chunk.array(), '"').to_numpy(zero_copy_only=False) % 2 == 1
+        # A line feed within quotes leaves one quote on each side. The second half would be read as unquoted values.
+        odd = pc.count_substring(block.array(), '"').to_numpy(zero_copy_only=False) % 2 == 1
         for line in np.flatnonzero(odd):
             broken.setdefault(int(line), "has an odd number of quotes")
     return broken
 
 
-def _is_simply_quoted(chunk: Chunk, delimiter: str) -> bool:
-    """Whether every quote opens or closes a whole value on one line, as writers that quote all text do.
+def _is_simply_quoted(block: LineBlock, delimiter: str) -> bool:
+    """Return whether every quote opens or closes a whole value on one line, as writers that quote all text do.
 
-    A doubled quote or one in the middle of a value says no: then the regular expression decides line by line.
+    A doubled quote, or a quote in the middle of a value, returns False. Then a regular expression checks each line.
     """
-    data = np.frombuffer(b"\n" + chunk.data + b"\n", np.uint8)
+    data = np.frombuffer(b"\n" + block.data + b"\n", np.uint8)
     quotes = np.flatnonzero(data == ord('"'))
     opening, closing = quotes[0::2], quotes[1::2]
     if len(opening) != len(closing):
@@ -155,7 +164,7 @@ def _is_simply_quoted(chunk: Chunk, delimiter: str) -> bool:
 
 
 def _line_pattern(delimiter: str) -> str:
-    """A line of RFC 4180, but for quotes within bare values, which stand for themselves where they come in pairs."""
+    """Return a pattern for a line of RFC 4180. Unlike RFC 4180, it allows pairs of quotes within unquoted values."""
     stop = re.escape(delimiter)
     field = rf'(?:"(?:[^"]|"")*"|(?:[^"{stop}][^{stop}]*)?)'
     return rf"^{field}(?:{stop}{field})*\r?\n?$"
@@ -164,13 +173,13 @@ def _line_pattern(delimiter: str) -> str:
 def _read_table(
     data: bytes, header: list[str], columns: Columns, delimiter: str, has_quotes: bool, ragged: dict[int, int]
 ) -> pa.Table:
-    """The wanted columns; rows of another width are left out and noted in `ragged`."""
+    """Read the wanted columns. Skip rows of another width and note them in `ragged`."""
     ids = pa.dictionary(pa.int32(), pa.binary())
     types = {
         _label(header.index(name)): ids if name in (columns.user, columns.item) else pa.binary()
         for name in columns.names
     }
-    if not data.strip(b"\r\n"):  # Arrow refuses text without any row
+    if not data.strip(b"\r\n"):  # Arrow raises for text without rows
         return pa.table({label: pa.array([], kind) for label, kind in types.items()})
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
@@ -192,4 +201,4 @@ def _read_table(
 
 
 def _label(index: int) -> str:
-    return f"c{index}"  # by place: a file may use one name twice for columns nobody wants
+    return f"c{index}"  # by position, because a file may repeat the name of a column that is not read

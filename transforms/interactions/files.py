@@ -1,8 +1,8 @@
-"""Which files an `--interactions` value names, how each is opened, and what each holds.
+"""Find the files that an `--interactions` value names, open them, and detect their format.
 
-Local paths go through the standard library's glob, everything with a scheme (s3://, gs://) through Beam's FileSystems.
-What a file holds is told from its first bytes, never from its name: Athena writes names without an extension.
-Parsing is the business of `parquet`, `csv` and `jsonl`.
+Local paths use the standard library's glob. Addresses with a scheme (s3://, gs://) use Beam's FileSystems. The format
+is detected from a file's first bytes and never from its name, because Athena writes names without an extension.
+`parquet`, `csv` and `jsonl` parse the files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Kind = Literal["parquet", "csv", "jsonl"]
 
 SNIFF_BYTES = 4096
 UTF8_BOM = b"\xef\xbb\xbf"
-# First bytes of what people upload by mistake; each is named in the fault instead of failing as "column missing".
+# First bytes of files that people pass by mistake. The error names the format instead of a missing column.
 FOREIGN = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"BZh": "compressed with bzip2",
@@ -53,35 +53,41 @@ FOREIGN = {
 
 
 class FileFault(Exception):
-    """Why a whole file cannot be read, as the end of the sentence "FILE: ..."; never leaves a worker."""
+    """Why a whole file cannot be read, worded as the end of the sentence "FILE: ...". It never leaves a worker."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class InputFile:
-    """A file to read; `uri` as the user would name it."""
+    """A file to read, with its size. `uri` is written as the user would write it."""
 
     uri: str
     size_bytes: int
 
 
 class Content(NamedTuple):
-    """What a file's first bytes say; `kind` is None for a file without any byte that is not blank."""
+    """The format detected from a file's first bytes. `kind` is None if the file has only blanks or nothing."""
 
     kind: Kind | None
     gzipped: bool
 
 
 def split_globs(text: str) -> list[str]:
-    """The patterns of a comma-separated list; a comma within brackets belongs to its pattern (`a[,]b.csv`)."""
+    """Split a comma-separated list of patterns. A comma within brackets is part of its pattern (`a[,]b.csv`)."""
     return [part for part in re.findall(r"(?:\[[^\]]*\]|[^,])+", text) if part.strip()]
 
 
 def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[InputFile]:
-    """All files the patterns name, each once, sorted by uri.
+    """Return all files that the patterns match, each once, sorted by URI.
 
-    A pattern that names a folder stands for every file below it. Names starting with _ or . (such as _SUCCESS) are
-    left out unless the pattern spells that part out. `options` carries the credentials of object stores.
-    Raises BadInput when a pattern names nothing.
+    A folder matches every file below it. Names that start with _ or . (for example _SUCCESS) are skipped, unless the
+    pattern spells out that part.
+
+    Args:
+        globs: Files, folders or globs, local or remote.
+        options: Pipeline options with the credentials of object stores.
+
+    Raises:
+        BadInput: A pattern matches no file, or cannot be listed.
     """
     if options is not None:
         FileSystems.set_options(options)
@@ -90,7 +96,7 @@ def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[
         try:
             listed = _match_remote(pattern) if "://" in pattern else _match_local(pattern)
             files = [file for file in listed if _is_meant(file.uri, pattern)]
-        except Exception as error:  # object stores' clients raise types of their own
+        except Exception as error:  # the clients of object stores raise their own types
             raise BadInput(
                 f"{pattern}: cannot be listed ({describe(error)}); check the name and credentials"
             ) from error
@@ -101,20 +107,20 @@ def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[
 
 
 def describe(error: BaseException) -> str:
-    """A foreign error in one line: its type and first line of text."""
+    """Describe a foreign error in one line: its type and the first line of its text."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__
 
 
 def open_binary(uri: str) -> BinaryIO:
-    """The file's bytes as stored (nothing decompressed), seekable."""
+    """Open a file's stored bytes as a seekable stream, without decompressing them."""
     if "://" not in uri:
         return open(uri, "rb")
     return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def open_text(stream: BinaryIO, gzipped: bool) -> BinaryIO:
-    """The stream's text from its start: decompressed where gzipped, without a byte order mark."""
+    """Return the text of a stream from its start, decompressed if `gzipped`, without a byte order mark."""
     stream.seek(0)
     text = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if gzipped else stream
     if text.read(len(UTF8_BOM)) != UTF8_BOM:
@@ -123,7 +129,11 @@ def open_text(stream: BinaryIO, gzipped: bool) -> BinaryIO:
 
 
 def sniff(stream: BinaryIO) -> Content:
-    """What the stream holds, told from its first 4 KiB. Raises FileFault for content that is none of ours."""
+    """Detect the format of a stream from its first 4 KiB.
+
+    Raises:
+        FileFault: The stream holds a format that is not supported.
+    """
     stream.seek(0)
     head = stream.read(SNIFF_BYTES)
     gzipped = head.startswith(b"\x1f\x8b")
@@ -153,13 +163,13 @@ def _match_remote(pattern: str) -> Iterable[InputFile]:
     folder = pattern.rstrip("/")
     for result in FileSystems.match([f"{folder}/**"] if pattern.endswith("/") else [pattern, f"{folder}/**"]):
         for meta in result.metadata_list:
-            # Consoles create objects named "folder/" to show an empty folder; they hold nothing.
+            # Web consoles create empty objects named "folder/" to show an empty folder.
             if not meta.path.endswith("/"):
                 yield InputFile(meta.path, meta.size_in_bytes)
 
 
 def _is_meant(uri: str, pattern: str) -> bool:
-    """Whether every part of the uri that starts with _ or . answers a part of the pattern that does so, too."""
+    """Return whether the pattern spells out every part of the URI that starts with _ or a dot."""
     spelled_out = [part for part in pattern.split("/") if part.startswith(("_", "."))]
     hidden = [part for part in uri.split("/") if part.startswith(("_", "."))]
     return all(any(part == each or fnmatch.fnmatchcase(part, each) for each in spelled_out) for part in hidden)

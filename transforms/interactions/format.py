@@ -1,6 +1,6 @@
-"""How the interaction files of one run are to be understood: their format, column names, units and filters.
+"""Describe the interaction files of a run: format, column names, units and filters.
 
-Values only; the flags that fill them are in `options`, the reading is in `parquet`, `csv` and `jsonl`.
+This module holds values only. `options` defines the flags that fill them. `parquet`, `csv` and `jsonl` read the files.
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ TimestampUnit = Literal["s", "ms", "us"]
 
 @dataclasses.dataclass(frozen=True)
 class InteractionFormat:
-    """One understanding for all files of a run.
+    """One description for all files of a run.
 
-    `timestamp_column` and `weight_column`: None means "the column timestamp (weight) if the file has it"; a name given
-    makes that column required, and so do the filters that need it. `since_us <= time <= until_us`, both inclusive.
+    Attributes:
+        input_format: Format of every file. "auto" detects it from the content.
+        csv_delimiter: One ASCII character.
+        csv_header: Column names of CSV files without a header line, in file order. None if the files have one.
+        user_column: Column with the user's id.
+        item_column: Column with the item's id.
+        timestamp_column: Column with the time. A given name is required. None reads `timestamp` if the file has it.
+        weight_column: Column with the weight. A given name is required. None reads `weight` if the file has it.
+        timestamp_unit: Unit of numeric times since 1970.
+        min_weight: Least weight to keep. Makes the weight required.
+        since_us: Earliest time to keep, inclusive, microseconds since 1970. Makes the time required.
+        until_us: Latest time to keep, inclusive, microseconds since 1970. Makes the time required.
     """
 
     input_format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
@@ -39,7 +49,7 @@ class InteractionFormat:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """The columns to read from one file, by their names there."""
+    """The columns to read from one file, by their names in the file."""
 
     user: str
     item: str
@@ -54,7 +64,11 @@ class Columns:
 
 
 def resolve_columns(present: Sequence[str], format: InteractionFormat) -> Columns:
-    """The columns of a file that has `present`. Raises FileFault for one that is missing or there twice."""
+    """Choose the columns to read from a file with the columns `present`.
+
+    Raises:
+        FileFault: A required column is missing, or a wanted column appears twice.
+    """
     columns = Columns(
         user=_required(present, format.user_column, "--user_column"),
         item=_required(present, format.item_column, "--item_column"),
@@ -71,14 +85,14 @@ def resolve_columns(present: Sequence[str], format: InteractionFormat) -> Column
     )
     for name in columns.names:
         if present.count(name) > 1:
-            raise FileFault(f"has column {name} {present.count(name)} times; leave one")
+            raise FileFault(f"has column {name} {present.count(name)} times; keep one of them")
     return columns
 
 
 def _required(present: Sequence[str], name: str, flag: str, reason: str = "") -> str:
     if name in present:
         return name
-    # Names come from the file: one line in the message, whatever they hold.
+    # The names come from the file. Escape and shorten them, so that the message stays one line.
     shown = [each if each.isprintable() else ascii(each) for each in present[:20]]
     listed = ", ".join(each[:60] for each in shown) + (", ..." if len(present) > 20 else "")
     raise FileFault(f"has no column {name}{reason} (it has {listed or 'none'}); pass {flag} or correct the file")

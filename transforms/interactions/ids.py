@@ -1,7 +1,7 @@
-"""Which values are ids: columns of users and items to distinct strings and indices.
+"""Check and encode ids: turn columns of users and items into distinct strings and indices.
 
-An id is UTF-8, 1 to 1,024 bytes, without NUL, CR and LF; integers are ids in decimal. Nothing is trimmed or inferred.
-The work is done on distinct values, so a column costs one dictionary encoding.
+An id is UTF-8 text of 1 to 1,024 bytes without NUL, CR and LF, or an integer, which is written in decimal. Nothing is
+trimmed or inferred. Only distinct values are checked, so a column costs one dictionary encoding.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ CONTROL = re.compile(rb"[\x00\r\n]")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedIds:
-    """A column of ids, encoded. `indices` int32 [rows] into `values`, 0 where `bad`.
+    """A column of encoded ids.
 
-    values: strings, or bytes while `bad` has rows whose value is not UTF-8. bad: which rows hold no id, None for none.
+    Attributes:
+        values: Distinct ids as strings. Bytes if `bad` marks rows whose value is not UTF-8.
+        indices: Position of each row's id in `values`, int32 [rows]. 0 in rows that `bad` marks.
+        bad: Rows without a valid id, bool [rows]. None if every row has one.
     """
 
     values: pa.Array
@@ -35,7 +38,7 @@ class EncodedIds:
     bad: npt.NDArray[np.bool_] | None
 
     def select(self, keep: npt.NDArray[np.bool_] | None) -> pa.DictionaryArray:
-        """The rows to keep (None: all) as dictionary<int32, string> whose values are distinct and all used."""
+        """Return the rows to keep (None: all) as dictionary<int32, string> whose values are distinct and all used."""
         indices = self.indices if keep is None else self.indices[keep]
         used = np.zeros(len(self.values), np.bool_)
         used[indices] = True
@@ -47,7 +50,15 @@ class EncodedIds:
 
 
 def encode_ids(column: pa.Array, name: str) -> EncodedIds:
-    """Encode a column and find what is no id. Raises FileFault for a column of a type that holds no ids."""
+    """Encode a column and find the rows without a valid id.
+
+    Args:
+        column: Strings, bytes or integers [rows], also dictionary-encoded.
+        name: Name of the column, for the error message.
+
+    Raises:
+        FileFault: The column has another type.
+    """
     kind = column.type
     if pa.types.is_null(kind):
         column = column.cast(pa.string())
@@ -68,7 +79,7 @@ def encode_ids(column: pa.Array, name: str) -> EncodedIds:
 
 
 def id_fault(value: Any, name: str, quoted: str) -> str:
-    """Why a value that `encode_ids` refused is no id."""
+    """Explain why `encode_ids` rejected a value."""
     if value is None:
         return f"{name} is missing"
     encoded = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
@@ -82,7 +93,7 @@ def id_fault(value: Any, name: str, quoted: str) -> str:
 
 
 def _narrow(values: pa.Array, name: str) -> pa.Array:
-    """Integers as they are, any text as binary with 32-bit offsets (blocks are far below 2 GiB)."""
+    """Return integers unchanged and text as binary with 32-bit offsets, which suffice for blocks far below 2 GiB."""
     kind = values.type
     if pa.types.is_integer(kind) or pa.types.is_binary(kind):
         return values
@@ -96,7 +107,7 @@ def _narrow(values: pa.Array, name: str) -> pa.Array:
 
 
 def _find_bad(values: pa.Array) -> npt.NDArray[np.bool_] | None:
-    """Which of the distinct values (without null) are no ids; None for none."""
+    """Return which of the distinct values (without null) are not ids. None if all are."""
     lengths = pc.binary_length(values).to_numpy(zero_copy_only=False)
     if len(lengths) == 0:
         return None
@@ -109,7 +120,7 @@ def _find_bad(values: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 
 def _has_control(values: pa.Array) -> bool:
-    """Whether a byte of 13 or less is anywhere in the buffer, which may be larger than a slice; says where to look."""
+    """Return whether the buffer holds a byte of 13 or less. The buffer may be larger than the slice."""
     data = values.buffers()[2]
     return data is not None and bool((np.frombuffer(data, np.uint8) <= 13).any())
 

@@ -1,6 +1,6 @@
-"""Parquet files to raw blocks: only the wanted columns, a few row groups at a time.
+"""Read Parquet files as raw blocks: only the wanted columns, a few row groups at a time.
 
-Position is the 1-based row of the file; the original of a row is the canonical JSON of the columns read.
+The position of a record is its 1-based row in the file. Its original is the canonical JSON of the columns read.
 """
 
 from __future__ import annotations
@@ -20,17 +20,23 @@ from transforms.interactions.validate import RawBlock
 
 __all__ = ["PART_BYTES", "open_parquet"]
 
-PART_BYTES = 64 << 20  # one unit of work: long enough to amortise a stage, short enough to spread a large file
+PART_BYTES = 64 << 20  # one work unit: long enough to pay for its overhead, short enough to spread a large file
 BLOCK_ROWS = 1 << 20
-BLOCK_BYTES = 20 << 20  # Beam's own advice for a buffered element
+BLOCK_BYTES = 20 << 20  # Beam's recommended limit for a buffered element
 
 
 def open_parquet(
     stream: BinaryIO | str, format: InteractionFormat, part: int = 0
 ) -> tuple[Columns, Iterator[RawBlock]]:
-    """The columns and raw blocks of those row groups that begin within part `part` of the file (PART_BYTES each).
+    """Return the columns and the raw blocks of one part of a Parquet file.
 
-    `stream` is an open file or a local path. Raises FileFault for a missing column or a file that is not whole.
+    Args:
+        stream: Open file or local path.
+        format: Column names of the run's files.
+        part: Which part to read: the row groups that begin within bytes part * PART_BYTES to (part + 1) * PART_BYTES.
+
+    Raises:
+        FileFault: A column is missing, or the file is truncated or damaged.
     """
     try:
         file = pq.ParquetFile(stream, memory_map=isinstance(stream, str), pre_buffer=not isinstance(stream, str))
@@ -40,7 +46,7 @@ def open_parquet(
         ) from error
     columns = resolve_columns(file.schema_arrow.names, format)
     ids = [name for name in (columns.user, columns.item) if _is_bytes(file.schema_arrow.field(name).type)]
-    if ids:  # read strings as dictionaries: each distinct value is then checked and kept once
+    if ids:  # read strings as dictionaries, so that each distinct value is checked and kept once
         file = pq.ParquetFile(stream, read_dictionary=ids, metadata=file.metadata, memory_map=isinstance(stream, str))
     return columns, _blocks(file, columns, part)
 
@@ -91,7 +97,7 @@ def _canonical_row(batch: pa.RecordBatch, row: int) -> bytes:
 
 
 def _json_value(scalar: pa.Scalar) -> Any:
-    """A cell in JSON: numbers, text and null as they are; bytes that are no UTF-8 as base64; the rest as text."""
+    """Convert a cell to JSON. Bytes that are not UTF-8 become base64, and types that JSON lacks become text."""
     if isinstance(scalar, pa.DictionaryScalar):
         scalar = scalar.value
     if not scalar.is_valid:

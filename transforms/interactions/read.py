@@ -1,7 +1,7 @@
-"""From interaction files to validated blocks: what was read, what was rejected, and whether the input can be trusted.
+"""Read interaction files into validated blocks, with the rejected rows and one report per work unit.
 
-Wiring, plus the checks the main process makes before a run (`check_first`) and after it (`check_reports`). A worker
-never raises for bad input: a file that cannot be read becomes a `FileReport` with a fault.
+This module wires the readers and holds the checks of the main process, before a run (`check_first`) and after it
+(`check_reports`). A worker never raises for bad input. If a file cannot be read, its `FileReport` has a fault.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ __all__ = [
     "work_units",
 ]
 
-# Dead letters are kept one by one. A file that is mostly wrong (another unit or delimiter) would fill memory with them
-# only to be refused: past this many in one unit, if they are also the larger half, reading it stops with a fault.
+# Dead letters are kept one by one. A file that is mostly wrong (for example another unit or delimiter) would fill
+# memory with them. Reading a unit stops with a fault above this many dead letters, if they are also more than half of
+# its rows.
 REJECTED_ROWS_LIMIT = 200_000
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class WorkUnit:
-    """A file, or one part of a Parquet file: the row groups that begin in bytes part * PART_BYTES and on."""
+    """A file to read, or one part of a Parquet file: the row groups that begin in the part's PART_BYTES bytes."""
 
     file: InputFile
     part: int = 0
@@ -53,10 +54,16 @@ class WorkUnit:
 
 @dataclasses.dataclass(frozen=True)
 class FileReport:
-    """What became of one work unit; a large Parquet file has several, which add up.
+    """The result of one work unit. The reports of a large Parquet file's parts add up.
 
-    rows_read counts records, rows_rejected those of them that became dead letters, rows_filtered the good ones that
-    --min_weight, --since or --until left out. fault: why the file cannot be used, one sentence with its uri, or None.
+    Attributes:
+        uri: Address of the file.
+        rows_read: How many records were read.
+        rows_rejected: How many of these became dead letters.
+        rows_filtered: How many valid rows --min_weight, --since or --until removed.
+        has_weight: Whether the file has the weight column.
+        has_timestamp: Whether the file has the timestamp column.
+        fault: Why the file cannot be used, one sentence that starts with its URI. None if it can.
     """
 
     uri: str
@@ -69,7 +76,7 @@ class FileReport:
 
 
 class Read(NamedTuple):
-    """What ReadInteractions returns."""
+    """The outputs of ReadInteractions."""
 
     blocks: PCollection[pa.RecordBatch]
     rejected: PCollection[DeadLetter]
@@ -78,10 +85,14 @@ class Read(NamedTuple):
 
 @dataclasses.dataclass
 class ReadInteractions(beam.PTransform[PBegin, Read]):
-    """Files to blocks of valid interactions, dead letters, and one report per work unit.
+    """Read files into blocks of valid interactions, dead letters, and one report per work unit.
 
-    A block is a RecordBatch of user_id and item_id (dictionary<int32, string>, values distinct and all used), weight
-    (float64, if the file has it) and timestamp (int64 microseconds since 1970, if the file has it); at least one row.
+    A block is a RecordBatch with at least one row: user_id and item_id (dictionary<int32, string>, values distinct and
+    all used), weight (float64, if the file has it) and timestamp (int64 microseconds since 1970, if the file has it).
+
+    Args:
+        files: Files to read, at least one.
+        format: Format and columns of the files.
     """
 
     files: Sequence[InputFile]
@@ -89,9 +100,10 @@ class ReadInteractions(beam.PTransform[PBegin, Read]):
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise ValueError("ReadInteractions needs at least one file")
+            raise ValueError("files is empty; pass at least one file to ReadInteractions")
 
     def expand(self, root: PBegin) -> Read:
+        """Create the work units and read them."""
         units = root | "Units" >> beam.Create(work_units(self.files, self.format))
         read = units | "ReadUnits" >> beam.ParDo(ReadUnitFn(self.format)).with_outputs(
             "rejected", "reports", main="blocks"
@@ -100,10 +112,13 @@ class ReadInteractions(beam.PTransform[PBegin, Read]):
 
 
 class ReadUnitFn(beam.DoFn):
-    """`read_unit` with its outputs tagged and counted (namespace interactions).
+    """Run `read_unit`, tag its outputs and count them in the namespace `interactions`.
 
-    rows_read, rows_rejected, rows_filtered: as in FileReport. files_faulty: work units that could not be read.
-    blocks: blocks emitted.
+    Counters: rows_read, rows_rejected and rows_filtered as in FileReport; files_faulty, the work units that could not
+    be read; blocks, the blocks emitted.
+
+    Args:
+        format: Format and columns of the files.
     """
 
     def __init__(self, format: InteractionFormat) -> None:
@@ -112,6 +127,7 @@ class ReadUnitFn(beam.DoFn):
         self._counters = {name: Metrics.counter("interactions", name) for name in names}
 
     def process(self, unit: WorkUnit) -> Iterator[pa.RecordBatch | TaggedOutput[str, Any]]:
+        """Read one unit. Blocks go to the main output, dead letters and the report to tagged outputs."""
         for output in read_unit(unit, self._format):
             if isinstance(output, DeadLetter):
                 yield TaggedOutput("rejected", output)
@@ -130,7 +146,7 @@ class ReadUnitFn(beam.DoFn):
 
 
 def work_units(files: Sequence[InputFile], format: InteractionFormat) -> list[WorkUnit]:
-    """The units to read the files in; told from sizes alone, so nothing is opened here."""
+    """Return the work units of the files. They are derived from sizes alone, so no file is opened."""
     whole = format.input_format in ("csv", "jsonl")
     return [
         WorkUnit(file, part)
@@ -140,7 +156,7 @@ def work_units(files: Sequence[InputFile], format: InteractionFormat) -> list[Wo
 
 
 def read_unit(unit: WorkUnit, format: InteractionFormat) -> Iterator[pa.RecordBatch | DeadLetter | FileReport]:
-    """Blocks and dead letters of one unit, then its report, last. Never raises for what the file holds."""
+    """Yield the blocks and dead letters of one unit, then its report. Never raises for a file's content."""
     uri = unit.file.uri
     report = FileReport(uri)
     try:
@@ -160,9 +176,9 @@ def read_unit(unit: WorkUnit, format: InteractionFormat) -> Iterator[pa.RecordBa
                 _stop_if_hopeless(report, checked)
     except FileFault as fault:
         report = dataclasses.replace(report, fault=f"{uri}: {fault}")
-    except Exception as error:  # OSError, EOFError, zlib.error, Arrow's, and whatever object stores' clients raise
+    except Exception as error:  # OSError, EOFError, zlib.error, Arrow's errors, and those of object stores' clients
         report = dataclasses.replace(
-            report, fault=f"{uri}: cannot be read ({describe(error)}); is it whole, and may it be read?"
+            report, fault=f"{uri}: cannot be read ({describe(error)}); check that it is complete and readable"
         )
     yield report
 
@@ -185,9 +201,13 @@ def _stop_if_hopeless(report: FileReport, checked: Validated) -> None:
 
 
 def check_first(files: Sequence[InputFile], format: InteractionFormat) -> Columns:
-    """The columns of the first file. Raises BadInput early for what the whole run would fail on."""
+    """Return the columns of the first file, to find early what would fail the whole run.
+
+    Raises:
+        BadInput: There is no file, or the first file cannot be read.
+    """
     if not files:
-        raise BadInput("--interactions: names no file; pass at least one")
+        raise BadInput("--interactions: matches no file; pass at least one")
     uri = files[0].uri
     try:
         with _open(WorkUnit(files[0]), format) as opened:
@@ -196,19 +216,26 @@ def check_first(files: Sequence[InputFile], format: InteractionFormat) -> Column
     except FileFault as fault:
         raise BadInput(f"{uri}: {fault}") from fault
     except Exception as error:  # as in read_unit
-        raise BadInput(f"{uri}: cannot be read ({describe(error)}); is it whole, and may it be read?") from error
+        raise BadInput(f"{uri}: cannot be read ({describe(error)}); check that it is complete and readable") from error
 
 
 def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_letters: str = "dead_letters") -> None:
-    """Raises BadInput for the first fault by uri, files of different columns, no rows, or too many bad rows.
+    """Check the reports of a whole run.
 
-    `dead_letters` is the folder to name to the user.
+    Args:
+        reports: Reports of all work units.
+        max_bad_fraction: Largest accepted fraction of rejected rows, 0 to 1.
+        dead_letters: Folder of the dead letters, for the error message.
+
+    Raises:
+        BadInput: A file has a fault, files have different columns, there are no rows, or too many rows are bad. Of
+            several faults, the first by URI is reported.
     """
     ordered = sorted(reports, key=lambda report: (report.uri, report.fault or ""))
     for report in ordered:
         if report.fault is not None:
             raise BadInput(report.fault)
-    filled = [report for report in ordered if report.rows_read]  # an empty file says nothing about its columns
+    filled = [report for report in ordered if report.rows_read]  # the columns of an empty file are unknown
     for column in ("timestamp", "weight"):
         having = [report.uri for report in filled if getattr(report, f"has_{column}")]
         lacking = [report.uri for report in filled if not getattr(report, f"has_{column}")]
@@ -232,7 +259,7 @@ def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_l
 
 @contextlib.contextmanager
 def _open(unit: WorkUnit, format: InteractionFormat) -> Iterator[tuple[Columns, Iterator[RawBlock]] | None]:
-    """The unit's columns and raw blocks; None for a further part of a file that turns out not to be Parquet."""
+    """Give the columns and raw blocks of a unit. None for a later part of a file that is not Parquet."""
     uri = unit.file.uri
     with open_binary(uri) as stream:
         found = sniff(stream)

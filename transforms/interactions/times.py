@@ -1,8 +1,8 @@
-"""When an interaction happened: every accepted form of a time, as microseconds since 1970.
+"""Convert every accepted form of a time to microseconds since 1970.
 
-Accepted: numbers in the run's unit since 1970, RFC 3339 text (offset required), and native dates and timestamps (UTC
-where they carry no zone). Times outside the years 1 to 9999 are refused: they are a wrong unit, not a date.
-`parse_time` is the rule for one text; `to_microseconds` is the same rule for a column.
+Accepted are numbers in the run's unit since 1970, RFC 3339 text with an offset, and native dates and timestamps (UTC if
+they have no zone). Times outside the years 1 to 9999 are rejected, because they come from a wrong unit.
+`parse_time` converts one text, and `to_microseconds` converts a column by the same rule.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RFC_3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
-# The two spellings Arrow parses in bulk; what else the rule allows is parsed one by one.
+# The two spellings that Arrow parses in bulk. Other accepted spellings are parsed one by one.
 PLAIN_INTEGER = "^-?[0-9]{1,18}$"
 PLAIN_RFC_3339 = (
     "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
@@ -43,12 +43,16 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a decimal number: an optional sign, point and exponent, blanks around it."""
+    """Return whether the text is a decimal number, optionally with sign, point, exponent and blanks around it."""
     return NUMBER.fullmatch(text) is not None
 
 
 def parse_time(text: str, unit: TimestampUnit) -> int | None:
-    """Microseconds since 1970 of a number in `unit` or an RFC 3339 text; None where it is neither or out of range."""
+    """Convert a number in `unit` or an RFC 3339 text to microseconds since 1970.
+
+    Returns:
+        The time, or None if the text is neither or the time is out of range.
+    """
     if is_number(text):
         return _in_range(_scale(text, UNITS_US[unit]))
     parts = RFC_3339.fullmatch(text)
@@ -69,7 +73,7 @@ def parse_time(text: str, unit: TimestampUnit) -> int | None:
 
 
 def native_text(scalar: pa.Scalar) -> str | None:
-    """A date or timestamp as text, also one that Python's datetime cannot hold; None for a value of another type."""
+    """Return a date or timestamp as text, even if Python's datetime cannot hold it. None for another type."""
     if not pa.types.is_temporal(scalar.type):
         return None
     text = str(scalar.cast(pa.string()))
@@ -77,7 +81,14 @@ def native_text(scalar: pa.Scalar) -> str | None:
 
 
 def time_fault(value: Any, name: str, unit: TimestampUnit, quoted: str) -> str:
-    """Why a value that the rule refused is no time; `value` is None, a number, text, or a native time's scalar."""
+    """Explain why a value was rejected as a time.
+
+    Args:
+        value: None, a number, a text, or the scalar of a native time.
+        name: Name of the column.
+        unit: Unit of numeric times.
+        quoted: The value as the message shows it.
+    """
     if value is None or value == "":
         return f"{name} is missing"
     if isinstance(value, pa.Scalar):
@@ -90,9 +101,18 @@ def time_fault(value: Any, name: str, unit: TimestampUnit, quoted: str) -> str:
 def to_microseconds(
     column: pa.Array, name: str, unit: TimestampUnit
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Microseconds since 1970 and which rows have none (their value is 0); both [rows].
+    """Convert a column to microseconds since 1970.
 
-    Raises FileFault for a column of a type that holds no times.
+    Args:
+        column: Numbers, text, dates or timestamps [rows], also dictionary-encoded.
+        name: Name of the column, for the error message.
+        unit: Unit of numeric times.
+
+    Returns:
+        Times, int64 [rows], 0 for a row without a valid time; and which rows have none, bool [rows].
+
+    Raises:
+        FileFault: The column has a type that holds no times.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -127,9 +147,9 @@ def _from_text(column: pa.Array, unit: TimestampUnit) -> tuple[npt.NDArray[np.in
     missing = _to_numpy(column.is_null())
     try:
         text = column.cast(pa.string())
-    except pa.ArrowInvalid:  # not UTF-8 somewhere: those values hold no time
+    except pa.ArrowInvalid:  # some values are not UTF-8, so they hold no time
         text = pa.array([None if v is None else v.decode("utf-8", "replace") for v in column.to_pylist()], pa.string())
-    # A failing cast costs 0.5 us a row, so it is tried only where the first value promises it to work.
+    # A failing cast costs 0.5 us a row, so it is tried only if the first value fits.
     if len(text) and INTEGER.fullmatch(text[0].as_py() or "") and not _has_hexadecimal(text):
         try:
             integers = text.cast(pa.int64())
@@ -164,9 +184,9 @@ def _from_text(column: pa.Array, unit: TimestampUnit) -> tuple[npt.NDArray[np.in
 
 
 def _is_uniform_rfc_3339(text: pa.Array) -> bool:
-    """Whether every value has one length and the punctuation of 2026-01-31T00:00:00Z, with up to 6 decimals.
+    """Return whether all values have one length and the punctuation of 2026-01-31T00:00:00Z, with up to 6 decimals.
 
-    Arrow's cast checks the digits, ten times faster than the regular expression, but takes other layouts, too.
+    Arrow's cast checks the digits ten times faster than the regular expression, but it accepts other layouts too.
     """
     lengths = _to_numpy(pc.binary_length(text))  # NaN for a null, which equals no length
     length = int(lengths[0]) if len(lengths) and text.is_valid()[0].as_py() else 0
@@ -184,7 +204,7 @@ def _scale_integers(
     bad = missing
     info = np.iinfo(ticks.dtype)
     least, most = -(-MIN_US // tick_us), MAX_US // tick_us
-    least, most = max(least, info.min), min(most, info.max)  # as the type can hold them
+    least, most = max(least, info.min), min(most, info.max)  # the range that the type can hold
     if len(ticks) and (ticks.min() < least or ticks.max() > most):
         bad = missing | (ticks < least) | (ticks > most)
         ticks = np.where(bad, 0, ticks)
@@ -203,7 +223,7 @@ def _scale_floats(
 
 def _scale(text: str, tick_us: int) -> int | float:
     if INTEGER.fullmatch(text):
-        # Longer digits than 25 are out of range in every unit; int() refuses thousands of them.
+        # Numbers of more than 25 digits are out of range in every unit. int() raises for thousands of digits.
         return int(text) * tick_us if len(text.strip(" \t")) <= 25 else math.inf
     scaled = float(text) * tick_us
     return float(np.rint(scaled)) if math.isfinite(scaled) else scaled
@@ -232,7 +252,7 @@ def _matches(text: pa.Array, pattern: str) -> npt.NDArray[np.bool_]:
 
 
 def _has_hexadecimal(text: pa.Array) -> bool:
-    """Whether an x is anywhere: Arrow's cast would read 0x1F as 31."""
+    """Return whether any value contains an x, because Arrow's cast would read 0x1F as 31."""
     data = text.buffers()[2]
     return data is not None and ((block := data.to_pybytes()).find(b"x") >= 0 or block.find(b"X") >= 0)
 

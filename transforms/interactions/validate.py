@@ -1,7 +1,7 @@
-"""Which rows of a raw block can be used: raw columns to a clean block, dead letters for the rest.
+"""Split a raw block into a clean block and dead letters.
 
-The rules for one value live in `ids`, in `times` and, for weights, below. Columns are checked whole; Python looks at
-single rows only where one is bad. Reading bytes into raw columns is the business of `parquet`, `csv` and `jsonl`.
+`ids` and `times` hold the rules for one value, and this module those for weights. Columns are checked whole, and Python
+looks only at the bad rows one by one. `parquet`, `csv` and `jsonl` read the raw columns.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ from transforms.interactions.times import is_number, native_text, time_fault, to
 
 __all__ = ["RawBlock", "Validated", "quote", "shorten", "to_weights", "validate", "weight_fault"]
 
-QUOTE_LENGTH = 80  # a reason stays one readable line, however long the value
+QUOTE_LENGTH = 80  # keeps a reason on one readable line, however long the value is
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RawBlock:
-    """Columns as a file holds them, [rows] each, of any type; what a bad row looked like can be asked for.
+    """The columns of a block as the file holds them, [rows] each, of any type.
 
-    position: row index to 1-based line or row number. original: row index to the row's bytes.
-    faults: rows that the reader already knows to be bad, with the reason; their values are ignored.
-    unparsed: (position, reason, original) of records that did not even become rows.
+    Attributes:
+        user: Users' ids.
+        item: Items' ids.
+        timestamp: Times, or None if the file has none.
+        weight: Weights, or None if the file has none.
+        position: Returns the 1-based line or row number of a row index.
+        original: Returns the original bytes of a row index.
+        faults: Rows that the reader found to be bad, with the reason. Their values are ignored.
+        unparsed: Position, reason and original bytes of records that did not become rows.
     """
 
     user: pa.Array
@@ -48,7 +54,14 @@ class RawBlock:
 
 
 class Validated(NamedTuple):
-    """A block (None if no row is left), the dead letters by position, and counts of records and filtered rows."""
+    """A validated block.
+
+    Attributes:
+        block: The valid rows, or None if there are none.
+        rejected: Dead letters, sorted by position.
+        rows_read: How many records were read.
+        rows_filtered: How many valid rows the filters removed.
+    """
 
     block: pa.RecordBatch | None
     rejected: list[DeadLetter]
@@ -57,7 +70,17 @@ class Validated(NamedTuple):
 
 
 def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFormat) -> Validated:
-    """Split a raw block into usable rows and dead letters. Raises FileFault for a column of an impossible type."""
+    """Split a raw block into usable rows and dead letters.
+
+    Args:
+        raw: The block.
+        source: URI of the file.
+        columns: Names of the file's columns.
+        format: Units and filters of the run's files.
+
+    Raises:
+        FileFault: A column has a type that it cannot have.
+    """
     rows = len(raw.user)
     user = encode_ids(raw.user, columns.user)
     item = encode_ids(raw.item, columns.item)
@@ -92,9 +115,17 @@ def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFo
 
 
 def to_weights(column: pa.Array, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Weights as float64 and which rows have none that is finite and at least 0; both [rows].
+    """Convert a column to weights.
 
-    Raises FileFault for a column of a type that holds no numbers.
+    Args:
+        column: Numbers or text [rows], also dictionary-encoded.
+        name: Name of the column, for the error message.
+
+    Returns:
+        Weights, float64 [rows]; and which rows have no weight that is finite and at least 0, bool [rows].
+
+    Raises:
+        FileFault: The column has a type that holds no numbers.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -109,11 +140,11 @@ def to_weights(column: pa.Array, name: str) -> tuple[npt.NDArray[np.float64], np
         raise FileFault(f"column {name} has type {kind}; weights are numbers")
     values = pc.fill_null(numbers, math.nan).to_numpy(zero_copy_only=False)
     bad = ~((values >= 0) & (values < math.inf))  # NaN compares false
-    return values + 0.0, bad  # -0.0 becomes 0.0: equal weights are equal bytes
+    return values + 0.0, bad  # turns -0.0 into 0.0, so that equal weights have equal bytes
 
 
 def weight_fault(value: Any, name: str) -> str:
-    """Why a value that `to_weights` refused is no weight."""
+    """Explain why `to_weights` rejected a value."""
     if value is None or value in ("", b""):
         return f"{name} is missing"
     try:
@@ -126,21 +157,21 @@ def weight_fault(value: Any, name: str) -> str:
 
 
 def quote(value: Any) -> str:
-    """A value as a reason shows it: text in double quotes, control characters escaped, cut to 80 characters."""
+    """Format a value for a reason: text in double quotes, control characters escaped, cut to 80 characters."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     return json.dumps(shorten(value), ensure_ascii=False) if isinstance(value, str) else shorten(str(value))
 
 
 def shorten(text: str) -> str:
-    """The text, cut to 80 characters."""
+    """Cut a text to 80 characters."""
     return text if len(text) <= QUOTE_LENGTH else text[:QUOTE_LENGTH] + "…"
 
 
 def _parse_weights(column: pa.Array) -> pa.Array:
     try:
         return column.cast(pa.string()).cast(pa.float64())
-    except pa.ArrowInvalid:  # something is no number, or written in a way only the rule knows
+    except pa.ArrowInvalid:  # some value is not a number, or has a spelling that Arrow does not accept
         return pa.array([_parse_weight(value) for value in column.to_pylist()], pa.float64())
 
 
@@ -151,7 +182,7 @@ def _parse_weight(value: str | bytes | None) -> float | None:
 
 
 def _value(column: pa.Array, row: int) -> Any:
-    """A cell in Python; text that is no UTF-8 with its bytes spelled out."""
+    """Return a cell as a Python value. Bytes that are not UTF-8 are escaped."""
     scalar = column[row]
     if isinstance(scalar, pa.DictionaryScalar):
         scalar = scalar.value
@@ -200,7 +231,7 @@ def _apply_filters(
     weights: npt.NDArray[np.float64] | None,
     format: InteractionFormat,
 ) -> tuple[npt.NDArray[np.bool_] | None, int]:
-    """Which rows stay (None: all), and how many good rows the filters took."""
+    """Return which rows to keep (None: all), and how many valid rows the filters removed."""
     keep = None if bad is None else ~bad
     conditions = []
     if weights is not None and format.min_weight is not None:

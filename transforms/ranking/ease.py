@@ -1,4 +1,4 @@
-"""EASE, the closed-form linear item-item model (Steck 2019): a baseline of evaluate, the linear term of vae_train."""
+"""Compute EASE, the closed-form linear item-item model (Steck 2019): a baseline of evaluate, a term of vae_train."""
 
 from __future__ import annotations
 
@@ -10,18 +10,29 @@ import scipy.sparse as sp
 __all__ = ["ease_weights"]
 
 DOUBLE_ITEMS = 10_000
-"""Up to this many items EASE inverts in float64 (800 MB); beyond, in float32, which moves weights by about 1e-4."""
+"""Up to this many items EASE inverts in float64 (800 MB). Beyond, it uses float32 (differences of 1e-4)."""
 BLOCK_ITEMS = 1_000
-"""Rows of X'X held at once."""
+"""How many rows of X'X are computed at once."""
 
 
 def ease_weights(train: sp.csr_array, strength: float) -> npt.NDArray[np.float32]:
-    """Weights float32 [items, items], row = history item. train: 0/1 [users, items]; strength > 0."""
+    """Compute the item-item weights of EASE.
+
+    Args:
+        train: Interactions as 0 and 1, [users, items].
+        strength: L2 regularization, greater than 0.
+
+    Returns:
+        float32 [items, items]; a row belongs to an item of the history.
+
+    Raises:
+        ArithmeticError: The Gram matrix could not be inverted.
+    """
     items = train.shape[1]
     kind = np.float64 if items <= DOUBLE_ITEMS else np.float32
     gram = np.zeros((items, items), kind)
     by_item = train.T.tocsr()
-    for start in range(0, items, BLOCK_ITEMS):  # a sparse product of the whole would hold the matrix a second time
+    for start in range(0, items, BLOCK_ITEMS):  # the whole product at once would need the memory of a second matrix
         gram[start : start + BLOCK_ITEMS] = (by_item[start : start + BLOCK_ITEMS] @ train).toarray()
     diagonal = np.arange(items)
     gram[diagonal, diagonal] += kind(strength)
@@ -29,7 +40,7 @@ def ease_weights(train: sp.csr_array, strength: float) -> npt.NDArray[np.float32
     (potri,) = scipy.linalg.get_lapack_funcs(("potri",), (factor,))
     inverse, info = potri(factor, lower=True, overwrite_c=True)
     if info:  # cannot happen: G + lambda I is positive definite
-        raise ArithmeticError(f"EASE: the Gram matrix could not be inverted (LAPACK potri says {info})")
+        raise ArithmeticError(f"EASE: the Gram matrix could not be inverted (LAPACK potri returned {info})")
     lower = np.tril(inverse, -1)
     scale = -1.0 / inverse[diagonal, diagonal]
     lower += lower.T

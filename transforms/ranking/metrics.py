@@ -1,7 +1,7 @@
-"""How good one ranked list is for one user: the definition of every metric, over blocks of users.
+"""Define every metric of one ranked list for one user, computed over blocks of users.
 
-Relevance is binary. With `hit(r)` = the item at rank r (from 1) was held out, `held` = items held out for the user
-(items that train never saw included), all at a cut-off k:
+Relevance is binary. `hit(r)` means that the item at rank r (from 1) was held out. `held` is the number of items held
+out for the user, including items that train never saw. All metrics have a cut-off k:
 
     recall          hits / min(k, held)                     1.0 is reachable for every user (Liang et al. 2018)
     recall_plain    hits / held                             the tables of LightGCN and BARS divide like this
@@ -9,9 +9,9 @@ Relevance is binary. With `hit(r)` = the item at rank r (from 1) was held out, `
     map             sum over hits (hits up to r)/r, divided by min(k, held)
     mrr             1 / rank of the first hit, 0 without one
     hit_rate        1 if there is a hit
-    list_shortfall  empty places / k: the share of the list the model could not fill
+    list_shortfall  empty places / k: the fraction of the list that the model could not fill
 
-It does not average: that is `sums`.
+`pipelines.evaluate` computes the averages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transforms.ranking.lists import EMPTY, Lists
 __all__ = ["DENOMINATORS", "METRICS", "columns", "hits_of", "user_metrics"]
 
 METRICS = ("ndcg", "recall", "recall_plain", "map", "mrr", "hit_rate", "list_shortfall")
-"""In the order of the columns that `user_metrics` returns, each followed by its cut-offs."""
+"""Metrics in the order of the columns that `user_metrics` returns; each has one column per cut-off."""
 
 DENOMINATORS = {
     "ndcg": "divided by the ideal list of min(k, held out) hits",
@@ -40,14 +40,20 @@ DENOMINATORS = {
 
 
 def columns(ks: Sequence[int]) -> list[str]:
-    """Names of the columns of `user_metrics`: ndcg@20, ndcg@50, ..., list_shortfall@100."""
+    """Return the column names of `user_metrics`: ndcg@20, ndcg@50, ..., list_shortfall@100."""
     return [f"{metric}@{k}" for metric in METRICS for k in ks]
 
 
 def hits_of(ranked: npt.NDArray[np.int32], targets: Lists, items: int) -> npt.NDArray[np.bool_]:
-    """Whether each ranked place holds one of the user's targets, bool [users, K].
+    """Return whether each ranked place holds one of the user's targets.
 
-    ranked: int32 [users, K], negative = no item of the data; targets: sorted within each user.
+    Args:
+        ranked: Item indices, int32 [users, K]. Negative numbers are not items.
+        targets: Held-out items, sorted within each user.
+        items: Number of items.
+
+    Returns:
+        bool [users, K].
     """
     held_out = targets.rows() * items + targets.items
     asked = np.arange(len(ranked), dtype=np.int64)[:, None] * items + ranked
@@ -61,10 +67,16 @@ def hits_of(ranked: npt.NDArray[np.int32], targets: Lists, items: int) -> npt.ND
 def user_metrics(
     ranked: npt.NDArray[np.int32], targets: Lists, items: int, ks: Sequence[int]
 ) -> npt.NDArray[np.float64]:
-    """Every metric at every cut-off for every user, float64 [users, METRICS x ks], columns as `columns(ks)` names them.
+    """Compute every metric at every cut-off for every user. Each row depends on that user alone.
 
-    ranked: int32 [users, K], K >= max(ks), best first, no item twice, EMPTY behind the last one.
-    targets: at least one item per user, sorted. Each row depends on that row alone, so blocks may be cut anywhere.
+    Args:
+        ranked: Item indices, int32 [users, K], K >= max(ks), best first, no item twice, EMPTY after the last one.
+        targets: Held-out items, sorted within each user, at least one per user.
+        items: Number of items.
+        ks: Cut-offs.
+
+    Returns:
+        float64 [users, METRICS x ks], with the columns of `columns(ks)`.
     """
     users, width = ranked.shape
     hits = hits_of(ranked, targets, items)

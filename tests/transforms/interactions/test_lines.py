@@ -91,7 +91,7 @@ def test_a_bad_csv_line_says_where_and_why_and_keeps_its_bytes(line: bytes, reas
         (b'{"user_id":"u","item_id":"i","weight":false,"timestamp":0}', "weight false is not a number or a string"),
         (b'{"user_id":"u\xff","item_id":"i","weight":1,"timestamp":0}', "is not JSON: str is not valid UTF-8"),
         (b'{"user_id":"u"', "is not JSON: "),
-        (b"[1]", "is no JSON object but [1]"),
+        (b"[1]", "is not a JSON object but [1]"),
     ],
 )
 def test_a_bad_json_line_says_where_and_why_and_keeps_its_bytes(line: bytes, reason: str) -> None:
@@ -108,7 +108,7 @@ def test_a_json_key_that_appears_only_later_is_not_dropped_silently() -> None:
     rows, letters = read_jsonl(data, chunk_bytes=32)
     assert rows == [("a", "b")]
     assert [(where, why) for where, why, _ in letters] == [
-        (2, "has weight, which the start of the file lacks; pass --weight_column=weight")
+        (2, "has weight, which is missing at the start of the file; pass --weight_column=weight")
     ]
 
 
@@ -154,7 +154,7 @@ def test_columns_nobody_wants_may_share_a_name_but_wanted_ones_may_not() -> None
         (b"user_id,item_id\na,b\n", {"timestamp_column": "at"}, "has no column at .*--timestamp_column"),
         (b"user_id,item_id\na,b\n", {"since_us": 0}, "has no column timestamp, which --since needs"),
         (b"user_id,item_id\na,b\n", {"min_weight": 1.0}, "has no column weight, which --min_weight needs"),
-        (b"\n\n", {}, "is empty; it needs a header line"),
+        (b"\n\n", {}, "is empty; add a header line"),
         (b"\xff\xff,item_id\n", {}, "its first line is not UTF-8"),
         (b'"user_id,item_id\n', {}, "its header line cannot be parsed"),
     ],

@@ -218,7 +218,7 @@ def test_the_first_file_is_checked_before_the_run(tmp_path: Path) -> None:
     assert columns.names == ["user_id", "item_id", "weight"]
     with pytest.raises(BadInput, match=r"x: is csv, not parquet; pass --input_format"):
         check_first(match([str(tmp_path)]), InteractionFormat(input_format="parquet"))
-    with pytest.raises(BadInput, match="names no file"):
+    with pytest.raises(BadInput, match="matches no file"):
         check_first([], InteractionFormat())
 
 
