@@ -1,7 +1,7 @@
-"""What became of records that could not be used: the value that describes one, and the transform that stores them.
+"""Store the records that could not be used, each with its place, the reason and the original bytes.
 
-A dead letter keeps the place, the reason and the original bytes, so that a person can correct the record and a program
-can replay it. Deciding what is bad is the business of whoever reads the records.
+With these a person can correct the record, and a program can replay it. The readers of the records decide which
+records are bad.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ __all__ = ["DeadLetter", "WriteDeadLetters", "file_name", "from_json_line", "to_
 class DeadLetter:
     """One rejected record.
 
-    source: uri of the file, topic or subscription. position: 1-based line (text) or row (Parquet), or offset.
-    reason: why, in one phrase. original: the record's bytes as read, without its line end.
+    Attributes:
+        source: URI of the file, or name of the topic or subscription.
+        position: 1-based line (text) or row (Parquet), or offset (topic).
+        reason: Why the record was rejected, in one phrase.
+        original: The record's bytes without the line end.
     """
 
     source: str
@@ -37,7 +40,7 @@ class DeadLetter:
 
 
 def to_json_line(letter: DeadLetter) -> str:
-    """One line of JSON: `original` as text where it is UTF-8, otherwise `original_base64`."""
+    """Encode a dead letter as one line of JSON. If the record is not UTF-8, `original_base64` replaces `original`."""
     fields: dict[str, str | int] = {"source": letter.source, "position": letter.position, "reason": letter.reason}
     try:
         fields["original"] = letter.original.decode("utf-8")
@@ -47,7 +50,7 @@ def to_json_line(letter: DeadLetter) -> str:
 
 
 def from_json_line(line: str) -> DeadLetter:
-    """The dead letter that `to_json_line` wrote."""
+    """Decode a dead letter that `to_json_line` wrote."""
     fields = json.loads(line)
     if "original" in fields:
         original = fields["original"].encode("utf-8")
@@ -58,19 +61,23 @@ def from_json_line(line: str) -> DeadLetter:
 
 @dataclasses.dataclass
 class WriteDeadLetters(beam.PTransform[PCollection[DeadLetter], PCollection[str]]):
-    """Dead letters to JSON lines under `output_dir`, one file per source; returns the paths written.
+    """Write dead letters as JSON lines, one file per source, and return the paths.
 
-    File names depend on the source's uri alone and lines are sorted, so a retry or another runner writes the same
-    bytes. Each file appears by rename. Without dead letters nothing is written, not even the folder.
+    File names depend only on the source's URI, and lines are sorted. So a retry or another runner writes the same
+    bytes. Each file appears by rename. Without dead letters nothing is written, and the folder is not created.
+
+    Args:
+        output_dir: Folder to write to.
     """
 
     output_dir: str
 
     def __post_init__(self) -> None:
         if not self.output_dir:
-            raise ValueError("WriteDeadLetters needs an output_dir")
+            raise ValueError("output_dir is empty; pass the folder for dead letters")
 
     def expand(self, letters: PCollection[DeadLetter]) -> PCollection[str]:
+        """Group the dead letters by source and write one file per source."""
         by_source = letters | "KeyBySource" >> beam.Map(_key_by_source)
         grouped = by_source | "GroupBySource" >> beam.GroupByKey()
         paths: PCollection[str] = grouped | "WriteFiles" >> beam.Map(write_file, self.output_dir)
@@ -78,7 +85,7 @@ class WriteDeadLetters(beam.PTransform[PCollection[DeadLetter], PCollection[str]
 
 
 def write_file(letters: tuple[str, Iterable[tuple[int, str, bytes]]], output_dir: str) -> str:
-    """Write one source's dead letters, sorted, to their file under `output_dir`; returns its path."""
+    """Write the dead letters of one source, sorted, to a file under `output_dir`, and return its path."""
     source, records = letters
     path = storage.join(output_dir, file_name(source))
     with storage.write_whole(path) as out:
@@ -88,7 +95,7 @@ def write_file(letters: tuple[str, Iterable[tuple[int, str, bytes]]], output_dir
 
 
 def file_name(source: str) -> str:
-    """Readable start, unique end: `part-003.csv-1f0c9a2b4d5e6f70.jsonl`."""
+    """Return a file name with a readable start and a unique end: `part-003.csv-1f0c9a2b4d5e6f70.jsonl`."""
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", posixpath.basename(source.rstrip("/"))).lstrip("._")[:80] or "source"
     return f"{stem}-{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.jsonl"
 

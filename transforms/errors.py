@@ -1,14 +1,14 @@
-"""Which mistakes recbeam names to a person, and with which exit code each ends a command.
+"""Define the errors that a command shows as one sentence, and the exit code of each.
 
-The tree (one class per exit code of the architecture's contracts):
+One class per exit code:
 
-    RecbeamError      1  anything the project knows how to say in one sentence
-    ├── BadUsage      2  options that contradict each other, an output folder with other content
-    ├── BadInput      3  no such file, missing column, too many bad rows
-    └── Refused       4  a gate that a candidate did not pass
+    RecbeamError      1  any other error that the project explains in one sentence
+    ├── BadUsage      2  options contradict each other, or the output folder has other content
+    ├── BadInput      3  a file or column is missing, or too many rows are bad
+    └── Refused       4  a candidate did not pass a check before publishing
 
-A message is one sentence: where, what with the value, what to do. Beam workers never raise these: they emit the
-fault as a value, and the main process raises it after the run, so that every runner behaves alike.
+A message is one sentence: where, what is wrong with the value, what to do. Beam workers never raise these errors. They
+emit the fault as a value, and the main process raises the error after the run. So every runner behaves alike.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class RecbeamError(Exception):
 
 
 class BadUsage(RecbeamError):
-    """The command line cannot be carried out as written."""
+    """The options cannot be used as given."""
 
     exit_code = 2
 
 
 class BadInput(RecbeamError):
-    """An input is missing, unreadable, or holds too many bad rows; nothing was published."""
+    """An input is missing, cannot be read, or has too many bad rows. Nothing was published."""
 
     exit_code = 3
 
 
 class Refused(RecbeamError):
-    """A check that guards publishing said no; nothing was published."""
+    """A check before publishing failed. Nothing was published."""
 
     exit_code = 4

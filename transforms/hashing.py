@@ -1,7 +1,7 @@
-"""What number an id hashes to: SipHash-2-4, the same in every pipeline, on every machine and from day to day.
+"""Hash ids with SipHash-2-4: the same number in every pipeline, on every machine, on every day.
 
-It answers "which shard or split does this id belong to" and "which of equals comes first"; it hides nothing, the seed
-is no secret. Python's own `hash` changes from process to process.
+The hash assigns ids to shards and splits, and breaks ties. It protects nothing, because the seed is not secret.
+Python's own `hash` differs between processes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ __all__ = ["siphash"]
 
 
 def siphash(ids: pa.Array, seed: int) -> npt.NDArray[np.uint64]:
-    """SipHash-2-4 of each id's UTF-8 bytes; uint64 [ids].
+    """Return the SipHash-2-4 of each id's UTF-8 bytes, with the key (seed, 0) in little-endian order.
 
-    The key is (seed, 0), little-endian. `ids` is a string or binary array, slices included. Raises ValueError for nulls
-    and for a seed outside 0 to 2^64 - 1, TypeError for another type.
+    Args:
+        ids: String or binary array [ids]; slices are allowed.
+        seed: First half of the key, 0 to 2^64 - 1.
+
+    Returns:
+        uint64 [ids].
+
+    Raises:
+        ValueError: `ids` has nulls, or `seed` is out of range.
+        TypeError: `ids` has another type.
+
     Source: Aumasson and Bernstein, SipHash: a fast short-input PRF, 2012.
     """
     if not 0 <= seed < 1 << 64:
@@ -34,7 +43,7 @@ def siphash(ids: pa.Array, seed: int) -> npt.NDArray[np.uint64]:
     if len(ids) == 0:
         return np.zeros(0, np.uint64)
     _, offsets_buffer, data_buffer = ids.buffers()
-    # A slice shares its parent's buffers: offsets begin ids.offset in, and still count from the start of the data.
+    # A slice shares its parent's buffers: its offsets start at ids.offset and count from the start of the data.
     offsets = np.frombuffer(offsets_buffer, width)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64, copy=False)
     data = np.zeros(0, np.uint8) if data_buffer is None else np.frombuffer(data_buffer, np.uint8)
     return _siphash(offsets, data, np.uint64(seed), np.uint64(0))
@@ -66,7 +75,7 @@ def _round(
 def _siphash(
     offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], k0: np.uint64, k1: np.uint64
 ) -> npt.NDArray[np.uint64]:
-    """offsets int64 [ids + 1] into data; key (k0, k1)."""
+    """Hash the ids that `offsets`, int64 [ids + 1], delimit in `data`, with the key (k0, k1)."""
     hashes = np.empty(len(offsets) - 1, np.uint64)
     for i in range(len(hashes)):
         start, end = offsets[i], offsets[i + 1]
@@ -75,7 +84,7 @@ def _siphash(
         v2 = k0 ^ np.uint64(0x6C7967656E657261)
         v3 = k1 ^ np.uint64(0x7465646279746573)
         at = start
-        while at <= end:  # the last word holds the rest and, in its top byte, the length
+        while at <= end:  # the last word holds the remaining bytes and, in its top byte, the length
             word = np.uint64((end - start) & 0xFF) << np.uint64(56) if end - at < 8 else np.uint64(0)
             for byte in range(min(8, end - at)):
                 word |= np.uint64(data[at + byte]) << np.uint64(8 * byte)

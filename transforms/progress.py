@@ -1,6 +1,6 @@
-"""How far is this run? A display on the terminal for workers that run in this process (in process, Prism on loopback).
+"""Show the progress of a run on the terminal, if its workers run in this process or on this machine's Prism.
 
-Stages note units done; the display shows them while the run goes on. On remote runners nothing is noted here, and the
+Stages report finished units, and the display shows them during the run. On remote runners nothing is reported here. The
 runner's own page shows the counters.
 """
 
@@ -21,20 +21,20 @@ _REFRESH_S = 0.2
 
 
 def advance(stage: str, units: int) -> None:
-    """Note `units` more done in `stage`."""
+    """Add `units` finished units to `stage`."""
     with _LOCK:
         _DONE[stage] += units
 
 
 def expect(stage: str, units: int) -> None:
-    """Note how many units `stage` will have in all."""
+    """Set how many units `stage` has in total."""
     with _LOCK:
         _EXPECTED[stage] = units
 
 
 @contextlib.contextmanager
 def display(title: str) -> Iterator[None]:
-    """Show the stages of the run inside the block on stderr; silent where stderr is no terminal."""
+    """Show the stages of the run on stderr while the block runs. Show nothing if stderr is not a terminal."""
     with _LOCK:
         _DONE.clear()
         _EXPECTED.clear()

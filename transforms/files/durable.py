@@ -1,6 +1,7 @@
-"""Local folders that outlive a crash: what is on disk before it is renamed into place, and one process at a time.
+"""Write local folders that survive a crash, and lock a folder for one process at a time.
 
-It knows nothing of models; object stores have neither renames nor locks and are `publish_bucket`'s business.
+Files reach the disk before they are renamed into place. This module is for local disks only. Object stores have
+neither renames nor locks; `transforms.models.publish_bucket` handles them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ __all__ = ["fsync", "one_at_a_time", "sync_to_disk"]
 
 @contextlib.contextmanager
 def one_at_a_time(lock_file: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a lock that all processes of this machine see; a crash gives it back. `waiting` is called if one must wait.
+    """Hold a lock that every process of this machine respects. The system releases the lock if the process dies.
 
-    The file stays: to remove it would let two processes hold it.
+    The lock file stays on disk. Removing it would let two processes hold the lock at once.
+
+    Args:
+        lock_file: File to lock; created if it does not exist.
+        waiting: Called once if another process holds the lock.
     """
     with open(lock_file, "a") as lock:
         try:
@@ -30,7 +35,10 @@ def one_at_a_time(lock_file: Path, waiting: Callable[[], None] = lambda: None) -
 
 
 def sync_to_disk(folder: Path) -> None:
-    """fsync everything in a folder: without it a power cut soon after the rename could leave it with empty files."""
+    """Write every file and folder below `folder` to disk.
+
+    Call this before renaming the folder into place. Otherwise a power cut soon after the rename can leave empty files.
+    """
     for place, _, files in os.walk(folder):
         for name in files:
             fsync(Path(place) / name)

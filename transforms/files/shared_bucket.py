@@ -1,11 +1,12 @@
-"""`shared_folder` on S3 and Google Cloud Storage: conditional requests of the clients that Beam's filesystems use.
+"""Implement `SharedFolder` on S3 and Google Cloud Storage with conditional requests.
 
-They are opened as Beam opens them, so its flags (`--s3_endpoint_url`, `--s3_region_name`, `--no_auth`…) and
-the environment hold here as for all other files. A store that imitates S3 must know If-None-Match and If-Match on
-PutObject (Amazon, MinIO and Ceph do); one that ignores them lets two writers overwrite each other.
+The clients are opened the way Beam opens them, so Beam's flags (`--s3_endpoint_url`, `--s3_region_name`, `--no_auth`…)
+and environment variables apply. An S3-compatible store must support If-None-Match and If-Match on PutObject, as Amazon
+S3, MinIO and Ceph do. On a store that ignores these headers, two writers can overwrite each other.
 
-A client repeats a request whose answer was lost, and the repetition meets what the first try wrote. So every object
-carries the token of the attempt that wrote it, and a writer refused by its own object has succeeded.
+If the answer to a request is lost, the client repeats the request and finds the object that its first try wrote.
+Each object therefore carries a token of the attempt that wrote it. A writer that is refused because of its own object
+has succeeded.
 """
 
 from __future__ import annotations
@@ -30,30 +31,34 @@ _ATTEMPT = "attempt"
 # S3 deletes at most this many objects with one request.
 _DELETED_AT_ONCE = 1000
 
-# S3 answers 409 while another conditional write of the key is under way, and asks to try again.
+# S3 answers 409 while another conditional write to the same key is in progress, and asks the client to retry.
 _TRIES = 10
 
 
 class _Bucket:
-    """What both stores have in common: the bucket, and the names below the prefix."""
+    """Hold what both stores share: the bucket, and the prefix of every name."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._bucket, _, prefix = uri.partition("://")[2].partition("/")
         if not self._bucket:
-            raise BadUsage(f"{uri}: names no bucket; write {uri.partition('://')[0]}://BUCKET/PREFIX")
+            raise BadUsage(f"{uri}: the bucket name is missing; write {uri.partition('://')[0]}://BUCKET/PREFIX")
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
 
     def _key(self, name: str) -> str:
         return self._prefix + name
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the client, which has connections and locks; the copy opens one of its own."""
+        """Leave out the client, which holds connections and locks. The copy opens its own client."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_s3", "_gcs")}
 
 
 class S3Folder(_Bucket):
-    """A prefix of an S3 bucket."""
+    """A prefix of an S3 bucket.
+
+    Args:
+        uri: s3://BUCKET/PREFIX.
+    """
 
     @functools.cached_property
     def _s3(self) -> Any:
@@ -62,6 +67,7 @@ class S3Folder(_Bucket):
         return Client(_beam_options()).client
 
     def read(self, name: str) -> Found | None:
+        """Return the object's content and ETag, or None if it does not exist."""
         from botocore.exceptions import ClientError
 
         try:
@@ -73,13 +79,16 @@ class S3Folder(_Bucket):
             raise
 
     def exists(self, name: str) -> bool:
+        """Return whether the object exists."""
         return self._attempt(name) is not None
 
     def create(self, name: str, data: bytes) -> None:
+        """Write a new object. Raise FileExistsError if it exists."""
         if not self.replace(name, data, None):
-            raise FileExistsError(f"{self._uri.rstrip('/')}/{name}: is there already")
+            raise FileExistsError(f"{self._uri.rstrip('/')}/{name}: exists already")
 
     def replace(self, name: str, data: bytes, tag: str | None) -> bool:
+        """Write the object if its ETag is still `tag`, and return whether it was written."""
         from botocore.exceptions import ClientError
 
         attempt = uuid.uuid4().hex
@@ -98,18 +107,22 @@ class S3Folder(_Bucket):
         raise AssertionError("unreachable")
 
     def names(self, below: str) -> list[str]:
+        """Return the names of the objects directly below a folder, relative to it."""
         return list(self.written_us(below))
 
     def written_us(self, below: str) -> dict[str, int]:
+        """Return the names below a folder with their time of writing in microseconds since 1970."""
         start = self._key(below) + "/"
         listed = (found for page in self._pages(start) for found in page.get("Contents", []))
         return {found["Key"][len(start) :]: int(found["LastModified"].timestamp() * 1e6) for found in listed}
 
     def folders(self) -> list[str]:
+        """Return the names of the folders directly below the prefix."""
         listed = (found["Prefix"] for page in self._pages(self._prefix) for found in page.get("CommonPrefixes", []))
         return [prefix[len(self._prefix) :].rstrip("/") for prefix in listed]
 
     def remove(self, names: Iterable[str]) -> None:
+        """Delete objects; names that do not exist are ignored."""
         for some in _batches(names, _DELETED_AT_ONCE):
             keys = {"Objects": [{"Key": self._key(name)} for name in some], "Quiet": True}
             answer = self._s3.delete_objects(Bucket=self._bucket, Delete=keys)
@@ -121,7 +134,7 @@ class S3Folder(_Bucket):
         yield from pages
 
     def _attempt(self, name: str) -> str | None:
-        """Which attempt wrote an object, None where there is none."""
+        """Return the token of the attempt that wrote an object, or None if the object does not exist."""
         from botocore.exceptions import ClientError
 
         try:
@@ -134,7 +147,11 @@ class S3Folder(_Bucket):
 
 
 class GcsFolder(_Bucket):
-    """A prefix of a Google Cloud Storage bucket. A tag is the object's generation."""
+    """A prefix of a Google Cloud Storage bucket. The tag of an object is its generation.
+
+    Args:
+        uri: gs://BUCKET/PREFIX.
+    """
 
     @functools.cached_property
     def _gcs(self) -> Any:
@@ -143,6 +160,7 @@ class GcsFolder(_Bucket):
         return GcsIO(pipeline_options=_beam_options()).client.bucket(self._bucket)
 
     def read(self, name: str) -> Found | None:
+        """Return the object's content and generation, or None if it does not exist."""
         from google.api_core.exceptions import NotFound
 
         blob = self._gcs.blob(self._key(name))
@@ -153,13 +171,16 @@ class GcsFolder(_Bucket):
         return Found(data, str(blob.generation))
 
     def exists(self, name: str) -> bool:
+        """Return whether the object exists."""
         return bool(self._gcs.blob(self._key(name)).exists())
 
     def create(self, name: str, data: bytes) -> None:
+        """Write a new object. Raise FileExistsError if it exists."""
         if not self.replace(name, data, None):
-            raise FileExistsError(f"{self._uri.rstrip('/')}/{name}: is there already")
+            raise FileExistsError(f"{self._uri.rstrip('/')}/{name}: exists already")
 
     def replace(self, name: str, data: bytes, tag: str | None) -> bool:
+        """Write the object if its generation is still `tag`, and return whether it was written."""
         from google.api_core.exceptions import PreconditionFailed
 
         attempt = uuid.uuid4().hex
@@ -173,24 +194,28 @@ class GcsFolder(_Bucket):
         return True
 
     def names(self, below: str) -> list[str]:
+        """Return the names of the objects directly below a folder, relative to it."""
         return list(self.written_us(below))
 
     def written_us(self, below: str) -> dict[str, int]:
+        """Return the names below a folder with their time of writing in microseconds since 1970."""
         start = self._key(below) + "/"
         listed = self._gcs.list_blobs(prefix=start, delimiter="/")
         return {blob.name[len(start) :]: int(blob.updated.timestamp() * 1e6) for blob in listed}
 
     def folders(self) -> list[str]:
+        """Return the names of the folders directly below the prefix."""
         listed = self._gcs.list_blobs(prefix=self._prefix, delimiter="/")
         prefixes = {prefix for page in listed.pages for prefix in page.prefixes}
         return [prefix[len(self._prefix) :].rstrip("/") for prefix in prefixes]
 
     def remove(self, names: Iterable[str]) -> None:
+        """Delete objects; names that do not exist are ignored."""
         self._gcs.delete_blobs([self._key(name) for name in names], on_error=lambda _: None)
 
 
 def _beam_options() -> Any:
-    """The pipeline's options, as Beam's own filesystems find them, on a worker too."""
+    """Return the pipeline's options where Beam's own filesystems find them, also on a worker."""
     return FileSystems._pipeline_options or RuntimeValueProvider.runtime_options or PipelineOptions([])
 
 

@@ -1,4 +1,4 @@
-"""Files on any of Beam's filesystems (local, s3://, gs://) that appear whole or not at all."""
+"""Read and write files on Beam's filesystems (local, s3://, gs://). A written file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ __all__ = [
 
 
 def is_local(uri: str) -> bool:
-    """Whether a uri names a file of this machine."""
+    """Return whether a URI names a file of this machine."""
     return "://" not in uri
 
 
 def join(base: str, *parts: str) -> str:
-    """A path below another, in the manner of its filesystem."""
+    """Join path parts with the separator of the path's filesystem."""
     return str(FileSystems.join(base, *parts))
 
 
 @contextlib.contextmanager
 def write_whole(uri: str) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name beside its place and rename it there at the end; on an error it is removed.
+    """Write a file under a temporary name and rename it when the block ends. If the block raises, remove the file.
 
-    The bytes of a retry replace those of the first try, so writing the same content twice is safe.
+    A retry replaces the file of the first try, so writing the same content twice is safe.
     """
     folder, name = FileSystems.split(uri)
     partial = join(folder, f".partial-{uuid.uuid4().hex[:8]}-{name}")
@@ -64,12 +64,12 @@ def write_whole(uri: str) -> Iterator[IO[bytes]]:
 
 
 def open_read(uri: str) -> IO[bytes]:
-    """Open a file as it is, without guessing a compression."""
+    """Open a file without decompressing it."""
     return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def list_files(uri: str) -> dict[str, int]:
-    """A file, or all files below a folder, and their sizes in bytes, by name; empty if there are none."""
+    """Return a file, or all files below a folder, with sizes in bytes, sorted by name. Empty if nothing is there."""
     if is_local(uri):
         if os.path.isfile(uri):
             return {uri: os.path.getsize(uri)}
@@ -81,13 +81,13 @@ def list_files(uri: str) -> dict[str, int]:
 
 
 def make_folder(uri: str) -> None:
-    """Make a folder and those above it, if it is not there (object stores have none)."""
+    """Create a folder and its parents. Does nothing on object stores, which have no folders."""
     if is_local(uri) and uri:
         os.makedirs(uri, exist_ok=True)
 
 
 def move(source: str, target: str) -> None:
-    """Rename, replacing what is there."""
+    """Rename a file, replacing the target if it exists."""
     if is_local(source):
         os.replace(source, target)
     else:
@@ -95,7 +95,7 @@ def move(source: str, target: str) -> None:
 
 
 def remove(uri: str) -> None:
-    """Remove a file or a folder with all in it; nothing there is no error."""
+    """Delete a file, or a folder with everything in it. Does nothing if it does not exist."""
     if is_local(uri):
         if os.path.isdir(uri):
             shutil.rmtree(uri)
@@ -108,18 +108,18 @@ def remove(uri: str) -> None:
 
 
 def parent(uri: str) -> str:
-    """The folder of a file or folder; empty for a bare name."""
+    """Return the folder that holds a file or folder. Empty for a bare name."""
     return str(FileSystems.split(uri.rstrip("/"))[0]) if "/" in uri.rstrip("/") else ""
 
 
 def write_json(uri: str, value: Mapping[str, Any]) -> None:
-    """Write a JSON object whole, keys sorted."""
+    """Write a JSON object with sorted keys. The file appears whole."""
     with write_whole(uri) as file:
         file.write(json.dumps(value, indent=1, sort_keys=True).encode())
 
 
 def read_json(uri: str) -> Any:
-    """A JSON file's content, None where there is no such file or it is not JSON."""
+    """Return a JSON file's content, or None if the file does not exist or is not JSON."""
     if is_local(uri) and not os.path.isfile(uri):
         return None
     try:
@@ -131,7 +131,15 @@ def read_json(uri: str) -> Any:
 
 @contextlib.contextmanager
 def local_copy(folder: str, parts: Sequence[str]) -> Iterator[str]:
-    """A local folder with the named files and folders of another: itself if it is local, otherwise a temporary copy."""
+    """Give a local folder that holds the named files and folders of `folder`.
+
+    Args:
+        folder: Folder on any filesystem. A local folder is used as it is; a remote one is copied to a temporary folder.
+        parts: Names of the files and folders to copy.
+
+    Yields:
+        Path of the local folder. A temporary copy is removed after the block.
+    """
     if is_local(folder):
         yield folder
         return
@@ -144,7 +152,10 @@ def local_copy(folder: str, parts: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def local_place(uri: str) -> Iterator[str]:
-    """A local path where the block writes a folder that is then at `uri`: uri itself, or a detour for a remote one."""
+    """Give a local path where the block writes a folder that belongs at `uri`.
+
+    For a remote `uri` the path is temporary, and the folder is copied to `uri` when the block ends.
+    """
     if is_local(uri):
         yield uri
         return
@@ -162,6 +173,6 @@ def copy_folder(source: str, target: str) -> None:
 
 
 def copy_file(source: str, target: str) -> None:
-    """Copy a file between any filesystems; it appears whole."""
+    """Copy a file between any two filesystems. The copy appears whole."""
     with open_read(source) as file, write_whole(target) as copy:
         shutil.copyfileobj(file, copy, 1 << 20)

@@ -1,10 +1,11 @@
-"""What a trainer writes beside the graph of a servable model, whatever the model computes.
+"""Write the files that every servable model needs beside its graph, whatever the model computes.
 
-A servable folder appears whole or not at all (`model_folder`), ranks popular items by one rule (`by_popularity`) and
-holds in assets.extra (`write_extras`) warm-up requests for TF Serving, a model card and the client's last fallback.
-A trainer defines what the signatures compute, and `serving_client.contracts.signatures` their names and widths.
-`transforms.models.publish` gives a folder a version number. TensorFlow is imported only when warm-up requests are
-written.
+`model_folder` makes a model's folder appear whole or not at all. `by_popularity` is the one rule for popular items.
+`write_extras` writes assets.extra: warm-up requests for TF Serving, a model card, and the items that a client
+falls back to when no server answers.
+
+Trainers define what the signatures compute. `serving_client.contracts.signatures` defines their names and widths.
+`transforms.models.publish` gives a model a version number. TensorFlow is imported only to write warm-up requests.
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ from transforms.errors import BadUsage
 __all__ = ["Workplace", "by_popularity", "model_folder", "write_extras", "write_lines"]
 
 FALLBACK_ITEMS = 1000
-"""Length of popularity.json: what a client falls back to when no server answers, minus what its user owns."""
+"""Length of popularity.json, the items that a client falls back to when no server answers."""
 
 
 class Workplace(NamedTuple):
-    """Where a model is being written. model: becomes the folder, not there yet. scratch: for files that go with it."""
+    """Where a model is being written.
+
+    Attributes:
+        model: Folder to write the model to. It does not exist yet.
+        scratch: Folder for temporary files. It is removed after the block.
+    """
 
     model: Path
     scratch: Path
@@ -40,17 +46,26 @@ class Workplace(NamedTuple):
 
 @contextlib.contextmanager
 def model_folder(directory: str | os.PathLike[str]) -> Iterator[Workplace]:
-    """A place to write a model; after the block the model is `directory`, or nothing is if the block raised.
+    """Give a place to write a model. After the block the model appears at `directory` by a rename.
 
-    directory: a local path that must not exist yet; BadUsage if it does. It appears by rename.
+    If the block raises, nothing appears.
+
+    Args:
+        directory: Local path that must not exist yet.
+
+    Yields:
+        The folders to write to.
+
+    Raises:
+        BadUsage: `directory` exists.
     """
     target = Path(directory)
     if target.exists():
-        raise BadUsage(f"{target}: exists already; remove it or write the model elsewhere")
+        raise BadUsage(f"{target}: exists already; remove it or write the model to another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
     try:
-        # Inside mkdtemp's folder, which is private: the model itself gets the permissions everything gets.
+        # mkdtemp makes its folder private. The folder inside it gets the usual permissions.
         model = scratch / "model"
         yield Workplace(model, scratch)
         model.rename(target)
@@ -59,18 +74,25 @@ def model_folder(directory: str | os.PathLike[str]) -> Iterator[Workplace]:
 
 
 def write_lines(path: Path, ids: pa.StringArray) -> None:
-    """A vocabulary asset: one item id a line, in the order given."""
+    """Write a vocabulary asset: one item id per line, in the given order."""
     path.write_bytes(b"".join(item.encode() + b"\n" for item in ids.to_pylist()))
 
 
 def by_popularity(
     users: npt.NDArray[np.int64], available: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The available items, most users first, and every item's popularity score.
+    """Rank the available items by their number of training users.
 
-    users: int64 [items], training users, items in UTF-8 order of their ids; available: bool [items]. The score is the
-    number of users as float32: a count that a person can read. It is compared as published, so items whose scores are
-    equal (from 2^24 users, nearly equal) are in the order of their ids.
+    Scores are compared as published (float32). Items with equal scores stay in the order of their ids. From 2^24
+    users on, scores that are nearly equal become equal.
+
+    Args:
+        users: Training users per item, int64 [items], items in UTF-8 order of their ids.
+        available: Whether an item may be recommended, bool [items].
+
+    Returns:
+        Indices of the available items, most users first, int32; and the score of every item, its number of users,
+        float32 [items].
     """
     scores = users.astype(np.float32)
     order = np.argsort(-scores, kind="stable")
@@ -85,10 +107,19 @@ def write_extras(
     available: npt.NDArray[np.bool_],
     model_card: Mapping[str, Any],
 ) -> None:
-    """Writes assets.extra below `model`: a warm-up request for each of `signatures`, popularity.json, the model card.
+    """Write assets.extra below `model`: warm-up requests, popularity.json and the model card.
 
-    items: string [items], at least one, in UTF-8 order; users, available: as in `by_popularity`. model_card: written as
-    it is; TypeError or ValueError if it is not JSON.
+    Args:
+        model: Folder of the SavedModel.
+        signatures: Names of the signatures; each gets a warm-up request.
+        items: Item ids, string [items], at least one, in UTF-8 order.
+        users: Training users per item, int64 [items].
+        available: Whether an item may be recommended, bool [items].
+        model_card: Content of model_card.json.
+
+    Raises:
+        TypeError: `model_card` holds a value that is not JSON.
+        ValueError: `model_card` holds NaN or infinity.
     """
     folder = model / "assets.extra"
     folder.mkdir()
@@ -106,7 +137,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _write_warmup(path: Path, signatures: Collection[str], popular: Sequence[str]) -> None:
-    """One request a signature, padded to the widths that clients send, so that a server meets no new shape later."""
+    """Write one request per signature, padded to the widths that clients send, so that each shape is traced early."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 

@@ -1,6 +1,7 @@
-"""The parts of a served graph that every model needs: a vocabulary, frozen arrays, and signatures traced once.
+"""Build the parts of a served graph that every model needs: a vocabulary, frozen arrays and traced signatures.
 
-TensorFlow alone; import this module inside functions, after `transforms.models.import_tensorflow.import_tensorflow`.
+The module imports TensorFlow. Import it inside a function, after calling
+`transforms.models.import_tensorflow.import_tensorflow`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ __all__ = ["frozen", "traced", "vocabulary_table"]
 
 
 def vocabulary_table(path: str, items: int) -> tf.lookup.StaticHashTable:
-    """Item id to its line in the text file at `path`, counted from 0; any other string to `items`, the line count."""
+    """Return a table from item id to line number, counted from 0.
+
+    Args:
+        path: Text file with one item id per line.
+        items: Number of lines. Unknown ids map to this number.
+    """
     lines = tf.lookup.TextFileInitializer(
         path,
         tf.string,
@@ -31,18 +37,27 @@ def vocabulary_table(path: str, items: int) -> tf.lookup.StaticHashTable:
 
 
 def frozen(name: str, values: npt.NDArray[np.generic] | npt.NDArray[np.object_]) -> tf.Variable:
-    """An array of the model. A variable, not a constant: a graph is one protobuf and ends at 2 GB, a checkpoint not."""
-    with tf.device("CPU"):  # where the exporting machine has a GPU, it is busy with something better
+    """Return an array of the model as a variable that is not trained.
+
+    A constant would be stored in the graph, which is one protobuf and limited to 2 GB. A variable is stored in the
+    checkpoint.
+    """
+    with tf.device("CPU"):  # the GPU of the exporting machine is not needed and may be full
         return tf.Variable(values, trainable=False, name=name)
 
 
 def traced(module: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The concrete function of each of these signatures of the contract: the module's method of that name."""
+    """Trace signatures and return their concrete functions by name.
+
+    Args:
+        module: Object with a method per signature, named like the signature.
+        names: Signatures of `serving_client.contracts.signatures`.
+    """
     functions = {}
     for name in names:
         inputs = contract.SIGNATURES[name].inputs
         specs = [tf.TensorSpec([None, None], tf.string, name=argument) for argument in inputs]
-        # Without AutoGraph (there is no Python control flow to convert) an export takes half as long. These are
-        # not attributes of the module: saving would trace them again.
+        # AutoGraph has no Python control flow to convert here, and an export takes half as long without it. The
+        # functions are not attributes of the module, because saving the module would trace them again.
         functions[name] = tf.function(getattr(module, name), autograph=False).get_concrete_function(*specs)
     return functions

@@ -1,7 +1,8 @@
-"""TensorFlow's import without its greeting: a dozen lines on stderr about CPU features and absent GPUs.
+"""Import TensorFlow without its start-up messages: a dozen lines on stderr about CPU features and missing GPUs.
 
-They come from native code before any log level is read, so the file descriptor itself is held; if the import fails
-they are shown after all. GPUs are looked for inside the hold, since that greets as well.
+Native code prints these lines before any log level applies, so stderr's file descriptor is redirected during the
+import. If the import fails, the held lines are printed. Looking for GPUs prints such lines as well, so it happens
+during the redirection.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ __all__ = ["import_tensorflow"]
 
 
 def import_tensorflow() -> Any:
-    """The tensorflow module; its first import is silent. Raises MissingExtra where it is not installed."""
+    """Return the tensorflow module. Its first import prints nothing.
+
+    Raises:
+        MissingExtra: TensorFlow is not installed.
+    """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

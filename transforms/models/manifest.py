@@ -1,8 +1,8 @@
-"""Which files make a version whole: the `_COMPLETE.json` that a publisher writes last, read and checked.
+"""Read and check `_COMPLETE.json`, the list of a version's files that a publisher writes last.
 
     {"files": [{"name": "saved_model.pb", "size": 8123, "sha256": "9f86..."}, ...]}
 
-Names are relative to the version's folder, parts divided by /.
+Names are relative to the version's folder, with / between parts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ __all__ = ["CLAIM_PREFIX", "COMPLETE_FILE", "ModelFile", "is_version", "parse"]
 
 COMPLETE_FILE = "_COMPLETE.json"
 CLAIM_PREFIX = "_claim-"
-"""Begins the name under which a publisher to an object store takes a number (`publish_bucket`)."""
+"""Begins the name of the object with which a publisher claims a version number on an object store."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """A file of a version. size: bytes; sha256: 64 hex digits, None where the publisher wrote none down."""
+    """A file of a version.
+
+    Attributes:
+        name: Path relative to the version's folder.
+        size: Size in bytes.
+        sha256: 64 hex digits. None if the publisher wrote no hash.
+    """
 
     name: str
     size: int
@@ -31,17 +37,25 @@ class ModelFile:
 
 
 def is_version(name: str) -> bool:
-    """Whether a folder's name is a version number to TF Serving: a decimal integer that an int64 holds."""
+    """Return whether TF Serving takes a folder's name for a version number: a decimal integer that fits an int64."""
     return name.isascii() and name.isdecimal() and int(name) < 2**63
 
 
 def parse(text: bytes, uri: str) -> list[ModelFile]:
-    """The files that a _COMPLETE.json lists. Raises BadInput naming `uri` if it is none or lists an unsafe name."""
+    """Return the files that a _COMPLETE.json lists.
+
+    Args:
+        text: Content of the file.
+        uri: Address of the file, for error messages.
+
+    Raises:
+        BadInput: The content is not such a list, lists a name that leads out of the folder, or has no SavedModel.
+    """
     try:
         entries = json.loads(text)["files"]
         files = [_file(entry) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{uri}: is no list of name, size and sha256 ({error}); publish the model again") from error
+        raise BadInput(f"{uri}: is not a list of name, size and sha256 ({error}); publish the model again") from error
     if len({file.name for file in files}) != len(files):
         raise BadInput(f"{uri}: lists a name twice; publish the model again")
     if "saved_model.pb" not in {file.name for file in files}:
@@ -51,7 +65,7 @@ def parse(text: bytes, uri: str) -> list[ModelFile]:
 
 def _file(entry: dict[str, Any]) -> ModelFile:
     name, size, digest = entry["name"], entry["size"], entry["sha256"]
-    # What is listed is written below a folder of this machine: no name may lead out of it.
+    # The files are written below a local folder, so no name may lead out of it.
     if not isinstance(name, str) or {"", ".", ".."} & set(name.split("/")) or "\0" in name:
         raise ValueError(f"name {name!r}")
     if type(size) is not int or size < 0:

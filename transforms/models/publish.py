@@ -1,13 +1,15 @@
-"""Gives a written model a version number under which servers find it: MODEL_DIR/<epoch seconds>.
+"""Give a model a version number under which servers find it: MODEL_DIR/<epoch seconds>.
 
     python -m transforms.publish DIR/model MODEL_DIR
     python -m transforms.publish rollback MODEL_DIR --to=V
 
-A server that watches MODEL_DIR sees a version whole or not at all: the files are copied to MODEL_DIR/.tmp-…, which no
-server reads, synced to disk and renamed. Versions only grow, also when the clock goes back, when two publish at once,
-and on a rollback, which is a copy of the old version under a new number. On s3:// and gs:// a version is there when its
-_COMPLETE.json is (`publish_bucket`). Whether a model is good enough is not asked here. A publish that was killed leaves
-a .tmp- folder or an incomplete one, never a version; delete it at leisure.
+A server that watches MODEL_DIR sees a version whole or not at all. The files are copied to MODEL_DIR/.tmp-…, which
+servers ignore, synced to disk, and renamed. Version numbers only grow, also when the clock is set back and when two
+publishers run at once. A rollback copies the old version under a new number. On s3:// and gs:// a version counts once
+its _COMPLETE.json exists (`publish_bucket`).
+
+This module does not check whether a model is good enough. A publish that was killed leaves a .tmp- folder or an
+incomplete folder but never a version. You can delete such a folder at any time.
 """
 
 from __future__ import annotations
@@ -38,22 +40,28 @@ def _now_us() -> int:
 def publish(
     source: str | os.PathLike[str], model_dir: str | os.PathLike[str], clock: Callable[[], int] = _now_us
 ) -> int:
-    """Copies the SavedModel in `source` to a new version of `model_dir`, and returns that version.
+    """Copy a SavedModel to a new version of a model, and return the version.
 
-    clock: microseconds since 1970. The version is its second, or one more than the newest version if that is greater.
-    Raises BadInput if `source` holds no SavedModel.
+    Args:
+        source: Folder that holds the SavedModel, on any filesystem.
+        model_dir: Folder of the versions, on any filesystem; created if it does not exist.
+        clock: Returns the time in microseconds since 1970. The version is this time in seconds, or the newest
+            version plus one if that is greater.
+
+    Raises:
+        BadInput: `source` holds no SavedModel.
     """
     if _on_store(model_dir):
         from transforms.models import publish_bucket
 
         return publish_bucket.publish_to_store(str(source), str(model_dir), clock, uuid.uuid4().hex)
     if not _on_store(source) and not (Path(source) / "saved_model.pb").is_file():
-        raise BadInput(f"{source}: holds no saved_model.pb; name the folder that a trainer wrote as DIR/model")
+        raise BadInput(f"{source}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
     base = Path(model_dir)
     base.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".tmp-", dir=base))
     try:
-        copy = work / "model"  # mkdtemp's own folder is private, this one gets the permissions everything gets
+        copy = work / "model"  # mkdtemp's folder is private; the folder inside it gets the usual permissions
         if _on_store(source):
             from transforms.models import publish_bucket
 
@@ -61,7 +69,7 @@ def publish(
         else:
             shutil.copytree(source, copy)
         sync_to_disk(copy)
-        # Number and rename belong together, or a lower number could appear after a higher.
+        # Choosing the number and renaming happen under one lock. Otherwise a lower number could appear after a higher.
         with one_at_a_time(base / LOCK_FILE):
             version = max(clock() // 1_000_000, max(versions(base), default=0) + 1)
             copy.rename(base / str(version))
@@ -72,7 +80,17 @@ def publish(
 
 
 def publish_run(source: str | os.PathLike[str], model_dir: str, run_id: str, clock: Callable[[], int] = _now_us) -> int:
-    """Publishes the model of a run, once: the version whose model card names the run is returned if there is one."""
+    """Publish the model of a run at most once.
+
+    Args:
+        source: Folder that holds the SavedModel.
+        model_dir: Folder of the versions.
+        run_id: The run's id. A version whose model card names this run is returned instead of a new one.
+        clock: Returns the time in microseconds since 1970.
+
+    Returns:
+        The version of the run's model.
+    """
     from transforms.files import storage
 
     for number, folder in versions(model_dir).items():
@@ -83,9 +101,15 @@ def publish_run(source: str | os.PathLike[str], model_dir: str, run_id: str, clo
 
 
 def rollback(model_dir: str | os.PathLike[str], to: int, clock: Callable[[], int] = _now_us) -> int:
-    """Publishes version `to` of `model_dir` once more, under a number above all others, and returns that number.
+    """Publish an older version again, under a number above all others, and return that number.
 
-    Raises BadInput if there is no such version.
+    Args:
+        model_dir: Folder of the versions.
+        to: Version to publish again.
+        clock: Returns the time in microseconds since 1970.
+
+    Raises:
+        BadInput: `model_dir` has no version `to`.
     """
     present = versions(model_dir)
     if to not in present:
@@ -95,7 +119,7 @@ def rollback(model_dir: str | os.PathLike[str], to: int, clock: Callable[[], int
 
 
 def versions(model_dir: str | os.PathLike[str]) -> dict[int, str]:
-    """The versions in `model_dir` with their folders, read as TF Serving does: names that are not integers are none."""
+    """Return the versions in `model_dir` with their folders. As in TF Serving, other folder names are ignored."""
     if _on_store(model_dir):
         from transforms.models import publish_bucket
 
@@ -106,7 +130,7 @@ def versions(model_dir: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; prints the folder of the new version."""
+    """Run the command line. It prints the folder of the new version."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments[:1] == ["rollback"]:
@@ -131,9 +155,9 @@ def _publish_parser() -> argparse.ArgumentParser:
         description="Publish a model as a new version.",
         epilog="To go back: python -m transforms.publish rollback MODEL_DIR --to=V",
     )
-    parser.add_argument("source", metavar="SRC", help="folder with the SavedModel, such as DIR/model of a trainer")
+    parser.add_argument("source", metavar="SRC", help="folder with the SavedModel, for example a trainer's DIR/model")
     parser.add_argument(
-        "model_dir", metavar="MODEL_DIR", help="folder or bucket prefix of the versions; made if missing"
+        "model_dir", metavar="MODEL_DIR", help="folder or bucket prefix of the versions; created if it does not exist"
     )
     return parser
 
@@ -141,7 +165,7 @@ def _publish_parser() -> argparse.ArgumentParser:
 def _rollback_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m transforms.publish rollback",
-        description="Publish an older version once more, under a number above all others.",
+        description="Publish an older version again, under a number above all others.",
     )
     parser.add_argument("model_dir", metavar="MODEL_DIR", help="folder or bucket prefix of the versions")
     parser.add_argument("--to", metavar="V", type=int, required=True, help="version to go back to")

@@ -1,8 +1,8 @@
-"""Versions of a model on an object store (s3://, gs://), where a folder cannot be renamed into place.
+"""Publish versions of a model to an object store (s3://, gs://), where a folder cannot be renamed into place.
 
-A version is complete when its _COMPLETE.json (name, size and sha256 of every file) exists. Call this module
-through `transforms.models.publish`; it imports Beam for its filesystems. TF Serving reads local folders only, so a sync
-brings complete versions to each server.
+A version is complete once its _COMPLETE.json exists. It lists name, size and sha256 of every file. Call this module
+through `transforms.models.publish`. It imports Beam for its filesystems. TF Serving reads local folders only, so
+`transforms.models.sync` copies complete versions to each server.
 """
 
 from __future__ import annotations
@@ -26,10 +26,16 @@ __all__ = ["complete_versions", "fetch", "publish_to_store"]
 
 
 def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str) -> int:
-    """Copies the files below `source` (local or not) to a new version below `base`, and returns its number.
+    """Copy the files below `source` to a new version below `base`, and return its number.
 
-    clock: microseconds since 1970. name: one that no other publisher has. Raises BadInput if `source` holds no
-    SavedModel.
+    Args:
+        source: Folder of the SavedModel, on any filesystem.
+        base: Prefix of the versions.
+        clock: Returns the time in microseconds since 1970.
+        name: Name of this publisher. No other publisher may use the same name.
+
+    Raises:
+        BadInput: `source` holds no SavedModel.
     """
     _default_options()
     files = _model_files(source)
@@ -49,7 +55,11 @@ def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str
 
 
 def fetch(source: str, folder: str) -> None:
-    """Copies a model from an object store to a local folder. Raises BadInput if `source` holds no SavedModel."""
+    """Copy a model from an object store to a local folder.
+
+    Raises:
+        BadInput: `source` holds no SavedModel.
+    """
     _default_options()
     for name, uri in _model_files(source).items():
         target = os.path.join(folder, name)
@@ -60,7 +70,7 @@ def fetch(source: str, folder: str) -> None:
 
 
 def complete_versions(base: str) -> dict[int, str]:
-    """The versions below `base` that are whole, with their folders."""
+    """Return the complete versions below `base` with their folders."""
     _default_options()
     complete = (name for name in _below(base) if name.count("/") == 1 and name.endswith(f"/{COMPLETE_FILE}"))
     numbers = (name.partition("/")[0] for name in complete)
@@ -68,16 +78,17 @@ def complete_versions(base: str) -> dict[int, str]:
 
 
 def _default_options() -> None:
-    """Beam's S3 client wants options; a command that runs no pipeline has set none. Those of a pipeline stay."""
+    """Set default options for Beam's S3 client, unless a pipeline has set its own."""
     if not (FileSystems._pipeline_options or RuntimeValueProvider.runtime_options):
         FileSystems.set_options(PipelineOptions([]))
 
 
 def _claim(base: str, clock: Callable[[], int], name: str) -> int:
-    """A number above all that are taken, for this publisher alone.
+    """Take a number above all others, for this publisher alone.
 
-    There is no lock to hold: a publisher puts its claim below the number, looks, and gives way to whomever it sees. A
-    store that lists what was written (S3 and GCS do) shows at least one of two publishers the other's claim.
+    Object stores have no locks. A publisher writes its claim below the number, then lists the claims. If it sees
+    another claim, it gives way and tries a higher number. S3 and GCS list what was written, so at least one of two
+    publishers sees the other's claim.
     """
     while True:
         taken = (path.partition("/")[0] for path in _below(base))
@@ -88,7 +99,7 @@ def _claim(base: str, clock: Callable[[], int], name: str) -> int:
             file.write(name.encode())  # Beam cannot write an empty object to S3
         if all(other == f"{CLAIM_PREFIX}{name}" for other in _below(folder)):
             return int(folder.rpartition("/")[2])
-        # The claim stays: it keeps the number taken, so that the next round ends above it.
+        # The claim stays, so that the number remains taken and the next round chooses a higher one.
 
 
 def _model_files(source: str) -> dict[str, str]:
@@ -97,16 +108,16 @@ def _model_files(source: str) -> dict[str, str]:
         name: uri for name, uri in _below(source).items() if not name.startswith(beside) and not os.path.isdir(uri)
     }
     if "saved_model.pb" not in files:
-        raise BadInput(f"{source}: holds no saved_model.pb; name the folder that a trainer wrote as DIR/model")
+        raise BadInput(f"{source}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
     return files
 
 
 def _below(base: str) -> dict[str, str]:
-    """Names relative to `base` of all objects below it, and their uris."""
+    """Return all objects below `base`: their names relative to it, and their URIs."""
     start = len(base.rstrip("/")) + 1
     return {uri[start:]: uri for uri in storage.list_files(base.rstrip("/"))}
 
 
 def _create(uri: str) -> IO[bytes]:
-    """A new object, under its own name at once: nobody looks at it before the version is complete."""
+    """Create an object under its final name. No reader looks at it before the version is complete."""
     return FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED)

@@ -1,7 +1,6 @@
-"""Which versions does tensorflow_model_server's --model_config_file name: by a label, or by its version policy.
+"""Read which versions a --model_config_file of tensorflow_model_server names, by a label or by its version policy.
 
-The file is read as the server reads it, with the server's own messages: a field that they do not know is an error and
-not a label overlooked.
+The file is parsed with the server's own messages. An unknown field is an error, so that a label is never overlooked.
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ __all__ = ["Named", "named_versions"]
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """What a config says of one model.
+    """The versions of one model that a config file names.
 
-    versions: labelled, or listed by the policy `specific`. newest: so many the policy `latest` serves, 0 under another
-    policy. everything: the policy is `all`.
+    Attributes:
+        versions: Versions that have a label, or that the policy `specific` lists.
+        newest: How many versions the `latest` policy serves. 0 under another policy.
+        everything: Whether the policy is `all`.
     """
 
     versions: frozenset[int] = frozenset()
@@ -31,7 +32,11 @@ class Named:
 
 
 def named_versions(file: str | os.PathLike[str], model: str) -> Named:
-    """What the config file says of `model`. Raises BadInput if it cannot be read or does not name the model."""
+    """Return the versions of `model` that the config file names.
+
+    Raises:
+        BadInput: The file cannot be read, is not a model server config, or has no model of this name.
+    """
     try:
         with open(file, encoding="utf-8") as read:
             config = text_format.Parse(read.read(), messages.ModelServerConfig())
@@ -39,11 +44,11 @@ def named_versions(file: str | os.PathLike[str], model: str) -> Named:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BadInput(f"{file}: cannot be read ({reason}); check --model_config_file") from error
     except text_format.ParseError as error:
-        raise BadInput(f"{file}: is no model server config ({error}); correct it") from error
+        raise BadInput(f"{file}: is not a model server config ({error}); correct it") from error
     models = {entry.name: entry for entry in config.model_config_list.config}
     if model not in models:
         there = ", ".join(sorted(models)) or "none"
-        raise BadInput(f"{file}: has no model {model}; models there: {there}; pass --model_name")
+        raise BadInput(f"{file}: has no model {model}; its models are: {there}; pass --model_name")
     labels = models[model].version_labels.values()
     policy = models[model].model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"

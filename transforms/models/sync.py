@@ -1,19 +1,21 @@
-"""Brings published versions of a model to the folder that a model server of this machine reads, and removes old ones.
+"""Copy published versions of a model to the folder that a local model server reads, and remove old versions.
 
     python -m transforms.sync s3://bucket/models/cf models/cf --server=localhost:8500
 
-Whole versions alone are brought (`sync_source`): each is written to LOCAL/.tmp-sync-…, checked, synced to disk and
-renamed, so a server sees it whole or not at all. Of all versions, there and here, the newest --keep are wanted, and
-what a model config file names; what is here is not fetched again. Then the versions of LOCAL beyond --keep are removed,
-whether SRC still has them or not, except:
+Only whole versions are copied (`sync_source`). Each one is written to LOCAL/.tmp-sync-…, checked, synced to disk and
+renamed, so a server sees it whole or not at all. A round wants the newest --keep of all versions at SRC and in LOCAL,
+and those that a model config file names. Versions that LOCAL has are not copied again.
 
-    with --server             those that the server holds in any state but END, which includes what it has labelled;
-                              if it does not answer for this model, or with other versions only, nothing is removed
-    with --model_config_file  those that a label or the version policy names; under the policy `all`, every one
+Then the versions of LOCAL beyond --keep are removed, whether or not SRC still has them, with these exceptions:
 
-A server that labels versions before it has loaded them (--allow_version_labels_for_unavailable_models) needs the
-latter as well. A version that fails its check is refused and does not hold up the others; in such a round nothing is
-removed. One sync at a time works on LOCAL; a second waits.
+    --server             Versions that the server holds in any state but END stay. This includes every label that
+                         the server has set. If the server does not answer for this model, or tracks other
+                         versions only, nothing is removed.
+    --model_config_file  Versions that a label or the version policy names stay. Under the policy `all`, every one.
+
+Pass --model_config_file too if the server labels versions before they are loaded
+(--allow_version_labels_for_unavailable_models). If a version fails its check, it is refused, the others are still
+copied, and the round removes nothing. Only one sync at a time works on LOCAL. A second one waits.
 """
 
 from __future__ import annotations
@@ -44,14 +46,19 @@ __all__ = ["Synced", "beyond", "main", "sync", "wanted"]
 LOCK_FILE = ".sync.lock"
 NOTHING_NAMED = Named()
 PREFIX = ".tmp-sync-"
-"""Of sync alone: `publish` has work of its own in .tmp- folders."""
+"""Prefix of the temporary folders of sync alone. `publish` has other .tmp- folders."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Synced:
-    """What one round did. brought, removed: versions; refused: why a version was not brought.
+    """What one round did.
 
-    kept: versions beyond --keep that stay, and why. unasked: why nothing was removed, empty if that was decided.
+    Attributes:
+        brought: Versions that were copied.
+        removed: Versions that were removed.
+        kept: Versions beyond --keep that stay, with the reason.
+        refused: Versions that could not be copied, with the error.
+        unasked: Why nothing was removed. Empty if removal was decided.
     """
 
     brought: tuple[int, ...]
@@ -62,15 +69,26 @@ class Synced:
 
 
 def wanted(there: Collection[int], here: Collection[int], keep: int, named: Named) -> list[int]:
-    """The versions to bring, newest first: so that a server loads the newest one and none on the way to it."""
+    """Return the versions to copy, newest first, so that a server loads the newest one and none before it.
+
+    Args:
+        there: Versions at the source.
+        here: Versions in the local folder.
+        keep: How many of the newest versions to have.
+        named: Versions that the server's config file names.
+    """
     newest = sorted({*there, *here}, reverse=True)[: max(keep, named.newest)]
     return sorted((set(newest) | named.versions) & set(there) - set(here), reverse=True)
 
 
 def beyond(here: Collection[int], keep: int, held: Mapping[int, str], named: Named) -> tuple[list[int], dict[int, str]]:
-    """The versions to remove, oldest first, and those beyond `keep` that stay, with the reason.
+    """Return the versions to remove, oldest first, and the versions beyond `keep` that stay, with the reason.
 
-    held: state by version, as `held_versions` gives it.
+    Args:
+        here: Versions in the local folder.
+        keep: How many of the newest versions to have.
+        held: State by version, from `held_versions`.
+        named: Versions that the server's config file names.
     """
     old = sorted(here)[: -max(keep, named.newest)]
     why = {version: f"the server has it {state}" for version, state in held.items() if state != END}
@@ -89,22 +107,31 @@ def sync(
     held: Callable[[], Mapping[int, str]] | None = None,
     named: Named = NOTHING_NAMED,
 ) -> Synced:
-    """One round. held: asks the server, raises NoAnswer; None where there is no server to ask.
+    """Run one round.
 
-    Raises BadInput if the source has no whole version, RecbeamError if it cannot be listed.
+    Args:
+        source: Folder or bucket prefix of the published versions.
+        local: Folder that the model server reads; created if it does not exist.
+        keep: How many of the newest versions to have.
+        held: Asks the server for the state of its versions, and raises NoAnswer. None if there is no server.
+        named: Versions that the server's config file names.
+
+    Raises:
+        BadInput: The source has no whole version.
+        RecbeamError: The source cannot be listed.
     """
     there = sync_source.whole_versions(source)
     if not there:
         raise BadInput(f"{source}: has no whole version; publish one with python -m transforms.publish")
     base = Path(local)
     base.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(base / LOCK_FILE, lambda: _say(f"{local}: another sync is at work here; waiting for it")):
-        for left in base.glob(f"{PREFIX}*"):  # ours is the lock, so whoever wrote these is dead
+    with one_at_a_time(base / LOCK_FILE, lambda: _say(f"{local}: another sync is running here; waiting for it")):
+        for left in base.glob(f"{PREFIX}*"):  # this process holds the lock, so the writer of these folders is dead
             _delete(left)
         missing = wanted(there, _folders(base), keep, named)
         refused = _bring_all({version: there[version] for version in missing}, base, f"{source} to {local}")
         here = _folders(base)
-        unasked = f"{len(refused)} of {len(missing)} versions could not be brought" if refused else ""
+        unasked = f"{len(refused)} of {len(missing)} versions could not be copied" if refused else ""
         remove, kept = beyond(here, keep, {}, named)
         if remove and held and not refused:
             try:
@@ -125,9 +152,9 @@ def sync(
 
 
 def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
-    """The command line; prints the folders of the versions that were brought."""
+    """Run the command line. It prints the folders of the copied versions."""
     options = _parser().parse_args(argv)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # it shows a stack trace for each retry of a request
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # Beam logs a stack trace for each retried request
     try:
         _check(options)
         if options.watch is None:
@@ -140,7 +167,7 @@ def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time
         _say(_disk_problem(error))
         return 1
     except KeyboardInterrupt:
-        _say(f"{options.local}: interrupted, no half version is here; run the same command again")
+        _say(f"{options.local}: interrupted; no incomplete version was left; run the same command again")
         return 1
 
 
@@ -160,7 +187,7 @@ def _round(options: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 
 def _watch(options: argparse.Namespace, wait: Callable[[float], None]) -> int:
-    """Rounds until SIGTERM or Ctrl-C; what a round says is shown when it is not what the last one said."""
+    """Run rounds until SIGTERM or Ctrl-C. Show a round's message only if it differs from the previous one."""
     said: list[str] = []
 
     def say(text: str) -> None:
@@ -186,7 +213,7 @@ def _watch(options: argparse.Namespace, wait: Callable[[float], None]) -> int:
 
 
 def _bring_all(missing: Mapping[int, str], base: Path, title: str) -> dict[int, RecbeamError]:
-    """Bring versions one after the other; those that could not be, with the reason."""
+    """Copy versions one after the other, and return those that failed, with the error."""
     refused: dict[int, RecbeamError] = {}
     if not missing:
         return refused
@@ -203,11 +230,11 @@ def _bring_all(missing: Mapping[int, str], base: Path, title: str) -> dict[int, 
 def _appear(version: int, folder: str, files: list[ModelFile], base: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{version}-", dir=base))
     try:
-        copy = work / "model"  # mkdtemp's own folder is private, this one gets the permissions everything gets
+        copy = work / "model"  # mkdtemp's folder is private; the folder inside it gets the usual permissions
         copy.mkdir()
         sync_source.bring(folder, files, copy, _progress(version, sum(file.size for file in files)))
         sync_to_disk(copy)
-        with one_at_a_time(base / publish.LOCK_FILE):  # a publish to this folder counts its versions just now
+        with one_at_a_time(base / publish.LOCK_FILE):  # a publish to this folder may be choosing its version
             copy.rename(base / str(version))
             fsync(base)
     finally:
@@ -215,7 +242,7 @@ def _appear(version: int, folder: str, files: list[ModelFile], base: Path) -> No
 
 
 def _remove(folder: Path) -> None:
-    """Rename first: a server must not see a version that is half gone."""
+    """Rename the folder, then delete it, so that a server never sees half a version."""
     away = folder.with_name(f"{PREFIX}removed-{folder.name}")
     folder.rename(away)
     fsync(folder.parent)
@@ -234,7 +261,7 @@ def _folders(base: Path) -> dict[int, str]:
 
 
 def _progress(version: int, total_bytes: int) -> Callable[[int], None]:
-    """Counts whole MiB of a version on the display."""
+    """Return a function that counts the copied bytes of a version on the display, in whole MiB."""
     stage, done = f"{version}, MiB", 0
     progress.expect(stage, math.ceil(total_bytes / 2**20))
 
@@ -249,13 +276,13 @@ def _progress(version: int, total_bytes: int) -> Callable[[int], None]:
 def _sentence(options: argparse.Namespace, done: Synced) -> str:
     parts = []
     if done.brought:
-        parts.append(f"brought {_list(done.brought)} from {options.source}")
+        parts.append(f"copied {_list(done.brought)} from {options.source}")
     if done.removed:
         parts.append(f"removed {_list(done.removed)}")
-    parts += [f"kept {version} beyond --keep={options.keep}, as {why}" for version, why in sorted(done.kept.items())]
+    parts += [f"kept {version} beyond --keep={options.keep} ({why})" for version, why in sorted(done.kept.items())]
     if done.unasked:
         parts.append(f"removed nothing: {done.unasked}")
-    return f"{options.local}: " + ("; ".join(parts) or f"has all that is wanted of {options.source}")
+    return f"{options.local}: " + ("; ".join(parts) or f"is up to date with {options.source}")
 
 
 def _list(versions: Sequence[int]) -> str:
@@ -264,7 +291,7 @@ def _list(versions: Sequence[int]) -> str:
 
 def _disk_problem(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; check the path, its rights and the space left"
+    return f"{where}{error.strerror or error}; check the path, its permissions and the free disk space"
 
 
 def _say(text: str) -> None:
@@ -273,42 +300,44 @@ def _say(text: str) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     if "://" in options.local:
-        raise BadUsage(f"{options.local}: is no folder of this machine; a model server reads local folders alone")
+        raise BadUsage(f"{options.local}: is not a local folder; a model server reads local folders only")
     if "://" not in options.source and os.path.realpath(options.source) == os.path.realpath(options.local):
-        raise BadUsage(f"{options.source}: is source and target; name two folders")
+        raise BadUsage(f"{options.source}: is both source and target; pass two different folders")
     if options.keep < 1:
-        raise BadUsage(f"--keep={options.keep} is less than 1; the newest version always stays")
+        raise BadUsage(f"--keep={options.keep}: must be at least 1, because the newest version always stays")
     if options.watch is not None and not (math.isfinite(options.watch) and options.watch > 0):
-        raise BadUsage(f"--watch={options.watch:g} is not a number of seconds above 0")
+        raise BadUsage(f"--watch={options.watch:g}: must be a number of seconds greater than 0")
     if options.server is not None and not options.server.rpartition(":")[2].isdecimal():
-        raise BadUsage(f"--server={options.server} is not HOST:PORT; write it like --server=localhost:8500")
+        raise BadUsage(f"--server={options.server}: is not HOST:PORT; write it like --server=localhost:8500")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m transforms.sync",
-        description="Bring whole versions of a model to a local folder, and remove old ones there.",
+        description="Copy whole versions of a model to a local folder, and remove old versions there.",
     )
     parser.add_argument("source", metavar="SRC", help="bucket prefix (s3://, gs://) or folder of the versions")
-    parser.add_argument("local", metavar="LOCAL", help="folder that the model server reads; made if missing")
-    parser.add_argument("--keep", type=int, default=3, help="number of newest versions to have (default: 3)")
+    parser.add_argument(
+        "local", metavar="LOCAL", help="folder that the model server reads; created if it does not exist"
+    )
+    parser.add_argument("--keep", type=int, default=3, help="how many of the newest versions to have (default: 3)")
     parser.add_argument(
         "--server",
         metavar="HOST:PORT",
-        help="gRPC address of the model server that reads LOCAL: a version that it holds is not removed; if it does "
-        "not answer, none is (default: no server is asked, so none must be reading versions beyond --keep)",
+        help="gRPC address of the model server that reads LOCAL. Versions that it holds are not removed. If it does "
+        "not answer, nothing is removed. (default: do not ask; then no server may be reading versions beyond --keep)",
     )
-    parser.add_argument("--model_name", metavar="NAME", help="the model at the server (default: LOCAL's own name)")
+    parser.add_argument("--model_name", metavar="NAME", help="name of the model at the server (default: LOCAL's name)")
     parser.add_argument(
         "--model_config_file",
         metavar="FILE",
-        help="the server's config, as text: versions that it labels or lists are brought and not removed "
+        help="the server's config file (text protobuf). Versions that it labels or lists are copied and never removed. "
         "(default: none)",
     )
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
         type=float,
-        help="repeat after so many seconds, until SIGTERM or Ctrl-C; errors are shown and tried again (default: once)",
+        help="repeat every SECONDS until SIGTERM or Ctrl-C; print errors and try again (default: run once)",
     )
     return parser

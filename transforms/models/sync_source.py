@@ -1,8 +1,8 @@
-"""From where versions are brought: which are whole there, and a copy of one whose every file is checked.
+"""Find the whole versions at a source, and copy a version while checking every file.
 
-On s3:// and gs:// a version is whole when its _COMPLETE.json is there, and every file must have the size and the sha256
-that stand in it. In a local folder versions appear by rename and are whole; a mounted or copied bucket is told by its
-_COMPLETE.json and _claim- files and treated as the bucket is. Beam is imported for object stores alone.
+On s3:// and gs:// a version is whole once its _COMPLETE.json exists. Every file must have the size and sha256 that it
+lists. In a local folder versions appear by rename, so they are whole. A mounted or copied bucket is recognized by its
+_COMPLETE.json and _claim- files and treated like a bucket. Beam is imported only for object stores.
 """
 
 from __future__ import annotations
@@ -24,14 +24,23 @@ BLOCK_BYTES = 1 << 20
 
 
 def whole_versions(base: str) -> dict[int, str]:
-    """The whole versions below `base` and their folders. Raises RecbeamError if they cannot be listed."""
-    with _reading(base, "is not there; check the address"):
+    """Return the whole versions below `base` with their folders.
+
+    Raises:
+        BadInput: `base` does not exist.
+        RecbeamError: `base` cannot be listed.
+    """
+    with _reading(base, "does not exist; check the address"):
         found = publish.versions(base)
     return found if _on_store(base) else {number: folder for number, folder in found.items() if _is_whole(folder)}
 
 
 def files_of(folder: str) -> list[ModelFile]:
-    """The files of a whole version. Raises BadInput if there is no SavedModel among them, or no readable list."""
+    """Return the files of a whole version.
+
+    Raises:
+        BadInput: The version has no SavedModel, or its _COMPLETE.json is not valid.
+    """
     complete = f"{folder.rstrip('/')}/{COMPLETE_FILE}"
     if _on_store(folder) or os.path.isfile(complete):
         with _reading(complete), _open(complete) as file:
@@ -45,12 +54,22 @@ def files_of(folder: str) -> list[ModelFile]:
 
 
 def bring(folder: str, files: list[ModelFile], target: Path, note_bytes: Callable[[int], None]) -> None:
-    """Copy the files of a version to a new local folder. Raises BadInput, naming the file, if one is not as listed."""
+    """Copy the files of a version to a new local folder.
+
+    Args:
+        folder: Folder of the version.
+        files: Its files, from `files_of`.
+        target: Local folder to write to.
+        note_bytes: Called with the number of bytes of each block that was copied.
+
+    Raises:
+        BadInput: A file is missing, or its size or hash differs from the list.
+    """
     for file in files:
         path = target / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "xb") as write:
-            if file.size:  # an empty object cannot be written to S3 through Beam, so none may be there
+            if file.size:  # Beam cannot write an empty object to S3, so an empty file may be missing there
                 _copy(f"{folder.rstrip('/')}/{file.name}", file, write, note_bytes)
 
 
@@ -69,12 +88,10 @@ def _copy(uri: str, file: ModelFile, write: IO[bytes], note_bytes: Callable[[int
             write.write(block)
             note_bytes(len(block))
     if size != file.size:
-        raise BadInput(f"{uri}: has {size} bytes and not {file.size} as listed; publish the model again")
+        raise BadInput(f"{uri}: has {size} bytes, but {file.size} are listed; publish the model again")
     if file.sha256 and digest.hexdigest() != file.sha256:
         found = digest.hexdigest()
-        raise BadInput(
-            f"{uri}: has sha256 {found[:12]}… and not {file.sha256[:12]}… as listed; publish the model again"
-        )
+        raise BadInput(f"{uri}: has sha256 {found[:12]}…, but {file.sha256[:12]}… is listed; publish the model again")
 
 
 def _open(uri: str) -> IO[bytes]:
@@ -86,8 +103,8 @@ def _open(uri: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _reading(uri: str, absent: str = "is listed and not there; publish the model again") -> Iterator[None]:
-    """The stores' clients have no common error; whatever they raise becomes one sentence. Local errors pass."""
+def _reading(uri: str, absent: str = "is listed but does not exist; publish the model again") -> Iterator[None]:
+    """Turn any error of a store's client into a RecbeamError. Errors of local files pass through."""
     try:
         yield
     except FileNotFoundError as error:
@@ -100,7 +117,7 @@ def _reading(uri: str, absent: str = "is listed and not there; publish the model
         causes = list((getattr(error, "exception_details", None) or {}).values()) or [error]
         reason = " ".join(str(causes[0]).split()) or type(causes[0]).__name__
         raise RecbeamError(
-            f"{uri}: cannot be read ({reason}); check the address, the rights and the network"
+            f"{uri}: cannot be read ({reason}); check the address, the permissions and the network"
         ) from error
 
 

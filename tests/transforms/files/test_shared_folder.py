@@ -83,12 +83,12 @@ def test_a_file_in_the_place_of_the_folder_is_no_file_that_exists(tmp_path):
     (tmp_path / "base").write_text("x")
     folder = LocalFolder(tmp_path / "base")
     for write in (lambda: folder.create("1", b""), lambda: folder.replace("1", b"", None)):
-        with pytest.raises(NotADirectoryError, match="base: is a file; remove it, or name another folder"):
+        with pytest.raises(NotADirectoryError, match="base: is a file, not a folder; remove it or use another folder"):
             write()
 
 
 def test_an_unknown_scheme_is_one_sentence():
-    with pytest.raises(BadUsage, match="hdfs://x/y: hdfs:// is not a filesystem known here"):
+    with pytest.raises(BadUsage, match="hdfs://x/y: hdfs:// is not supported"):
         open_folder("hdfs://x/y")
     assert isinstance(open_folder("x/y"), LocalFolder)
     assert pathlib.Path("x/y") == open_folder("x/y")._base

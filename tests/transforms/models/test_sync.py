@@ -163,15 +163,15 @@ def test_the_newest_versions_are_brought_and_only_what_is_new_is_fetched(store, 
     assert whole(local, 300, 400)
     out, err = capsys.readouterr()
     assert out.splitlines() == [str(local / "400"), str(local / "300")]
-    assert err.splitlines()[-1] == f"{local}: brought 400, 300 from {store}"
+    assert err.splitlines()[-1] == f"{local}: copied 400, 300 from {store}"
     bucket.objects.filter(Prefix="cf/400/variables").delete()  # fetched again, 400 would be refused now
     upload(bucket, 500)
     assert main([store, str(local), "--keep=2"]) == 0
     assert whole(local, 400, 500)
-    assert capsys.readouterr().err.splitlines()[-1] == f"{local}: brought 500 from {store}; removed 300"
+    assert capsys.readouterr().err.splitlines()[-1] == f"{local}: copied 500 from {store}; removed 300"
     assert main([store, str(local), "--keep=2"]) == 0
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"{local}: has all that is wanted of {store}\n")
+    assert (out, err) == ("", f"{local}: is up to date with {store}\n")
 
 
 def test_what_publish_puts_into_a_bucket_is_brought_from_there(bucket, tmp_path):
@@ -215,7 +215,7 @@ def test_a_mounted_bucket_is_read_as_the_bucket_is(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("body", "says"),
-    [(b"INDEX 400", "has sha256"), (b"index", "has 5 bytes and not 9"), (None, "is listed and not there")],
+    [(b"INDEX 400", "has sha256"), (b"index", "has 5 bytes, but 9 are listed"), (None, "is listed but does not exist")],
 )
 def test_a_file_that_is_not_as_listed_is_refused_by_name_and_nothing_of_it_appears(
     body, says, store, bucket, tmp_path, capsys
@@ -238,7 +238,7 @@ def test_a_file_that_is_not_as_listed_is_refused_by_name_and_nothing_of_it_appea
 )
 def test_a_listed_name_cannot_lead_out_of_the_version(name):
     entry = {"name": name, "size": 1, "sha256": "0" * 64}
-    with pytest.raises(BadInput, match="is no list of name, size and sha256"):
+    with pytest.raises(BadInput, match="is not a list of name, size and sha256"):
         parse(json.dumps({"files": [entry]}).encode(), "s3://b/_COMPLETE.json")
 
 
@@ -402,7 +402,7 @@ def test_a_version_that_the_server_holds_is_not_removed(state, messages, folder,
         assert last.endswith("removed 10, 20")
     else:
         assert whole(local, 10, 400)
-        assert last.endswith(f"removed 20; kept 10 beyond --keep=1, as the server has it {state}")
+        assert last.endswith(f"removed 20; kept 10 beyond --keep=1 (the server has it {state})")
     assert server.calls == 1
 
 
@@ -431,7 +431,7 @@ def test_where_the_server_cannot_say_nothing_is_removed(case, messages, folder, 
         "none tracked": "the server tracks other versions (none); is --model_name right?",
     }[case]
     assert err.count("\n") == 1
-    assert f"brought 400 from {folder}; removed nothing: " in err
+    assert f"copied 400 from {folder}; removed nothing: " in err
     assert says in err
 
 
@@ -482,14 +482,14 @@ def test_labelled_versions_are_brought_and_stay(folder, tmp_path, capsys):
     assert main([folder, str(local), "--keep=2", f"--model_config_file={tmp_path}/models.config"]) == 0
     assert whole(local, 100, 300, 400)
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.endswith("removed 50; kept 100 beyond --keep=2, as the config file names it")
+    assert last.endswith("removed 50; kept 100 beyond --keep=2 (the config file names it)")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("model_config_list { config { name: 'vae' } }", "has no model cf; models there: vae; pass --model_name"),
-        ("model_config_list { config { name: 'cf' version_label {} } }", "is no model server config"),
+        ("model_config_list { config { name: 'vae' } }", "has no model cf; its models are: vae; pass --model_name"),
+        ("model_config_list { config { name: 'cf' version_label {} } }", "is not a model server config"),
         ("\udcff", "cannot be read (not UTF-8)"),
         (None, "cannot be read (No such file or directory)"),
     ],
@@ -508,11 +508,11 @@ def test_a_config_that_cannot_be_used_stops_before_anything_is_done(text, says, 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["SRC", "LOCAL", "--keep=0"], 2, "--keep=0 is less than 1"),
-        (["SRC", "SRC"], 2, "is source and target"),
-        (["SRC", "s3://b/cf"], 2, "s3://b/cf: is no folder of this machine"),
-        (["SRC", "LOCAL", "--watch=0"], 2, "--watch=0 is not a number of seconds"),
-        (["SRC", "LOCAL", "--server=localhost"], 2, "--server=localhost is not HOST:PORT"),
+        (["SRC", "LOCAL", "--keep=0"], 2, "--keep=0: must be at least 1"),
+        (["SRC", "SRC"], 2, "is both source and target"),
+        (["SRC", "s3://b/cf"], 2, "s3://b/cf: is not a local folder"),
+        (["SRC", "LOCAL", "--watch=0"], 2, "--watch=0: must be a number of seconds"),
+        (["SRC", "LOCAL", "--server=localhost"], 2, "--server=localhost: is not HOST:PORT"),
         (["LOCAL", "OTHER"], 3, "has no whole version"),
         (["s3://models/none", "LOCAL"], 3, "s3://models/none: has no whole version"),
         (["s3://no-such-bucket/cf", "LOCAL"], (1, 3), "s3://no-such-bucket/cf: "),
@@ -552,9 +552,9 @@ def test_watch_repeats_goes_on_after_errors_and_says_what_is_new(folder, tmp_pat
     assert out.splitlines() == [str(local / "100"), str(local / "200")]
     assert [line.split(": ", 1)[1] for line in err.splitlines()] == [
         "has no whole version; publish one with python -m transforms.publish",
-        f"brought 100 from {source}",
-        f"has all that is wanted of {source}",
-        f"brought 200 from {source}",
+        f"copied 100 from {source}",
+        f"is up to date with {source}",
+        f"copied 200 from {source}",
         "stopped",
     ]
 
