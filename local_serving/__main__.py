@@ -1,7 +1,7 @@
-"""`python -m local_serving --model_name=NAME --model_base_path=PATH`: the command line around `server`.
+"""Run the server from the command line: `python -m local_serving --model_name=NAME --model_base_path=PATH`.
 
-Exit codes: 0 stopped by SIGTERM or SIGINT after the requests in flight; 1 it could not start, or requests or models
-were still in use 20 s after the signal; 2 wrong flags.
+Exit codes: 0 after SIGTERM or SIGINT, when the requests in flight were answered. 1 if the server could not start, or
+requests or models were still in use 20 s after the signal. 2 for wrong flags.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None, drain_s: float | None = None) -> int:
-    """Serves until a signal comes; the exit code. drain_s: see Server.stop; what is not done then is given up."""
+    """Serve until SIGTERM or SIGINT, and return the exit code.
+
+    Args:
+        argv: Arguments of the command line. None reads sys.argv.
+        drain_s: How long to wait for requests in flight, in seconds. None waits `server.DRAIN_S`.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if sys.stderr is None:
         print(f"{PROGRAM}: stderr is closed, and the log goes there; send it elsewhere (2>/dev/null)")
@@ -46,9 +51,9 @@ def main(argv: Sequence[str] | None = None, drain_s: float | None = None) -> int
 
 
 def _serve(flags: flags_.Flags, drain_s: float | None) -> int:
-    """Starts in a thread of its own, so that a signal is heard while models load."""
-    # Blocked before any thread begins, NumPy's at its import included: one that does not block them would take them
-    # between two calls of sigtimedwait, and the program would end by KeyboardInterrupt.
+    """Start the server in its own thread, so that a signal is handled while models load."""
+    # Signals are blocked before any thread starts, including NumPy's at its import. A thread that does not block them
+    # would receive them between two calls of sigtimedwait, and the program would end with KeyboardInterrupt.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     failed: list[BaseException] = []
     try:
@@ -85,7 +90,7 @@ def _serve(flags: flags_.Flags, drain_s: float | None) -> int:
 
 
 def _printed(text: str) -> int:
-    """Exit code: 0, also where nobody reads on (`| head`); 1 where it cannot be written."""
+    """Print a text. Return 0, also if the reader closed the pipe (`| head`), or 1 if stdout cannot be written."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

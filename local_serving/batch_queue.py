@@ -1,8 +1,8 @@
-"""Which waiting requests run together, and when? The decisions of TensorFlow Serving's SharedBatchScheduler, alone.
+"""Decide which waiting requests run together and when, like TensorFlow Serving's SharedBatchScheduler.
 
-A queue holds the requests of one signature, in batches: closed ones that wait for a thread, and the open one at the
-end, that further requests join. Time is an argument, in seconds of any clock; no threads and no locks (batch_threads
-holds the lock), and what a request carries is not looked at.
+A queue holds the requests of one signature in batches. Closed batches wait for a thread. Further requests join the open
+batch at the end. Time is an argument, in seconds of any clock. There are no threads and no locks here: batch_threads
+holds the lock. The content of a request is never read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import grpc
 from local_serving.batching_parameters import BatchingParameters
 from local_serving.errors import Status
 
-__all__ = ["Batch", "BatchQueue", "Task"]
+__all__ = ["BatchQueue", "PendingBatch", "Task"]
 
 
 @dataclasses.dataclass
 class Task:
     """A request that waits, or a part of one.
 
-    rows: size of the 0th dimension. enqueued_at, deadline: in seconds of the queue's clock, deadline None without one.
-    split: given this task and the rows of each part, the parts; called only where large requests are split.
-    payload: whatever its owner needs to run it.
+    Attributes:
+        rows: Size of the 0th dimension.
+        enqueued_at: When the request came, in seconds of the queue's clock.
+        deadline: When the request times out, in seconds of the queue's clock. None if it has no deadline.
+        split: Returns parts of this task, given the rows of each part. Called only if large requests are split.
+        payload: Whatever the owner needs to run the request.
     """
 
     rows: int
@@ -37,32 +40,37 @@ class Task:
 
 
 @dataclasses.dataclass
-class Batch:
-    """Tasks that run together, in the order they came; `rows` is their sum."""
+class PendingBatch:
+    """Tasks that run together, in order of arrival. `rows` is the sum of their rows."""
 
     tasks: list[Task] = dataclasses.field(default_factory=list)
     rows: int = 0
 
 
 class BatchQueue:
-    """The batches of one signature of one version. Not thread-safe."""
+    """The batches of one signature of one version. Not thread-safe.
+
+    Args:
+        parameters: Limits and timeouts of batches.
+    """
 
     def __init__(self, parameters: BatchingParameters) -> None:
         self._parameters = parameters
-        self._batches: deque[Batch] = deque([Batch()])
+        self._batches: deque[PendingBatch] = deque([PendingBatch()])
         self._open_since = 0.0
         self._closed = False
 
     @property
     def empty(self) -> bool:
-        """Nothing waits here."""
+        """Whether no request waits."""
         return len(self._batches) == 1 and not self._batches[-1].tasks
 
     def put(self, task: Task) -> None:
-        """Takes a request in. Raises Status, the request then being as if it had never come.
+        """Add a request. If this raises, the queue is unchanged.
 
-        INVALID_ARGUMENT: it has more than max_batch_size rows. UNAVAILABLE: it would begin a batch for which the queue
-        has no room.
+        Raises:
+            Status: INVALID_ARGUMENT if the request has more than max_batch_size rows. UNAVAILABLE if the request needs
+                a new batch and the queue is full.
         """
         parameters = self._parameters
         if task.rows > parameters.max_batch_size:
@@ -72,26 +80,26 @@ class BatchQueue:
             )
         for one in self._split(task) if parameters.enable_large_batch_splitting else self._whole(task):
             if self._batches[-1].rows + one.rows > parameters.rows_per_batch:
-                self._batches.append(Batch())
+                self._batches.append(PendingBatch())
             batch = self._batches[-1]
             if not batch.tasks:
                 self._open_since = one.enqueued_at
             batch.tasks.append(one)
             batch.rows += one.rows
 
-    def take(self, now: float) -> Batch | None:
-        """The next batch to run, removed; None while the only one is open, not full, and still may wait."""
+    def take(self, now: float) -> PendingBatch | None:
+        """Remove and return the next batch to run. None if the only batch is open, not full, and may wait longer."""
         due_at = self.due_at
         if due_at is None or due_at > now:
             return None
         batch = self._batches.popleft()
         if not self._batches:
-            self._batches.append(Batch())
+            self._batches.append(PendingBatch())
         return batch
 
     @property
     def due_at(self) -> float | None:
-        """When `take` gives a batch, if nothing more comes; 0 for at once, None for never."""
+        """When `take` returns a batch if no request comes. 0 means at once, None means never."""
         if self.empty:
             return None
         full = self._batches[-1].rows >= self._parameters.rows_per_batch
@@ -100,7 +108,7 @@ class BatchQueue:
         return self._open_since + self._parameters.batch_timeout_micros / 1e6
 
     def close(self) -> None:
-        """What waits need not wait for others any more."""
+        """Stop waiting for further requests: every batch is due at once."""
         self._closed = True
 
     def _whole(self, task: Task) -> list[Task]:

@@ -1,6 +1,6 @@
-"""How do the tensors of several requests become those of one, and its results theirs again? Arrays in, arrays out.
+"""Join the tensors of several requests into one batch, and cut the batch's results apart. Arrays in, arrays out.
 
-TensorFlow Serving's sentences, and its order of checks: a client that meets them here meets them there.
+Messages and order of checks are TensorFlow Serving's, so a client gets the same errors from both servers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ __all__ = ["Array", "common_rows", "cut", "join"]
 
 Array = npt.NDArray[Any]
 DTYPES = {"float32": "float", "float64": "double", "float16": "half", "object": "string"}
-"""TensorFlow's names, where they differ from numpy's."""
+"""TensorFlow's dtype names that differ from numpy's."""
 
 
 def common_rows(inputs: Mapping[str, Array]) -> int:
-    """The size of the 0th dimension, which all inputs share. Raises Status INVALID_ARGUMENT if they do not."""
+    """Return the size of the 0th dimension that all inputs share.
+
+    Raises:
+        Status: INVALID_ARGUMENT if the inputs do not share one.
+    """
     if not inputs:
         _invalid("Batching Run() must have at least one input tensor")
     shapes = [array.shape for array in inputs.values()]
@@ -34,19 +38,33 @@ def common_rows(inputs: Mapping[str, Array]) -> int:
 
 
 def join(requests: Sequence[Mapping[str, Array]], size: int, pad: bool) -> dict[str, Array]:
-    """Inputs of the same names, one below the other, filled up to `size` rows with copies of the last request's first.
+    """Concatenate requests along the 0th dimension, and fill up to `size` rows with copies of a row.
 
-    pad: dimensions after the 0th grow to the largest among the requests, filled with each tensor's first element.
-    Raises Status: FAILED_PRECONDITION for shapes that differ, INTERNAL for types that differ, INVALID_ARGUMENT
-    where there is no element or row to fill with.
+    The row is the first row of the last request.
+
+    Args:
+        requests: Inputs by name; all requests have the same names.
+        size: Rows of the result.
+        pad: Whether to grow the other dimensions to the largest size among the requests, filled with each tensor's
+            first element.
+
+    Raises:
+        Status: FAILED_PRECONDITION for different shapes, INTERNAL for different types, INVALID_ARGUMENT if there is no
+            element or row to fill with.
     """
     return {name: _join(name, [request[name] for request in requests], size, pad) for name in requests[0]}
 
 
 def cut(results: Mapping[str, Array], rows: Sequence[int], size: int) -> list[dict[str, Array]]:
-    """The results of each request, views of `rows` each; what is beyond their sum filled the batch and is dropped.
+    """Split results into those of each request, as views. Rows that filled up the batch are dropped.
 
-    Raises Status FAILED_PRECONDITION for a result that does not have `size` rows.
+    Args:
+        results: Results of the batch by name.
+        rows: Rows of each request.
+        size: Rows of the batch.
+
+    Raises:
+        Status: FAILED_PRECONDITION if a result does not have `size` rows.
     """
     for array in results.values():
         if array.ndim == 0:

@@ -1,6 +1,6 @@
-"""Who runs the batches? A fixed number of threads, which all models of a server share, queue after queue in turn.
+"""Run batches in a fixed number of threads that all models of a server share. Queues take turns.
 
-One lock guards all queues; it is never held while a batch runs.
+One lock guards all queues. It is not held while a batch runs.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from collections.abc import Callable
 
 import grpc
 
-from local_serving.batch_queue import Batch, BatchQueue, Task
+from local_serving.batch_queue import BatchQueue, PendingBatch, Task
 from local_serving.batching_parameters import BatchingParameters
 from local_serving.errors import Status
 
 __all__ = ["BatchThreads"]
 
-Process = Callable[[Batch], None]
+Process = Callable[[PendingBatch], None]
 
 
 class BatchThreads:
-    """num_batch_threads threads while there are queues to serve; `clock` in seconds.
+    """A pool of num_batch_threads threads, which run while there are queues to serve.
 
-    A queue's `process` runs in one of them and does not raise.
+    Args:
+        parameters: Number and name of the threads.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, parameters: BatchingParameters, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +38,7 @@ class BatchThreads:
         self._alive = 0
 
     def add(self, queue: BatchQueue, process: Process) -> None:
-        """Serves `queue` from now on, until it is drained."""
+        """Serve a queue until it is drained. `process` runs each batch in a thread of the pool, and must not raise."""
         with self._changed:
             self._queues.append((queue, process))
             self._running[queue] = 0
@@ -45,7 +47,7 @@ class BatchThreads:
                 threading.Thread(target=self._work, name=self._parameters.thread_pool_name, daemon=True).start()
 
     def put(self, queue: BatchQueue, task: Task) -> None:
-        """Puts a task into an added queue. Raises Status as `BatchQueue.put` does; UNAVAILABLE once it is drained."""
+        """Put a task into a queue. Raise Status as `BatchQueue.put` does, or UNAVAILABLE if the queue was drained."""
         with self._changed:
             if queue not in self._running:
                 raise Status(grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is closed")
@@ -53,7 +55,7 @@ class BatchThreads:
             self._changed.notify_all()
 
     def drain(self, queue: BatchQueue) -> None:
-        """Runs what waits in `queue` at once, returns when it is answered, and serves the queue no more."""
+        """Run the waiting tasks of a queue at once, wait until they are answered, and stop serving the queue."""
         with self._changed:
             queue.close()
             self._changed.notify_all()
@@ -77,8 +79,8 @@ class BatchThreads:
                 self._running[queue] -= 1
                 self._changed.notify_all()
 
-    def _take(self) -> tuple[BatchQueue, Process, Batch] | None:
-        """A batch of the first queue in turn that has one."""
+    def _take(self) -> tuple[BatchQueue, Process, PendingBatch] | None:
+        """Return a batch of the first queue in turn that has one due."""
         now = self.clock()
         for offset in range(len(self._queues)):
             number = (self._next + offset) % len(self._queues)
@@ -90,6 +92,6 @@ class BatchThreads:
         return None
 
     def _wait_s(self) -> float | None:
-        """Until the first batch's time is over; None where nothing waits."""
+        """Return the seconds until the next batch is due. None if nothing waits."""
         due = [at for queue, _ in self._queues if (at := queue.due_at) is not None]
         return max(0.0, min(due) - self.clock()) if due else None

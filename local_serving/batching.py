@@ -1,8 +1,8 @@
-"""How do requests of many clients run as one? `--enable_batching`: joined along the 0th dimension, and cut apart.
+"""Run requests of many clients as one (`--enable_batching`): join them along the 0th dimension, then cut the results.
 
-As TensorFlow Serving's BatchingSession does it: only requests of one signature with the same inputs and outputs are
-joined, and a batch that fails, fails for each of its requests. When a batch forms is batch_queue's question, who runs
-it batch_threads', what becomes of the tensors batch_tensors'.
+The behavior is that of TensorFlow Serving's BatchingSession. Only requests of one signature with the same inputs and
+outputs are joined. If a batch fails, each of its requests fails. batch_queue decides when a batch forms, batch_threads
+runs it, and batch_tensors joins and cuts the tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from local_serving import batching_parameters
-from local_serving.batch_queue import Batch, BatchQueue, Task
+from local_serving.batch_queue import BatchQueue, PendingBatch, Task
 from local_serving.batch_tensors import Array, common_rows, cut, join
 from local_serving.batch_threads import BatchThreads
 from local_serving.batching_parameters import BatchingParameters
@@ -30,7 +30,11 @@ Key = tuple[str, frozenset[str], frozenset[str]]
 
 
 def make_batchers(flags: Flags) -> Callable[[Run], Batcher]:
-    """Gives the `run` of a version its batcher; all share their threads. Raises StartError for a file that is none."""
+    """Return a function that makes the batcher of a version. All batchers share their threads.
+
+    Raises:
+        StartError: The batching parameters file cannot be read or is not valid.
+    """
     file = flags.batching_parameters_file
     parameters = batching_parameters.read(file) if file else BatchingParameters()
     threads = BatchThreads(parameters)
@@ -38,10 +42,12 @@ def make_batchers(flags: Flags) -> Callable[[Run], Batcher]:
 
 
 class Batcher:
-    """Runs the requests of one version through `threads`, joined; `run` is called as the one that it wraps.
+    """Joins the requests of one version and runs them. `run` has the same arguments as the function that it wraps.
 
-    run: (signature, inputs, outputs, timeout_s) -> outputs by name; called from several threads at once.
-    threads: shared by all versions of a server; None: threads of its own.
+    Args:
+        parameters: Limits and timeouts of batches.
+        run: (signature, inputs, outputs, timeout_s) -> outputs by name. Called from several threads at once.
+        threads: Threads that all versions of a server share. None creates threads for this batcher.
     """
 
     def __init__(self, parameters: BatchingParameters, run: Run, threads: BatchThreads | None = None) -> None:
@@ -54,12 +60,21 @@ class Batcher:
     def run(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
     ) -> dict[str, Array]:
-        """Waits for a batch and for its results; those of this request, [rows, …] each.
+        """Wait for a batch and its results, and return the results of this request.
 
-        timeout_s: None or 0 for none. Raises whatever `run` raises for the batch, and Status: INVALID_ARGUMENT
-        for inputs without a common 0th dimension or with more rows than a batch, UNAVAILABLE for a full queue,
-        RESOURCE_EXHAUSTED where the time of all requests of a batch was over before it ran, FAILED_PRECONDITION for
-        shapes that cannot be joined or cut.
+        Args:
+            signature: Name of the signature.
+            inputs: Arrays by name, with a common 0th dimension.
+            outputs: Names of the outputs.
+            timeout_s: Timeout in seconds. None or 0 means none.
+
+        Returns:
+            Arrays by name, [rows, …] each.
+
+        Raises:
+            Status: INVALID_ARGUMENT for inputs without a common 0th dimension or with more rows than a batch.
+                UNAVAILABLE for a full queue. RESOURCE_EXHAUSTED if all requests of a batch timed out before it ran.
+                FAILED_PRECONDITION for shapes that cannot be joined or cut. Otherwise the error of `run`.
         """
         rows = common_rows(inputs)
         now = self._threads.clock()
@@ -69,7 +84,7 @@ class Batcher:
         return request.wait()
 
     def close(self) -> None:
-        """Answers what waits; requests after that are UNAVAILABLE."""
+        """Answer the waiting requests. Later requests get UNAVAILABLE."""
         with self._lock:
             queues = self._queues or {}
             self._queues = None
@@ -86,8 +101,8 @@ class Batcher:
                 self._threads.add(queue, functools.partial(self._process, key))
             return queue
 
-    def _process(self, key: Key, batch: Batch) -> None:
-        """Runs a batch and tells each of its requests; never raises."""
+    def _process(self, key: Key, batch: PendingBatch) -> None:
+        """Run a batch and pass each request its result or the error. Never raises."""
         requests: list[_Request] = [task.payload for task in batch.tasks]
         signature, _, outputs = key
         try:
@@ -106,7 +121,7 @@ class Batcher:
 
 
 class _Request:
-    """A caller that waits: for one batch, or for as many as its request was split into."""
+    """A caller that waits for one batch, or for several if its request was split."""
 
     def __init__(self, inputs: Mapping[str, Array]) -> None:
         self.inputs = inputs
@@ -134,7 +149,7 @@ class _Request:
 
 
 def _split(task: Task, rows: Sequence[int]) -> list[Task]:
-    """Tasks of these rows each, in order; the request's `wait` joins their results."""
+    """Split a task into tasks of these rows, in order. The request's `wait` joins their results."""
     request: _Request = task.payload
     request.parts = [_Request(part) for part in cut(request.inputs, rows, task.rows)]
     return [
@@ -142,8 +157,8 @@ def _split(task: Task, rows: Sequence[int]) -> list[Task]:
     ]
 
 
-def _timeout_s(batch: Batch, now: float) -> float | None:
-    """What is left of the latest deadline, None if a task has none. Raises Status if every deadline is over."""
+def _timeout_s(batch: PendingBatch, now: float) -> float | None:
+    """Return the time until the latest deadline, None if a task has none. Raise Status if all deadlines passed."""
     deadlines = [task.deadline for task in batch.tasks if task.deadline is not None]
     if len(deadlines) < len(batch.tasks):
         return None

@@ -1,8 +1,8 @@
-"""What does a --batching_parameters_file say? The text proto that tensorflow_model_server reads, as a checked value.
+"""Read a --batching_parameters_file, the text proto of tensorflow_model_server, as a checked value.
 
-The message (session_bundle_config.proto in TensorFlow Serving) is in no package on PyPI, so its fields are described
-here, in a private pool; text proto names fields, so the names are all that has to agree. Defaults are those of the
-server's SharedBatchScheduler. How batches are formed is batching's question.
+No package on PyPI has the message (session_bundle_config.proto of TensorFlow Serving). So its fields are described
+here, in a private descriptor pool. Text protos name their fields, so only the names have to agree. Defaults are those
+of the server's SharedBatchScheduler. `batching` forms the batches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from local_serving.errors import StartError
 __all__ = ["BatchingParameters", "parse", "read"]
 
 INT64, BOOL, STRING = ".google.protobuf.Int64Value", ".google.protobuf.BoolValue", ".google.protobuf.StringValue"
-"""Wrapped, so that a field that is not there differs from one that is 0."""
+"""Wrapped types, so that a field that is not set differs from 0."""
 WRAPPED = {
     "max_batch_size": INT64,
     "batch_timeout_micros": INT64,
@@ -36,17 +36,23 @@ AT_LEAST = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batche
 class BatchingParameters:
     """How requests are joined.
 
-    max_batch_size: most rows of one request, and of one batch unless max_execution_batch_size says fewer.
-    batch_timeout_micros: how long the first request of a batch waits for others, in microseconds.
-    max_enqueued_batches: batches of one signature that may wait, the one being filled counted; beyond: UNAVAILABLE.
-    num_batch_threads: batches that run at once, all models together.
-    thread_pool_name: name of these threads.
-    allowed_batch_sizes: a batch is filled up to the next of these with copies of a row; increasing; empty: any size.
-    pad_variable_length_inputs: fills other dimensions up with the tensor's first element, not with "": leave it off.
-    enable_large_batch_splitting: a request may be run in parts, which fill the batches up.
-    max_execution_batch_size: most rows of one batch with splitting on; None: max_batch_size. A request that has more
-      rows than max_batch_size is refused all the same, as tensorflow_model_server refuses it.
-    Raises StartError.
+    Attributes:
+        max_batch_size: Most rows of one request, and of one batch unless max_execution_batch_size is smaller.
+        batch_timeout_micros: How long the first request of a batch waits for others, in microseconds.
+        max_enqueued_batches: How many batches of one signature may wait, including the open one. A request beyond this
+            gets UNAVAILABLE.
+        num_batch_threads: How many batches run at once, over all models.
+        thread_pool_name: Name of these threads.
+        allowed_batch_sizes: Increasing. A batch is filled up to the next of these sizes with copies of a row. Empty
+            allows any size.
+        pad_variable_length_inputs: Fill up other dimensions. The filling is the tensor's first element and not "", so
+            leave this off.
+        enable_large_batch_splitting: Run a request in parts, which fill up batches.
+        max_execution_batch_size: Most rows of one batch if splitting is on. None uses max_batch_size. As in
+            tensorflow_model_server, a request with more than max_batch_size rows is still rejected.
+
+    Raises:
+        StartError: A value is out of range.
     """
 
     max_batch_size: int = 1000
@@ -76,7 +82,7 @@ class BatchingParameters:
             raise StartError(
                 f"allowed_batch_sizes entries must be monotonically increasing; they are {', '.join(map(str, sizes))}"
             )
-        if sizes[-1] != self.max_batch_size:  # the sentence is TensorFlow Serving's
+        if sizes[-1] != self.max_batch_size:  # TensorFlow Serving's message
             raise StartError(
                 "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
                 f"{sizes[-1]}; expected {self.max_batch_size}"
@@ -84,14 +90,14 @@ class BatchingParameters:
 
     @property
     def rows_per_batch(self) -> int:
-        """Most rows that run together, before they are filled up to an allowed size."""
+        """Most rows that run together, before filling up to an allowed size."""
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
             return self.max_execution_batch_size
         return self.max_batch_size
 
 
 def parse(text: str) -> BatchingParameters:
-    """The parameters of a text proto. Raises StartError, with line and column where there is one."""
+    """Parse the parameters from a text proto. Raise StartError, with line and column if known."""
     message = _Message()
     try:
         text_format.Parse(text, message)
@@ -104,7 +110,7 @@ def parse(text: str) -> BatchingParameters:
 
 
 def read(path: str | os.PathLike[str]) -> BatchingParameters:
-    """The parameters of a file. Raises StartError, the path in front, also where it cannot be read."""
+    """Read the parameters from a file. Raise StartError, with the path, if the file is not valid or not readable."""
     try:
         return parse(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

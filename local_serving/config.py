@@ -1,6 +1,6 @@
-"""What a ModelServerConfig asks for: models, where they lie, which versions of them, and the labels of versions.
+"""Read a ModelServerConfig: models, their base paths, which versions to serve, and the labels of versions.
 
-Files are text protos. The sentences about a config that cannot be used are tensorflow_model_server's.
+Config files are text protos. The messages about an unusable config are those of tensorflow_model_server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TENSORFLOW, _UNSPECIFIED = 1, 0
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """Versions to serve: the newest `latest`, or those in `specific`, or, where both are None, all."""
+    """Versions to serve: the newest `latest`, or those in `specific`. If both are None, all versions."""
 
     latest: int | None = 1
     specific: frozenset[int] | None = None
@@ -32,7 +32,15 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """One entry of a config. labels: name to version."""
+    """One entry of a config.
+
+    Attributes:
+        name: Name of the model.
+        base_path: Folder of its versions.
+        platform: Always "tensorflow" in a valid config.
+        policy: Which versions to serve.
+        labels: Version by label.
+    """
 
     name: str
     base_path: str
@@ -43,7 +51,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Ssl:
-    """PEM bytes. client_verify: a client without a certificate of custom_ca is refused."""
+    """Keys and certificates in PEM. If client_verify is set, a client needs a certificate of custom_ca."""
 
     server_key: bytes = dataclasses.field(repr=False)
     server_cert: bytes
@@ -52,18 +60,28 @@ class Ssl:
 
 
 def read_config(path: str | os.PathLike[str]) -> Any:
-    """The file as a ModelServerConfig. Raises StartError."""
+    """Read a config file as a ModelServerConfig. Raise StartError if it is not one."""
     return read_text(path, messages.ModelServerConfig(), "--model_config_file", "model server config")
 
 
 def one_model(name: str, base_path: str) -> Any:
-    """The ModelServerConfig that --model_name and --model_base_path stand for."""
+    """Return the ModelServerConfig that --model_name and --model_base_path describe."""
     entry = {"name": name, "base_path": base_path, "model_platform": PLATFORM}
     return messages.ModelServerConfig(model_config_list={"config": [entry]})
 
 
 def read_text(path: str | os.PathLike[str], message: Any, flag: str, kind: str) -> Any:
-    """The text proto at `path`, parsed into `message`; `kind` says what it should be. Raises StartError."""
+    """Parse a text proto file into `message`.
+
+    Args:
+        path: The file.
+        message: Message to fill.
+        flag: Flag that names the file, for error messages.
+        kind: What the file should be, for error messages.
+
+    Raises:
+        StartError: The file cannot be read or parsed.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             return text_format.Parse(file.read(), message)
@@ -75,9 +93,14 @@ def read_text(path: str | os.PathLike[str], message: Any, flag: str, kind: str) 
 
 
 def models_of(config: Any, before: Sequence[Model] = ()) -> tuple[Model, ...]:
-    """The models of a ModelServerConfig, in its order.
+    """Return the models of a ModelServerConfig, in its order.
 
-    before: what is served now; a model may not change its platform. Raises Status with server_core.cc's sentences.
+    Args:
+        config: The ModelServerConfig.
+        before: Models that are served now. A model may not change its platform.
+
+    Raises:
+        Status: The config is not valid. The message is that of server_core.cc.
     """
     entries = config.model_config_list.config
     seen: set[str] = set()
@@ -142,7 +165,7 @@ def _invalid(message: str) -> Status:
 
 
 def read_ssl(path: str | os.PathLike[str]) -> Ssl:
-    """The SSLConfig at `path`. Raises StartError."""
+    """Read the SSLConfig at `path`. Raise StartError if it is not one."""
     config = read_text(path, _ssl_config(), "--ssl_config_file", "SSLConfig")
     if not config.server_key or not config.server_cert:
         raise StartError(f"{path}: has no server_key or no server_cert; add the PEM text itself, not a path")
@@ -150,7 +173,7 @@ def read_ssl(path: str | os.PathLike[str]) -> Ssl:
 
 
 def _ssl_config() -> Any:
-    """An empty tensorflow.serving.SSLConfig (config/ssl_config.proto, which the package of protos leaves out)."""
+    """Return an empty tensorflow.serving.SSLConfig. The package of protos lacks config/ssl_config.proto."""
     kind = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="local_serving/ssl_config.proto", package="tensorflow.serving", syntax="proto3"

@@ -1,6 +1,6 @@
-"""The server without its ports: config, labels, and the thread that looks for versions.
+"""Hold the server without its ports: config, labels, and the thread that looks for versions.
 
-`handle` resolves a ModelSpec to a loaded version; `reload` puts a new config in force. Both protocols stand on it.
+`handle` resolves a ModelSpec to a loaded version, and `reload` applies a new config. gRPC and REST both use this class.
 """
 
 from __future__ import annotations
@@ -28,13 +28,18 @@ __all__ = ["Core"]
 
 _log = logging.getLogger(__name__)
 LOOK_S = 0.05
-"""How long a wait for models goes without looking whether it is still wanted."""
+"""How often a wait for models checks whether its caller still waits, in seconds."""
 RELOAD_WAIT_S = 10.0
-"""How long a new config waits for the one before it; its caller's thread is missing from those that answer."""
+"""How long a new config waits for the one before it. Meanwhile its caller blocks a thread that answers requests."""
 
 
 class Core:
-    """Thread-safe. make_runner: see LoadedModel."""
+    """The models of a server. Thread-safe.
+
+    Args:
+        flags: The server's flags.
+        make_runner: See LoadedModel.
+    """
 
     def __init__(self, flags: Flags, make_runner: Callable[[Callable[..., Any]], Runner] | None = None) -> None:
         self.flags = flags
@@ -53,10 +58,12 @@ class Core:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Loads what the flags name and returns when the newest version of every model is AVAILABLE.
+        """Load the models of the flags, and return when the newest version of every model is AVAILABLE.
 
-        Waits for as long as there is no version, or no base path, as the real server does. Raises StartError if a model
-        could not be loaded, or `stop` was called meanwhile.
+        Like the real server, this waits for as long as a base path or its versions do not exist.
+
+        Raises:
+            StartError: A model could not be loaded, or `stop` was called.
         """
         try:
             self.reload(self._read_config())
@@ -69,9 +76,10 @@ class Core:
             self._every(self.flags.model_config_file_poll_wait_seconds, self._reread, "config")
 
     def stop(self, timeout_s: float) -> bool:
-        """Ends the threads and unloads everything once it is not in use any more.
+        """End the threads, and unload every model once it is no longer in use.
 
-        False if something was still in use after timeout_s.
+        Returns:
+            False if something was still in use after timeout_s seconds.
         """
         end = time.monotonic() + timeout_s
 
@@ -93,9 +101,10 @@ class Core:
         return done
 
     def handle(self, model_spec: Any) -> AbstractContextManager[Handle]:
-        """The version that a ModelSpec means, in use for the length of the context.
+        """Return a context that gives the version of a ModelSpec and keeps it loaded.
 
-        Raises Status: no name, an unknown label (both at once), or not served (on entering).
+        Raises:
+            Status: The spec has no name or an unknown label. On entering the context: the version is not served.
         """
         name = model_spec.name
         if not name:
@@ -108,15 +117,23 @@ class Core:
         return self._servables.handle(name)
 
     def states(self, name: str) -> dict[int, VersionState]:
-        """Every version of the model that was ever tracked, highest first."""
+        """Return the state of every version of the model that was ever tracked, highest first."""
         return self._servables.states(name)
 
     def reload(self, new: Any, wanted: Callable[[], bool] = lambda: True) -> None:
-        """Puts a ModelServerConfig in force in place of the one before, and waits until its new models serve.
+        """Replace the config, and wait until its new models serve.
 
-        Models that are absent from it unload. New versions of models that were there before are not waited for. wanted:
-        False ends the waiting. Raises Status; where the config itself is at fault, or wanted was False before it was in
-        force, nothing has changed. UNAVAILABLE if the config before it is still waited for after RELOAD_WAIT_S.
+        Models that the new config lacks are unloaded. New versions of models that were served before are not waited
+        for.
+
+        Args:
+            new: A ModelServerConfig.
+            wanted: Returns False if the caller no longer waits. This ends the waiting.
+
+        Raises:
+            Status: The config is not valid, or a model could not be loaded. UNAVAILABLE if the previous config still
+                loads after RELOAD_WAIT_S. If the config is not valid, or the caller left before it was applied, nothing
+                has changed.
         """
         with self._alone(wanted):
             models = config.models_of(new, self._models)
@@ -133,27 +150,27 @@ class Core:
             self._wait({model.name for model in models} - known, wanted)
 
     def poll(self) -> None:
-        """One look for versions, for all models. A base path that cannot be read leaves every model as it is."""
+        """Look for versions of all models once. If a base path cannot be read, all models stay as they are."""
         with self._polling:
             if self._stopped.is_set():
                 return
             try:
                 found = {model.name: discovery.found(model.name, model.base_path) for model in self._models}
             except Status as error:
-                # Said once, not every second.
+                # Log the fault once and not every second.
                 if error.message != self._last_fault:
                     _log.error("a filesystem access error; waiting for it to pass: %s", error.message)
                 self._last_fault = error.message
                 return
             self._last_fault = ""
             if any(found.values()):
-                import_tensorflow()  # before any load begins, and not before a wrong base path is told
+                import_tensorflow()  # before any load starts, and after a wrong base path was reported
             for model in self._models:
                 chosen = discovery.chosen(model.name, found[model.name], model.policy)
                 if chosen:
                     self._empty.discard(model.name)
                 elif model.name not in self._empty:
-                    self._empty.add(model.name)  # said once, not every second
+                    self._empty.add(model.name)  # logged once and not every second
                     _log.warning(
                         "No versions of servable %s found under base path %s. Did you forget to name your leaf"
                         " directory as a number (eg. '/1/')?", model.name, model.base_path,
@@ -162,7 +179,7 @@ class Core:
 
     @contextlib.contextmanager
     def _alone(self, wanted: Callable[[], bool]) -> Iterator[None]:
-        """One config after the other, and only for those who still wait for the answer."""
+        """Apply one config at a time, and only if its caller still waits."""
         end = time.monotonic() + RELOAD_WAIT_S
         taken = False
         try:
@@ -180,7 +197,7 @@ class Core:
                 self._reloading.release()
 
     def _wait(self, names: set[str], wanted: Callable[[], bool]) -> None:
-        """Until the newest version of each is AVAILABLE or has failed. Raises Status if one failed."""
+        """Wait until the newest version of each model is AVAILABLE or has failed. Raise Status if one failed."""
         while not self._servables.wait(lambda: all(self._settled(name) for name in names), LOOK_S):
             if self._stopped.is_set():
                 raise Status(grpc.StatusCode.CANCELLED, "the server was stopped before its models were available")
@@ -193,12 +210,12 @@ class Core:
             if newest and newest[1].state is State.END and newest[1].error:
                 failed.append(f"{{{{name: {name} version: {newest[0]}}} due to error: {newest[1].error}}}, ")
         if failed:
-            noun = "model(s)" if self._started else "servable(s)"  # two places there, two words
+            noun = "model(s)" if self._started else "servable(s)"  # the real server uses both words
             message = f"{len(failed)} {noun} did not become available: {{{''.join(failed)}}}"
             raise Status(grpc.StatusCode.UNKNOWN, message)
 
     def _poll_while_waiting(self) -> None:
-        """Before `start` has returned no thread looks for versions."""
+        """Look for versions, because no thread does so before `start` has returned."""
         if not self._started and self.flags.file_system_poll_wait_seconds > 0:
             self._stopped.wait(max(0.0, self.flags.file_system_poll_wait_seconds - LOOK_S))
             self.poll()

@@ -1,7 +1,7 @@
-"""Which versions of a model lie in its base path, and which of them does its policy want served?
+"""Find the versions of a model in its base path, and choose those that its policy serves.
 
-The folder's children are read as file_system_storage_path_source.cc reads them: a name that is no int64 is skipped
-(`tmp-123`), a file with a number for a name is a version that will fail to load.
+Folder names are read as in file_system_storage_path_source.cc. A name that is not an int64 is skipped (`tmp-123`). A
+file whose name is a number is a version that fails to load.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ _log = logging.getLogger(__name__)
 
 
 def found(model: str, base_path: str | os.PathLike[str]) -> dict[int, Path]:
-    """Version to its folder. Raises Status where the base path cannot be read.
+    """Return the folder of each version in a base path.
 
-    Of two names for one number (`7`, `007`) the last in the order of their bytes is taken, with a warning.
+    If two names are the same number (`7`, `007`), the last one in byte order is used, with a warning.
+
+    Raises:
+        Status: The base path cannot be read.
     """
     try:
         children = sorted(os.listdir(base_path), key=os.fsencode)
-    except (OSError, ValueError) as error:  # ValueError: what no path can be, such as one with a NUL
+    except (OSError, ValueError) as error:  # ValueError: the path is not valid, for example it contains NUL
         reason = getattr(error, "strerror", None) or error
         raise Status(
             grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,7 +56,7 @@ def found(model: str, base_path: str | os.PathLike[str]) -> dict[int, Path]:
 
 
 def chosen(model: str, versions: Mapping[int, Path], policy: Policy) -> dict[int, Path]:
-    """Those of `versions` that the policy wants, highest first; a listed one that is not there is warned of."""
+    """Return the versions that the policy serves, highest first. Warn if a listed version does not exist."""
     if policy.specific is not None:
         for version in sorted(policy.specific - versions.keys()):
             _log.warning(

@@ -1,8 +1,8 @@
-"""tensorflow_model_server's flags, as far as they are carried out here: their names, defaults and spelling are its own.
+"""Parse the flags of tensorflow_model_server that this server supports, with the same names, defaults and spelling.
 
-Spelled `--name=value`, and `--name` alone for a bool. A flag that the real server knows and that has no meaning on a
-developer's machine is taken and named in a warning, so that one command line fits both; a flag that neither knows
-raises UsageError (the real server warns and goes on, and a typing error goes unseen).
+Flags are written `--name=value`, or `--name` for a bool. A flag of the real server that has no effect here is accepted
+and named in a warning, so that one command line fits both servers. A flag that neither server has raises UsageError.
+(The real server only warns, so a typing error goes unnoticed.)
 """
 
 from __future__ import annotations
@@ -27,43 +27,45 @@ def _flag(default: Any, text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Every flag with its value; `ignored` names those given that have no effect here."""
+    """The value of every flag. `ignored` lists the given flags that have no effect here."""
 
-    port: int = _flag(8500, "port for gRPC; 0 takes any free one (there: gRPC is off)")
+    port: int = _flag(8500, "port for gRPC; 0 uses any free port (tensorflow_model_server: no gRPC)")
     grpc_socket_path: str = _flag("", "UNIX socket to listen on for gRPC as well")
-    rest_api_port: int = _flag(0, "port for REST; 0: no REST; -1 (here alone): any free one")
+    rest_api_port: int = _flag(0, "port for REST; 0: no REST; -1 (only here): any free port")
     rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "threads that answer REST requests")
     rest_api_timeout_in_ms: int = _flag(30_000, "longest time a REST request may take, in milliseconds")
     model_name: str = _flag("default", "name of the one model; not with --model_config_file")
     model_base_path: str = _flag("", "absolute path of the folder that holds its versions, NUMBER/saved_model.pb")
     model_config_file: str = _flag("", "ModelServerConfig as text: several models, version policies, labels")
-    model_config_file_poll_wait_seconds: int = _flag(0, "seconds between two readings of that file; 0: read once")
+    model_config_file_poll_wait_seconds: int = _flag(0, "seconds between two reads of that file; 0: read it once")
     allow_version_labels_for_unavailable_models: bool = _flag(
-        False, "a label not in use yet may be given to a version that is not loaded; needed for labels at the start"
+        False, "allow a new label for a version that is not loaded; needed for labels when the server starts"
     )
     file_system_poll_wait_seconds: float = _flag(
-        1.0, "seconds between two looks for versions (here also fractions); 0: look once; below 0: never"
+        1.0, "seconds between two looks for versions (here fractions too); 0: look once; below 0: never"
     )
-    max_num_load_retries: int = _flag(5, "how often a failed load is tried again")
+    max_num_load_retries: int = _flag(5, "how often a failed load is retried")
     load_retry_interval_micros: int = _flag(60_000_000, "microseconds between two tries of a load; below 0: no wait")
-    num_load_threads: int = _flag(0, "versions that load at the same time; 0 counts as 1")
+    num_load_threads: int = _flag(0, "how many versions load at the same time; 0 counts as 1")
     enable_model_warmup: bool = _flag(True, "replay assets.extra/tf_serving_warmup_requests before a version serves")
     num_request_iterations_for_warmup: int = _flag(0, "how often each warm-up request is replayed; 0 counts as 1")
-    enable_batching: bool = _flag(False, "join requests that wait at the same time")
+    enable_batching: bool = _flag(False, "run requests that wait at the same time as one batch")
     batching_parameters_file: str = _flag("", "BatchingParameters as text; needs --enable_batching")
-    enable_serialization_as_tensor_content: bool = _flag(False, "answer in tensor_content instead of float_val and kin")
+    enable_serialization_as_tensor_content: bool = _flag(False, "answer in tensor_content, not in float_val and others")
     enable_grpc_healthcheck_service: bool = _flag(False, "answer grpc.health.v1.Health")
     ssl_config_file: str = _flag("", "SSLConfig as text: server_key, server_cert, custom_ca, client_verify")
     grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "threads that answer gRPC requests")
-    grpc_channel_arguments: str = _flag("", "KEY=VALUE,… for the gRPC server, such as grpc.max_connection_age_ms=2000")
+    grpc_channel_arguments: str = _flag(
+        "", "KEY=VALUE,… options of the gRPC server, for example grpc.max_connection_age_ms=2000"
+    )
     saved_model_tags: str = _flag("serve", "comma-separated tags of the graph to load")
     tensorflow_session_parallelism: int = _flag(
-        0, "threads of a TensorFlow session, both kinds; 0: as TensorFlow sees fit"
+        0, "intra-op and inter-op threads of a TensorFlow session; 0: TensorFlow chooses"
     )
     tensorflow_intra_op_parallelism: int = _flag(0, "threads of one operation")
     tensorflow_inter_op_parallelism: int = _flag(0, "operations that run at the same time")
-    per_process_gpu_memory_fraction: float = _flag(0.0, "part of the GPU's memory to take; 0: as TensorFlow sees fit")
-    version: bool = _flag(False, "show the versions and exit")
+    per_process_gpu_memory_fraction: float = _flag(0.0, "fraction of the GPU's memory to use; 0: TensorFlow chooses")
+    version: bool = _flag(False, "print the versions and exit")
     ignored: tuple[str, ...] = dataclasses.field(default=(), metadata={"help": ""})
 
 
@@ -79,7 +81,11 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Flags) if field.nam
 
 
 def parse(arguments: Sequence[str]) -> Flags:
-    """The flags of a command line. Raises UsageError with one sentence: which flag, what with its value, what to do."""
+    """Parse a command line.
+
+    Raises:
+        UsageError: A flag is unknown or its value is not valid. The message says what to do.
+    """
     values: dict[str, Any] = {}
     ignored = []
     for argument in arguments:
@@ -99,12 +105,12 @@ def parse(arguments: Sequence[str]) -> Flags:
 
 
 def usage(program: str) -> str:
-    """What --help shows."""
+    """Return the text of --help."""
     lines = [
         f"usage: {program} --model_name=NAME --model_base_path=PATH [--flag=value …]",
         "",
-        "Serves SavedModels over gRPC and REST as tensorflow_model_server does, with its own flags, for development",
-        "and tests. It is not made for production: there, run the real tensorflow_model_server (the container",
+        "Serves SavedModels over gRPC and REST like tensorflow_model_server, with its flags, for development and",
+        "tests. It is not made for production. In production run the real tensorflow_model_server (the container",
         "tensorflow/serving) with the same flags.",
         "",
     ]
@@ -134,7 +140,7 @@ def _value(name: str, text: str | None) -> Any:
 
 
 def channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """The value of --grpc_channel_arguments, as grpc's options. Raises UsageError."""
+    """Parse the value of --grpc_channel_arguments into gRPC's options. Raise UsageError if it is not valid."""
     options: list[tuple[str, int | str]] = []
     for pair in filter(None, text.split(",")):
         key, _, value = pair.partition("=")

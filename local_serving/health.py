@@ -1,6 +1,7 @@
-"""grpc.health.v1.Health, as gRPC's own default service answers it: SERVING for as long as the server runs.
+"""Answer grpc.health.v1.Health like gRPC's default service: SERVING for as long as the server runs.
 
-It says nothing of models; GetModelStatus does. The messages are described here, so that no further package is needed.
+The answer does not depend on models. Use GetModelStatus for them. The messages are described here, so that no further
+package is needed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ SERVICE = "grpc.health.v1.Health"
 CHECK = f"/{SERVICE}/Check"
 SERVING, SERVICE_UNKNOWN = 1, 3
 NAMES = ("", "ModelService", "PredictionService")
-"""Those that server.cc sets; the empty one is the server itself."""
+"""Service names that server.cc sets. The empty name is the server itself."""
 
 
 def _messages() -> tuple[Any, Any]:
-    """HealthCheckRequest and HealthCheckResponse; the enum `status` as int32, which has the same bytes."""
+    """Describe HealthCheckRequest and HealthCheckResponse. The enum `status` is an int32, which has the same bytes."""
     kind = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="local_serving/health.proto", package="grpc.health.v1", syntax="proto3"
@@ -46,14 +47,18 @@ HealthCheckRequest, HealthCheckResponse = _messages()
 
 
 class Health:
-    """The service's handlers, until `stop`. watchers: how many may watch at once; more are RESOURCE_EXHAUSTED."""
+    """The handlers of the health service, until `stop`.
+
+    Args:
+        watchers: How many clients may watch at once. Further ones get RESOURCE_EXHAUSTED.
+    """
 
     def __init__(self, watchers: int) -> None:
         self._stopped = threading.Event()
         self._places = threading.Semaphore(watchers)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """For add_generic_rpc_handlers."""
+        """Return the handler for add_generic_rpc_handlers."""
         serialise = {
             "request_deserializer": HealthCheckRequest.FromString,
             "response_serializer": HealthCheckResponse.SerializeToString,
@@ -67,7 +72,7 @@ class Health:
         )
 
     def stop(self) -> None:
-        """Ends the streams of those who watch."""
+        """End the streams of all watching clients."""
         self._stopped.set()
 
     def _check(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -76,7 +81,7 @@ class Health:
         return HealthCheckResponse(status=SERVING)
 
     def _watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        """The status now; it never changes, so then nothing until the client or the server ends."""
+        """Send the status once. It never changes, so the stream then stays silent until the client or server ends."""
         if not self._places.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch; use Check, or more --grpc_max_threads")
         try:

@@ -1,4 +1,4 @@
-"""Which version does a label stand for? It moves only to a version that is AVAILABLE, so that none leads nowhere."""
+"""Map labels to versions. A label moves only to a version that is AVAILABLE, so that every label can be called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local_serving.servables import State, VersionState
 __all__ = ["Labels", "assigned", "version_of"]
 
 Labels = Mapping[str, Mapping[str, int]]
-"""Model to label to version."""
+"""Version by model and label."""
 
 
 def assigned(
@@ -22,10 +22,16 @@ def assigned(
     before: Labels,
     allow_unavailable: bool,
 ) -> dict[str, dict[str, int]]:
-    """All labels of a config.
+    """Return all labels of a config.
 
-    states: of a model's versions. before: labels in force. allow_unavailable: a label that is new, or stays where it
-    is, may stand for a version that is not AVAILABLE. Raises Status FAILED_PRECONDITION; then no label changes.
+    Args:
+        models: Models of the config.
+        states: Returns the states of a model's versions.
+        before: Labels of the current config.
+        allow_unavailable: Whether a label that is new or does not move may name a version that is not AVAILABLE.
+
+    Raises:
+        Status: FAILED_PRECONDITION if a label names a version that it may not name. Then no label changes.
     """
     labels: dict[str, dict[str, int]] = {}
     for model in models:
@@ -43,7 +49,7 @@ def assigned(
 
 
 def version_of(labels: Labels, model: str, label: str) -> int:
-    """The version a label stands for. Raises Status INVALID_ARGUMENT for one that nobody assigned."""
+    """Return the version of a label. Raise Status INVALID_ARGUMENT for an unknown label."""
     try:
         return labels[model][label]
     except KeyError:

@@ -1,4 +1,4 @@
-"""GetModelMetadata: the signatures of a version, and nothing else, as get_model_metadata_impl.cc has it."""
+"""Answer GetModelMetadata: the signatures of a version and nothing else, as in get_model_metadata_impl.cc."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNATURE_DEF = "signature_def"
 
 
 def model_metadata(core: Core, request: Any) -> Any:
-    """A GetModelMetadataResponse to a GetModelMetadataRequest. Raises Status."""
+    """Return the GetModelMetadataResponse to a request. Raise Status if it cannot be answered."""
     if not request.HasField("model_spec"):
         raise Status(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
     if not request.metadata_field:

@@ -1,4 +1,4 @@
-"""ModelService: which versions are in which state, and a new config for the running server."""
+"""Answer ModelService: the states of versions, and a new config for the running server."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ _log = logging.getLogger(__name__)
 
 
 def model_status(core: Core, request: Any) -> Any:
-    """A GetModelStatusResponse: one row for a version, without one all that were ever tracked, highest first.
+    """Return a GetModelStatusResponse: one row if the request has a version, otherwise one per version ever tracked.
 
-    A label is ignored, as the real server ignores it. Raises Status.
+    Rows are sorted by version, highest first. Like the real server, this ignores a label.
+
+    Raises:
+        Status: The request has no model, or the model has no such version.
     """
     if not request.HasField("model_spec"):
         raise Status(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
@@ -41,9 +44,16 @@ def model_status(core: Core, request: Any) -> Any:
 
 
 def reload_config(core: Core, request: Any, wanted: Callable[[], bool] = lambda: True) -> tuple[Any, Status | None]:
-    """A ReloadConfigResponse, and the status that goes with it: the same error in both, or None.
+    """Apply a new config.
 
-    wanted: False before the config is in force leaves all as it is; while new models load, it ends the waiting.
+    Args:
+        core: The server.
+        request: A ReloadConfigRequest.
+        wanted: Returns False if the caller no longer waits. Before the config is applied this cancels it. While new
+            models load, it ends the waiting.
+
+    Returns:
+        A ReloadConfigResponse, and the error that it holds or None.
     """
     response = messages.ReloadConfigResponse()
     try:

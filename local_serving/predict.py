@@ -1,7 +1,7 @@
-"""Predict, check by check as predict_util.cc makes them, with its messages.
+"""Answer Predict with the checks and messages of predict_util.cc.
 
-The checks are in its order, so that a request with two mistakes is told the same one. Shapes are not checked: the
-kernels' own errors go to the client.
+The checks run in the same order, so a request with two mistakes gets the same message from both servers. Shapes are not
+checked. The client gets the errors of TensorFlow's kernels.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ __all__ = ["predict", "write_output"]
 
 
 def predict(core: Core, request: Any, timeout_s: float | None = None, as_content: bool = False) -> Any:
-    """A PredictResponse to a PredictRequest.
+    """Return the PredictResponse to a PredictRequest.
 
-    timeout_s: of the run. as_content: numbers and strings in `tensor_content` instead of `float_val` and its kin.
-    Raises Status.
+    Args:
+        core: The server.
+        request: The request.
+        timeout_s: Timeout of the run in seconds.
+        as_content: Put numbers and strings into `tensor_content` instead of `float_val` and the other fields.
+
+    Raises:
+        Status: The request is not valid, or the run failed.
     """
     if not request.HasField("model_spec"):
         raise Status(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
@@ -42,9 +48,13 @@ def predict(core: Core, request: Any, timeout_s: float | None = None, as_content
 
 
 def write_output(tensor: Any, array: Any, dtype: int, as_content: bool) -> None:
-    """Fills a TensorProto as the server does: Tensor::AsProtoField, or AsProtoTensorContent.
+    """Fill a TensorProto as the server does (Tensor::AsProtoField or AsProtoTensorContent).
 
-    array: strings are object arrays of bytes; dtype: a number of tensorflow.DataType.
+    Args:
+        tensor: TensorProto to fill.
+        array: The values. Strings are object arrays of bytes.
+        dtype: Number of a tensorflow.DataType.
+        as_content: Use `tensor_content`.
     """
     tensor.dtype = dtype
     tensor.tensor_shape.SetInParent()
@@ -80,7 +90,7 @@ def _write_values(tensor: Any, values: Any) -> None:
         tensor.uint32_val.extend(values.tolist())
     elif kind in "iu":
         tensor.int_val.extend(values.tolist())
-    else:  # float16, and bfloat16, which numpy does not know: their bits
+    else:  # the bits of float16, and of bfloat16, which numpy lacks
         tensor.half_val.extend(values.view(np.uint16).tolist())
 
 

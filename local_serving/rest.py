@@ -1,12 +1,12 @@
-"""Which REST call is meant, and what is its answer? TensorFlow Serving's http_rest_api_handler.cc, without sockets.
+"""Route a REST call and answer it like TensorFlow Serving's http_rest_api_handler.cc, without sockets.
 
-    POST /v1/models/NAME[/versions/V | /labels/L]:predict      rest_json says what goes in and out
+    POST /v1/models/NAME[/versions/V | /labels/L]:predict      rest_json converts the bodies
     GET  /v1/models/NAME[/versions/V | /labels/L]              states of versions
     GET  /v1/models/NAME[/versions/V | /labels/L]/metadata     signatures
 
-Everything else below /v1/ is 400 `Malformed request`, with :classify and :regress, which need signatures of methods
-that the exports of this project do not have, 501. Requests become the messages of the gRPC services, so both answer
-from the same functions (Backend).
+Any other path below /v1/ gets 400 `Malformed request`. :classify and :regress get 501, because they need signatures of
+methods that this project does not export. Requests are converted to the messages of the gRPC services, so that the same
+functions answer both (Backend).
 """
 
 from __future__ import annotations
@@ -69,10 +69,13 @@ BELOW = re.compile(r"(?i)/v1/.*", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """What the gRPC services answer with; each raises Status.
+    """The functions of the gRPC services, which answer REST too. Each raises Status.
 
-    predict: (PredictRequest, timeout_s) -> PredictResponse. metadata, status: GetModelMetadata, GetModelStatus.
-    signatures: a ModelSpec to the SignatureDefs, by name, of the version that it means.
+    Attributes:
+        predict: (PredictRequest, timeout_s) -> PredictResponse.
+        metadata: Answers GetModelMetadata.
+        status: Answers GetModelStatus.
+        signatures: Returns the SignatureDefs by name of the version that a ModelSpec names.
     """
 
     predict: Callable[[Any, float | None], Any]
@@ -82,7 +85,12 @@ class Backend:
 
 
 class RestApi:
-    """REST for the models of a server, between `start` and `stop`."""
+    """REST for the models of a server, between `start` and `stop`.
+
+    Args:
+        core: The server.
+        flags: The server's flags.
+    """
 
     def __init__(self, core: Core, flags: Flags) -> None:
         def signatures(spec: Any) -> Mapping[str, Any]:
@@ -101,7 +109,7 @@ class RestApi:
         self._server: RestServer | None = None
 
     def start(self, host: str, port: int) -> int:
-        """Listens, and gives the port; 0 takes any free one. Raises StartError where it is taken."""
+        """Listen, and return the port. 0 uses any free port. Raise StartError if the port is taken."""
         try:
             self._server = RestServer(self._answer, host, port, self._threads)
         except OSError as error:
@@ -112,7 +120,7 @@ class RestApi:
         return self._server.port
 
     def stop(self, drain_s: float) -> None:
-        """Takes no new requests and waits for those in flight, drain_s at most."""
+        """Accept no new requests, and wait at most drain_s seconds for those in flight."""
         if self._server:
             self._server.stop(drain_s)
 
@@ -123,9 +131,17 @@ class RestApi:
 def answer(
     backend: Backend, method: str, path: str, body: bytes, timeout_s: float | None = None
 ) -> tuple[int, bytes] | None:
-    """HTTP status code and JSON body; None for a path outside /v1/, which nobody serves here. Raises nothing.
+    """Answer a REST call. Never raises.
 
-    path: without the query; escapes as sent. timeout_s: of a predict.
+    Args:
+        backend: Functions that answer.
+        method: HTTP method.
+        path: Path without the query, with escapes as sent.
+        body: Body of the request.
+        timeout_s: Timeout of a predict in seconds.
+
+    Returns:
+        HTTP status code and JSON body. None for a path outside /v1/.
     """
     if not BELOW.fullmatch(path):
         return None
@@ -133,7 +149,7 @@ def answer(
         return 200, _answer(backend, method, path, body, timeout_s)
     except Status as error:
         return HTTP_CODES[error.code], _json({"error": error.message})
-    except Exception as error:  # a client learns of a fault here, not of a broken connection
+    except Exception as error:  # the client gets the fault and not a broken connection
         _log.exception("a fault of local_serving's own")
         return 500, _json({"error": f"{type(error).__name__}: {error}"})
 

@@ -1,8 +1,9 @@
-"""What does a JSON body ask, and how is a Predict answered in JSON? TensorFlow Serving's util/json_tensor.cc.
+"""Convert JSON bodies to Predict requests and results to JSON, like TensorFlow Serving's util/json_tensor.cc.
 
-Two formats: rows (`instances` in, `predictions` out, one entry per row) and columns (`inputs` in, `outputs` out, one
-entry per tensor). The types are the signature's; what a type cannot hold without loss is refused, with the real
-server's sentences. Bytes are {"b64": …} in any string input, and in string outputs whose name ends in `_bytes`.
+There are two formats: rows (`instances` in, `predictions` out, one entry per row) and columns (`inputs` in, `outputs`
+out, one entry per tensor). Values have the types of the signature. A value that a type cannot hold without loss is
+rejected with the real server's message. Bytes are {"b64": …} in any string input, and in string outputs whose name ends
+in `_bytes`.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from serving_client import codec
 __all__ = ["fill_request", "written"]
 
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Perhaps half a surrogate, which is no text: neither a message nor UTF-8 can hold it."""
+"""May be half a surrogate pair, which neither a message nor UTF-8 can hold."""
 LARGE = re.compile(rb"[0-9]{300}|[eE]\+?0*[0-9]{3}")
-"""Perhaps a number that a double cannot hold."""
+"""May be a number that a double cannot hold."""
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """How values of a dtype come in JSON. `field` of TensorProto; `holds` says whether a value is of the type."""
+    """How JSON holds values of a dtype: the field of TensorProto, and a check of a value's type."""
 
     name: str
     field: str
     holds: Callable[[Any], bool]
     digits: int = 0
-    """Bits of a float type's mantissa, beyond which whole numbers are lost."""
+    """Bits of a float type's mantissa. Larger whole numbers lose precision."""
 
 
 def _whole(bits: int, signed: bool = True) -> Callable[[Any], bool]:
@@ -64,15 +65,24 @@ KINDS: Mapping[int, _Kind] = {
     22: _Kind("uint32", "uint32_val", _whole(32, signed=False)),
     23: _Kind("uint64", "uint64_val", _whole(64, signed=False)),
 }
-"""By number of tensorflow.DataType."""
+"""Kinds by the number of tensorflow.DataType."""
 STRING = 7
 
 
 def fill_request(body: bytes, request: Any, inputs_of: Callable[[str], Mapping[str, Any]]) -> bool:
-    """Fills a PredictRequest that has its model's name from a body; True if it came in rows.
+    """Fill a PredictRequest, which has its model's name, from a JSON body.
 
-    inputs_of: name of a signature, "" for the default one, to its TensorInfo by alias. Raises Status INVALID_ARGUMENT,
-    UNIMPLEMENTED for types that JSON is not converted to, and what inputs_of raises.
+    Args:
+        body: The JSON.
+        request: PredictRequest to fill.
+        inputs_of: Returns TensorInfo by alias for a signature's name, "" for the default signature.
+
+    Returns:
+        True if the body is in the row format.
+
+    Raises:
+        Status: INVALID_ARGUMENT for a bad body, UNIMPLEMENTED for types that JSON cannot hold, and the errors of
+            inputs_of.
     """
     document = _parse(body)
     name = document.get("signature_name", "")
@@ -104,7 +114,7 @@ def fill_request(body: bytes, request: Any, inputs_of: Callable[[str], Mapping[s
 
 
 def written(outputs: Mapping[str, Any], rows: bool) -> bytes:
-    """The body that answers with these TensorProtos. Raises Status INVALID_ARGUMENT where rows do not fit them."""
+    """Return the JSON body that answers with TensorProtos. Raise Status INVALID_ARGUMENT if they do not form rows."""
     arrays = codec.to_arrays({name: outputs[name] for name in sorted(outputs)})
     if not arrays:
         _invalid("Cannot convert empty tensor map to JSON")
@@ -115,7 +125,7 @@ def written(outputs: Mapping[str, Any], rows: bool) -> bytes:
     if rows and len(values) > 1:
         content = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     text = json.dumps({"predictions" if rows else "outputs": content}, ensure_ascii=False, indent=None)
-    # Strings of a model need not be UTF-8; their bytes go out as they are.
+    # Strings of a model may not be UTF-8. Their bytes are sent unchanged.
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -140,7 +150,7 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """RapidJSON knows Infinity, and refuses 1e999."""
+    """Parse a float as RapidJSON does, which accepts Infinity but not 1e999."""
     value = float(text)
     if math.isinf(value):
         raise ValueError("Number too big to be stored in double")
@@ -211,7 +221,7 @@ def _describe(tensor: Any, dtype: int, shape: list[int]) -> None:
 
 
 def _shape(value: Any) -> list[int]:
-    """Of the first entries; `_fill` sees to it that all others agree."""
+    """Return the shape of the first entries. `_fill` checks that all others agree."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -286,7 +296,7 @@ def _check_rows(arrays: Mapping[str, Any]) -> None:
 
 
 def _listed(name: str, array: Any) -> Any:
-    """Nested lists of what json writes."""
+    """Return nested lists that json can write."""
     if array.dtype == object:
         as_bytes = name.endswith("_bytes")
         flat = [
@@ -297,7 +307,7 @@ def _listed(name: str, array: Any) -> Any:
         boxed[:] = flat
         return boxed.reshape(array.shape).tolist()
     if array.dtype.kind == "f" and array.dtype.itemsize < 8:
-        # The shortest digits that name the float32: 0.2, not 0.20000000298023224.
+        # The shortest digits that identify the float32: 0.2, not 0.20000000298023224.
         return np.asarray([float(text) for text in array.ravel().astype(str)]).reshape(array.shape).tolist()
     return array.tolist()
 

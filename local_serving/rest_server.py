@@ -1,7 +1,7 @@
-"""Who listens for REST? HTTP/1.1 with connections that stay open, one thread each, on the standard library's server.
+"""Serve REST over HTTP/1.1 with the standard library's server: persistent connections, one thread each.
 
-Not for a hostile network: it is for development and tests, as all of local_serving. Bodies come with a Content-Length
-or in chunks.
+Like all of local_serving this is for development and tests, not for an untrusted network. Bodies have a Content-Length
+or are chunked.
 """
 
 from __future__ import annotations
@@ -20,17 +20,23 @@ __all__ = ["RestServer"]
 Answer = Callable[[str, str, bytes], tuple[int, bytes] | None]
 
 MAX_BODY_BYTES = 2**31 - 1
-"""tensorflow_model_server's limit of a gRPC message; REST has none there."""
+"""tensorflow_model_server's limit for a gRPC message. Its REST has no limit."""
 MAX_CHUNK_LINE_BYTES = 4096
 IDLE_S = 60.0
-"""How long a connection may stay silent, in the middle of a request as well."""
+"""How long a connection may be silent, also within a request, in seconds."""
 
 
 class RestServer:
-    """Listens from the start, answers between `start` and `stop`.
+    """An HTTP server that listens once it is created, and answers between `start` and `stop`.
 
-    answer: (method, path, body) -> HTTP status code and JSON body, None for 404. port: 0 for any free one.
-    threads: requests that are answered at once; more wait. Raises OSError where the port is taken.
+    Args:
+        answer: (method, path, body) -> HTTP status code and JSON body, or None for 404.
+        host: Address to listen on.
+        port: Port to listen on. 0 uses any free port.
+        threads: How many requests are answered at once. Further ones wait.
+
+    Raises:
+        OSError: The port is taken.
     """
 
     def __init__(self, answer: Answer, host: str = "", port: int = 0, threads: int = 16) -> None:
@@ -39,15 +45,15 @@ class RestServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port that the server listens on."""
         return int(self._http.server_address[1])
 
     def start(self) -> None:
-        """Answers from now on."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Takes no more connections, waits up to grace_s for requests that came whole, then closes every connection."""
+        """Accept no new connections, wait at most grace_s seconds for complete requests, and close all connections."""
         if self._thread.is_alive():
             self._http.shutdown()
             self._thread.join()
@@ -70,14 +76,14 @@ class _Http(http.server.ThreadingHTTPServer):
         self.connections: set[socket.socket] = set()
 
     def server_bind(self) -> None:
-        """Without the look-up of the machine's name in the DNS, which can take seconds and is for CGI."""
+        """Bind without the DNS look-up of the machine's name, which can take seconds and is only needed for CGI."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "local_serving", self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of the server."""
+        """Ignore clients that disconnect."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -96,7 +102,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server_version = "local_serving"
     sys_version = ""
     timeout = IDLE_S
-    # Head and body go out as one segment each; without it the second waits for the first one's acknowledgement.
+    # Head and body are sent as one segment each. Otherwise the second waits until the first is acknowledged.
     disable_nagle_algorithm = True
     wbufsize = -1
 
@@ -111,11 +117,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().finish()
 
     def do_GET(self) -> None:
-        """Every method; the answer knows which are served."""
+        """Handle every method. The answer decides which methods are served."""
         body = self._body()
         if body is None:
             return
-        with self.server.changed:  # from here on a stop waits for it; not for bodies, which may never be whole
+        with self.server.changed:  # a stop waits for this request, but not for bodies, which may never be complete
             self.server.busy += 1
         try:
             self._serve(body)
@@ -144,7 +150,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _body(self) -> bytes | None:
-        """None where it cannot be read; that is answered then, and the connection ends."""
+        """Read the body. If it cannot be read, answer with an error, close the connection and return None."""
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._chunks()
         text = self.headers.get("Content-Length", "0")
@@ -183,7 +189,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_error(code)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: requests are not logged."""
+        """Log nothing."""
 
 
 def _chunk_size(line: bytes) -> int | None:

@@ -1,7 +1,8 @@
-"""One version of a model in memory: loaded into a session as tensorflow_model_server loads it, and run.
+"""Load one version of a model into a TensorFlow session, like tensorflow_model_server, and run it.
 
-A session and not `tf.saved_model.load`, and the session's native call and not its `run`: those check and cast in
-Python, where the server leaves dtypes to the session and shapes to the kernels, whose errors a client then sees.
+This uses a session instead of `tf.saved_model.load`, and the session's native call instead of its `run`. Both
+alternatives check and cast in Python. The real server leaves dtypes to the session and shapes to the kernels, and a
+client sees the errors of the kernels.
 """
 
 from __future__ import annotations
@@ -30,19 +31,33 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Runner(Protocol):
-    """What stands between requests and the session: nothing, or a batcher."""
+    """Runs requests between the caller and the session, for example a batcher."""
 
     def run(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
     ) -> dict[str, Array]:
-        """As LoadedModel.run_now."""
+        """Run a signature, as LoadedModel.run_now does."""
 
     def close(self) -> None:
-        """No run is in flight any more, and none will come."""
+        """Release resources. No run is in flight, and none will start."""
 
 
 class LoadedModel:
-    """Thread-safe. signature_defs: name to SignatureDef, of serving_client's messages."""
+    """A model version in memory. Thread-safe.
+
+    Args:
+        name: Name of the model.
+        version: Version number.
+        path: Folder of the SavedModel.
+        flags: The server's flags.
+        make_runner: Gets `run_now` and returns the runner that calls go through. None calls `run_now` directly.
+
+    Attributes:
+        signature_defs: SignatureDef by name, in serving_client's messages.
+
+    Raises:
+        Status: There is no SavedModel at `path`. TensorFlow raises its own errors for damaged files.
+    """
 
     def __init__(
         self,
@@ -52,10 +67,7 @@ class LoadedModel:
         flags: Flags,
         make_runner: Callable[[Callable[..., dict[str, Array]]], Runner] | None = None,
     ) -> None:
-        """Reads the SavedModel at `path`. make_runner: gets run_now, gives what runs go through.
-
-        Raises Status, and whatever TensorFlow raises for files that are none of a model.
-        """
+        # The class docstring describes the arguments.
         self.name, self.version, self.path = name, version, path
         self._tf = import_tensorflow()
         self._session, self.signature_defs = _load(self._tf, path, flags)
@@ -69,11 +81,21 @@ class LoadedModel:
         outputs: Sequence[str] = (),
         timeout_s: float | None = None,
     ) -> dict[str, Array]:
-        """Runs a signature; the names are its aliases.
+        """Run a signature.
 
-        inputs: every input of the signature, each an array or a TensorProto; numeric dtypes as the signature has them,
-        strings as object arrays of bytes. outputs: those wanted, () for all. timeout_s: None for no limit.
-        Raises Status with the kernels' own code and message; DEADLINE_EXCEEDED after timeout_s, and the kernels stop.
+        Args:
+            signature: Name of the signature.
+            inputs: Every input of the signature by alias, as an array or a TensorProto. Numbers have the signature's
+                dtype. Strings are object arrays of bytes.
+            outputs: Aliases of the outputs to compute. () computes all.
+            timeout_s: Timeout in seconds, or None.
+
+        Returns:
+            Arrays by alias.
+
+        Raises:
+            Status: The kernels failed, with their code and message. DEADLINE_EXCEEDED after timeout_s; then the kernels
+                stop.
         """
         arrays = {alias: self._array(alias, value) for alias, value in inputs.items()}
         wanted = tuple(outputs) or tuple(sorted(self.signature_defs[signature].outputs))
@@ -83,7 +105,7 @@ class LoadedModel:
     def run_now(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
     ) -> dict[str, Array]:
-        """`run` for arrays alone, past the batcher: one run of the session."""
+        """Run a signature in the session at once, without the runner. Inputs must be arrays."""
         described = self.signature_defs[signature]
         feeds = {self._tensor(described.inputs[alias].name): inputs[alias] for alias in sorted(described.inputs)}
         fetches = [self._tensor(described.outputs[alias].name) for alias in outputs]
@@ -92,7 +114,7 @@ class LoadedModel:
                 values = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
         except self._tf.errors.OpError as error:
             raise Status(of_number(error.error_code), error.message) from error
-        except (TypeError, ValueError, RuntimeError) as error:  # what the bindings refuse before any kernel sees it
+        except (TypeError, ValueError, RuntimeError) as error:  # the bindings reject it before any kernel runs
             raise Status(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         return {
             alias: np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
@@ -100,13 +122,13 @@ class LoadedModel:
         }
 
     def close(self) -> None:
-        """Frees the session; the caller has seen to it that no run is in flight."""
+        """Free the session. The caller ensures that no run is in flight."""
         if self._runner:
             self._runner.close()
         self._session.close()
 
     def _tensor(self, name: str) -> Any:
-        """The handle of a tensor of the graph; the signatures name them all, so that there are few."""
+        """Return the handle of a tensor of the graph. Only tensors of signatures are kept, so there are few."""
         handle = self._tensors.get(name)
         if handle is None:
             handle = self._tensors[name] = self._session.graph.get_tensor_by_name(name)._as_tf_output()
@@ -114,11 +136,11 @@ class LoadedModel:
 
     @contextlib.contextmanager
     def _options(self, timeout_s: float | None) -> Iterator[Any]:
-        """RunOptions in native memory, None where there is nothing to say."""
+        """Give RunOptions in native memory, or None if there is no timeout."""
         if timeout_s is None:
             yield None
             return
-        # In milliseconds, where 0 would mean no limit.
+        # In milliseconds. 0 would mean no limit.
         options = self._tf.compat.v1.RunOptions(timeout_in_ms=max(1, min(int(timeout_s * 1000), 2**31 - 1)))
         native = importlib.import_module("tensorflow.python.client.pywrap_tf_session")
         buffer = native.TF_NewBufferFromString(options.SerializeToString())
@@ -139,7 +161,7 @@ class LoadedModel:
 
 
 def _load(tf: Any, path: Path, flags: Flags) -> tuple[Any, Mapping[str, Any]]:
-    """A session with the graph of the SavedModel in it, and its signatures."""
+    """Return a session with the graph of the SavedModel, and its signatures."""
     if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
         raise Status(
             grpc.StatusCode.NOT_FOUND,
@@ -156,7 +178,7 @@ def _load(tf: Any, path: Path, flags: Flags) -> tuple[Any, Mapping[str, Any]]:
     try:
         with session.graph.as_default():
             graph = tf.compat.v1.saved_model.load(session, flags.saved_model_tags.split(","), os.fspath(path))
-        session._extend_graph()  # the native call does not; the graph stays as it is now
+        session._extend_graph()  # the native call does not do this; the graph does not change afterwards
     except BaseException:
         session.close()
         raise

@@ -1,10 +1,10 @@
-"""All versions of all models: which are loaded, in which state, and when one takes the place of another.
+"""Hold all versions of all models with their states, and replace versions.
 
-`aspire` says which versions of a model are wanted; threads load what is new and unload what is not wanted any more, by
-TF Serving's availability-preserving policy: as long as anything is wanted, a version goes only when a wanted one is
-AVAILABLE. A version is closed when the last request that uses it is done.
+`aspire` sets which versions of a model are wanted. Threads load new versions and unload versions that are no longer
+wanted. They follow TF Serving's availability-preserving policy: while any version is wanted, an old one is unloaded
+only when a wanted one is AVAILABLE. A version is closed when the last request that uses it has ended.
 
-States, as GetModelStatus gives them: START, LOADING, AVAILABLE, UNLOADING, END; a failed load is END with an error.
+The states are those of GetModelStatus: START, LOADING, AVAILABLE, UNLOADING, END. A failed load is END with an error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class State(enum.IntEnum):
-    """Numbers of ModelVersionStatus.State."""
+    """States of a version, with the numbers of ModelVersionStatus.State."""
 
     START = 10
     LOADING = 20
@@ -40,14 +40,14 @@ class State(enum.IntEnum):
 
 
 class VersionState(NamedTuple):
-    """State of a version; error: why it is END, None where it was unloaded as planned."""
+    """The state of a version. `error` is why it is END, or None if it was unloaded as planned."""
 
     state: State
     error: Status | None = None
 
 
 class Handle(NamedTuple):
-    """A version in use: it is not closed before its context ends."""
+    """A version in use. It is not closed before its context ends."""
 
     name: str
     version: int
@@ -62,7 +62,7 @@ class _Version:
     model: LoadedModel | None = None
     in_use: int = 0
     dropped: bool = False
-    """Not wanted any more since it ended: should it be wanted again, that is a new version."""
+    """Not wanted since it ended. If it is wanted again, it becomes a new version."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -72,10 +72,13 @@ class _Model:
 
 
 class Servables:
-    """Thread-safe.
+    """Loads and unloads versions. Thread-safe.
 
-    load: (model, version, path) -> LoadedModel, warmed up; whatever it raises is a failed load. retries: further tries
-    after a failed one, retry_delay_s between them. load_threads: loads at the same time, the highest version first.
+    Args:
+        load: (model, version, path) -> LoadedModel, warmed up. Any exception is a failed load.
+        retries: How often a failed load is retried.
+        retry_delay_s: Seconds between two tries.
+        load_threads: How many versions load at once, the highest version first.
     """
 
     def __init__(
@@ -86,23 +89,27 @@ class Servables:
         load_threads: int = 1,
     ) -> None:
         self._load, self._retries, self._retry_delay_s = load, retries, max(0.0, retry_delay_s)
-        self._changed = threading.Condition()  # guards all that follows; notified at every change of state or use
+        self._changed = threading.Condition()  # guards the fields below; notified at every change of state or use
         self._models: dict[str, _Model] = {}
         self._free_loads = max(1, load_threads)
         self._waiting: list[int] = []
         self._threads: list[threading.Thread] = []
 
     def aspire(self, name: str, versions: Mapping[int, Path]) -> None:
-        """From now on these versions of the model are wanted, and no others."""
+        """Set the versions of the model that are wanted. All others are unloaded."""
         with self._changed:
             model = self._models.setdefault(name, _Model())
             model.wanted = dict(versions)
             self._reconcile(name, model)
-            self._changed.notify_all()  # loads that wait for their next try look whether they are still wanted
+            self._changed.notify_all()  # loads that wait for a retry check whether they are still wanted
 
     @contextlib.contextmanager
     def handle(self, name: str, version: int | None = None) -> Iterator[Handle]:
-        """The AVAILABLE version asked for, or the highest; in use until the context ends. Raises Status NOT_FOUND."""
+        """Give the AVAILABLE version asked for, or the highest, and keep it in use until the context ends.
+
+        Raises:
+            Status: NOT_FOUND if there is no such version.
+        """
         with self._changed:
             number, entry, loaded = self._available(name, version)
             entry.in_use += 1
@@ -115,7 +122,7 @@ class Servables:
                     self._changed.notify_all()
 
     def states(self, name: str) -> dict[int, VersionState]:
-        """Every version that was ever wanted, highest first; {} for a model that nobody has heard of."""
+        """Return the state of every version that was ever wanted, highest first. {} for an unknown model."""
         with self._changed:
             model = self._models.get(name, _Model())
             return {
@@ -124,24 +131,24 @@ class Servables:
             }
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Waits until `condition`, looked at after each change of a state; False if timeout_s passes first."""
+        """Wait until `condition` is true, checked at each change of state. Return False after timeout_s seconds."""
         with self._changed:
             return self._changed.wait_for(condition, timeout_s)
 
     def newest(self, name: str) -> tuple[int, VersionState] | None:
-        """The highest version wanted, and its state; None if none is wanted."""
+        """Return the highest wanted version and its state. None if none is wanted."""
         with self._changed:
             model = self._models.get(name)
             if not model or not model.wanted:
                 return None
             version = max(model.wanted)
             entry = model.versions.get(version)
-            if entry is None or entry.dropped or entry.state is State.UNLOADING:  # to be loaded anew
+            if entry is None or entry.dropped or entry.state is State.UNLOADING:  # it will be loaded again
                 return version, VersionState(State.START)
             return version, VersionState(entry.state, entry.error)
 
     def close(self, timeout_s: float) -> bool:
-        """Unloads everything; False if something was still in use, or loading, after timeout_s."""
+        """Unload everything. Return False if something was in use or loading after timeout_s seconds."""
         end = time.monotonic() + timeout_s
         with self._changed:
             for name in self._models:
@@ -153,7 +160,7 @@ class Servables:
                 timeout_s,
             )
             threads = list(self._threads)
-        # A thread that still frees native memory when the interpreter ends takes the process down with SIGABRT.
+        # If a thread frees native memory while the interpreter ends, the process dies with SIGABRT.
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
         return done
@@ -169,7 +176,7 @@ class Servables:
         raise Status(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
 
     def _reconcile(self, name: str, model: _Model) -> None:
-        """Starts the loads and unloads that the wanted versions ask for; the lock is held."""
+        """Start the loads and unloads that the wanted versions need. The caller holds the lock."""
         serving = any(
             entry.state is State.AVAILABLE and version in model.wanted for version, entry in model.versions.items()
         )
@@ -230,7 +237,7 @@ class Servables:
             return self._load(name, version, path), None
         except Status as error:
             return None, error
-        except Exception as error:  # whatever a broken file makes TensorFlow raise; the server goes on
+        except Exception as error:  # TensorFlow raises various errors for a broken file; the server continues
             code = of_number(getattr(error, "error_code", grpc.StatusCode.UNKNOWN.value[0]))
             message = str(error) or type(error).__name__
             return None, Status(code, message if str(path) in message else f"{path}: {message}")
@@ -244,7 +251,7 @@ class Servables:
             loaded, entry.model = entry.model, None
         if loaded:
             loaded.close()
-        del loaded  # END says that its memory is free
+        del loaded  # when the state is END, the memory is free
         with self._changed:
             entry.state, entry.dropped = State.END, True
             _log.info("Unloaded servable version {name: %s version: %d}", name, version)

@@ -1,6 +1,6 @@
-"""The ports: gRPC with TF Serving's two services, health where it is asked for, and REST.
+"""Open the server's ports: gRPC with TF Serving's two services, health if enabled, and REST.
 
-As the real server, it opens them when its models are loaded.
+Like the real server, it opens them after its models are loaded.
 """
 
 from __future__ import annotations
@@ -29,14 +29,19 @@ __all__ = ["DRAIN_S", "Server"]
 
 HOST = "0.0.0.0"
 DRAIN_S = 20.0
-"""Kubernetes kills 30 s after its SIGTERM."""
+"""Below the 30 s after which Kubernetes kills a process that got SIGTERM."""
 UNLOAD_S = 1.0
-"""What is left for unloading at the least, where the requests in flight took all of the time."""
+"""Least time for unloading, in seconds, even if the requests in flight took all of the drain time."""
 _log = logging.getLogger(__name__)
 
 
 class Server:
-    """`start`, then `grpc_port` and `rest_port` (None without REST), then `stop`. host: where to listen."""
+    """The server. Call `start`, read `grpc_port` and `rest_port` (None without REST), then call `stop`.
+
+    Args:
+        flags: The server's flags.
+        host: Address to listen on.
+    """
 
     def __init__(self, flags: Flags, host: str = HOST) -> None:
         self._flags, self._host = flags, host
@@ -46,7 +51,7 @@ class Server:
 
             make_runner = make_batchers(flags)
         self.core = Core(flags, make_runner)
-        # Who watches holds a thread for as long; the others are for requests.
+        # A watching client holds a thread. The other half of the threads answers requests.
         self._health = Health(flags.grpc_max_threads // 2)
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._grpc: Any = None
@@ -55,11 +60,11 @@ class Server:
         self.rest_port: int | None = None
 
     def start(self) -> None:
-        """Loads the models, then listens. Raises StartError: a model, a port, a file named by a flag."""
+        """Load the models, then listen. Raise StartError for a bad model, port or file named by a flag."""
         flags = self._flags
         credentials = _credentials(flags)
         for port in {flags.port, flags.rest_api_port} - {0, -1}:
-            _check_free(self._host, port)  # known at once, not after a minute of loading
+            _check_free(self._host, port)  # fail at once and not after a minute of loading
         try:
             self.core.start()
             self._listen(credentials)
@@ -68,13 +73,17 @@ class Server:
             raise
 
     def stop(self, drain_s: float = DRAIN_S) -> bool:
-        """Takes no new requests, lets those in flight finish, and unloads the models: drain_s (+ UNLOAD_S) for all.
+        """Accept no new requests, let those in flight finish, and unload the models.
 
-        False if requests or models were still in use then; threads of theirs can keep the process from ending.
+        Args:
+            drain_s: How long to wait for requests and models, in seconds. Unloading gets at least UNLOAD_S.
+
+        Returns:
+            False if requests or models were still in use at the end. Their threads can keep the process alive.
         """
         end = time.monotonic() + drain_s
         self._health.stop()
-        # Both refuse what is new from here on; then both finish what they have.
+        # First both servers refuse new requests. Then both finish those in flight.
         drained = self._grpc.stop(drain_s) if self._grpc else None
         if self._rest:
             self._rest.stop(drain_s)
@@ -86,7 +95,7 @@ class Server:
         return self.core.stop(max(UNLOAD_S, end - time.monotonic())) and in_time
 
     def listening(self) -> str:
-        """Where: `grpc HOST:PORT`, and ` rest HOST:PORT` if there is REST."""
+        """Return the addresses: `grpc HOST:PORT`, and ` rest HOST:PORT` if REST is on."""
         rest = f" rest {self._host}:{self.rest_port}" if self.rest_port else ""
         return f"grpc {self._host}:{self.grpc_port}{rest}"
 
@@ -149,7 +158,7 @@ class Server:
 
 
 class _NotCarriedOut(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Names the methods that the real server has and this one has not."""
+    """Answers UNIMPLEMENTED to the methods that only the real server has."""
 
     METHODS = (
         f"/{methods.PREDICTION_SERVICE}/Classify",
@@ -182,7 +191,7 @@ def _answered(core: Core, answer: Callable[[Core, Any], Any]) -> Callable[[Any, 
 
 @contextlib.contextmanager
 def _aborted(context: grpc.ServicerContext) -> Any:
-    """A Status becomes the call's, anything else INTERNAL: a client learns of a fault here, not of a stack trace."""
+    """Turn a Status into the call's status and any other error into INTERNAL, so that the client sees its message."""
     try:
         yield
     except Status as error:
@@ -201,7 +210,7 @@ def _serialised(message: Any) -> bytes:
 
 
 def _options(flags: Flags) -> list[tuple[str, Any]]:
-    # Without so_reuseport=0 a second server takes the same port, and clients reach either.
+    # With so_reuseport a second server could use the same port, and clients would reach either of them.
     options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     options.append(("grpc.so_reuseport", 0))
     return [*options, *channel_arguments(flags.grpc_channel_arguments)]

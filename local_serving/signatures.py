@@ -1,6 +1,6 @@
-"""Checks of a request against a model's signature, as predict_util.cc makes them and with its messages.
+"""Check a request against a model's signature, with the checks and messages of predict_util.cc.
 
-The checks run in predict_util.cc's order, so a request with two mistakes gets the same message from both servers.
+The checks run in the same order, so a request with two mistakes gets the same message from both servers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["checked_inputs", "checked_outputs", "signature_of"]
 
 
 def signature_of(signatures: Mapping[str, Any], name: str) -> tuple[str, Any]:
-    """The signature's name, serving_default where it is empty, and its SignatureDef."""
+    """Return the name of a signature (serving_default if empty) and its SignatureDef."""
     name = name or SERVING_DEFAULT
     if name not in signatures:
         raise Status(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
@@ -25,7 +25,7 @@ def signature_of(signatures: Mapping[str, Any], name: str) -> tuple[str, Any]:
 
 
 def checked_inputs(signature: Any, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """A value for every input of the signature: what was sent, or the default (a TensorProto)."""
+    """Return a value for every input of the signature: the value sent, or the default (a TensorProto)."""
     needed = signature.inputs.keys()
     if len(sent) > len(needed) or (len(sent) < len(needed) and not signature.defaults):
         raise _invalid(
@@ -54,7 +54,7 @@ def checked_inputs(signature: Any, sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_outputs(signature: Any, wanted: Sequence[str]) -> list[str]:
-    """The outputs to compute: those wanted, all where none is named."""
+    """Return the outputs to compute: the wanted ones, or all if none is named."""
     for position, alias in enumerate(wanted):
         if alias not in signature.outputs:
             raise _invalid(

@@ -1,8 +1,8 @@
-"""TensorFlow's import, once it is needed and without its greeting.
+"""Import TensorFlow on first use and without its start-up messages.
 
-The light modules (flags, config, discovery) must not bring TensorFlow: a mistake in the command line is answered at
-once. TensorFlow greets on stderr from native code before any log level is read, so the file descriptor itself is held;
-if the import fails, what was held is shown.
+The light modules (flags, config, discovery) do not import TensorFlow, so that a wrong command line is reported at once.
+TensorFlow prints to stderr from native code before any log level applies. So the file descriptor is redirected during
+the import. If the import fails, the held output is printed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ __all__ = ["import_tensorflow"]
 
 
 def import_tensorflow() -> Any:
-    """The tensorflow module; its first import takes seconds and is silent. Raises StartError where it is not there."""
+    """Return the tensorflow module. The first import takes seconds and prints nothing.
+
+    Raises:
+        StartError: TensorFlow is not installed.
+    """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,8 +36,8 @@ def import_tensorflow() -> Any:
             if error.name != "tensorflow":
                 raise
             raise StartError('tensorflow is not installed; pip install "recbeam[pipelines]"') from error
-        tf.config.list_physical_devices()  # looking for GPUs greets as well
-        tf.get_logger().setLevel("ERROR")  # its loader of SavedModels for sessions calls itself deprecated
+        tf.config.list_physical_devices()  # looking for GPUs prints messages too
+        tf.get_logger().setLevel("ERROR")  # hides the deprecation warning of the SavedModel loader for sessions
     return tf
 
 

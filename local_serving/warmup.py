@@ -1,4 +1,4 @@
-"""Requests that lie beside a model are run before it serves, so that the first client meets no cold graph."""
+"""Run the warm-up requests that lie beside a model before it serves, so that the first client gets a warm graph."""
 
 from __future__ import annotations
 
@@ -21,10 +21,20 @@ _log = logging.getLogger(__name__)
 
 
 def warm_up(model: LoadedModel, iterations: int = 1) -> int:
-    """Runs every record of assets.extra/tf_serving_warmup_requests, `iterations` times; how many records there were.
+    """Run every record of assets.extra/tf_serving_warmup_requests.
 
-    A TFRecord file of PredictionLog; of its kinds Predict alone is run, the others are named in a warning. The names of
-    models in the records do not matter. Raises Status for a record that fails, a file that is none, or more than 1,000.
+    The file is a TFRecord file of PredictionLog. Only Predict records are run. Other kinds are named in a warning. The
+    model names in the records are ignored.
+
+    Args:
+        model: The loaded model.
+        iterations: How often each record is run.
+
+    Returns:
+        Number of records.
+
+    Raises:
+        Status: A record fails, the file is damaged, or it has more than 1,000 records.
     """
     path = model.path / "assets.extra" / WARMUP_FILE
     if not path.is_file():
@@ -51,7 +61,7 @@ def _replay(model: LoadedModel, record: bytes, path: Path, iterations: int) -> N
         raise _invalid(f"Failed to parse warmup record: {record!r} from {path}") from error
     kind = log.WhichOneof("log_type")
     if kind != "predict_log":
-        _log.warning("%s: a warm-up record of kind %s is left out; local_serving runs predict_log alone", path, kind)
+        _log.warning("%s: skipping a warm-up record of kind %s; local_serving runs only predict_log", path, kind)
         return
     request = log.predict_log.request
     name, signature = signature_of(model.signature_defs, request.model_spec.signature_name)

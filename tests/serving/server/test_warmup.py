@@ -107,7 +107,7 @@ def test_records_of_other_kinds_are_left_out_with_a_warning(counted, caplog):
     with caplog.at_level(logging.WARNING):
         assert warm_up(counted) == 2
     assert counted.runs == ["serving_default"]
-    assert "a warm-up record of kind classify_log is left out" in caplog.text
+    assert "skipping a warm-up record of kind classify_log" in caplog.text
 
 
 def test_without_the_flag_nothing_is_replayed(base, serve):
