@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.reward_stream.sources.config import SequencerConfig
-from pipelines.reward_stream.sources.progress import Batch
+from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from serving_client.contracts.times import format_time, parse_time
@@ -119,7 +119,7 @@ class Logs:
         )
 
 
-def settle(sequencer: Sequencer) -> list[Batch]:
+def settle(sequencer: Sequencer) -> list[NumberedBlocks]:
     """Everything there is to say now."""
     said = []
     while (batch := sequencer.poll()) is not None:
@@ -127,7 +127,7 @@ def settle(sequencer: Sequencer) -> list[Batch]:
     return said
 
 
-def watch(sequencer: Sequencer, clock: Clock, seconds: float, step_s: float = 0.5) -> list[Batch]:
+def watch(sequencer: Sequencer, clock: Clock, seconds: float, step_s: float = 0.5) -> list[NumberedBlocks]:
     """What is said while the clock passes some seconds."""
     said = settle(sequencer)
     for _ in range(round(seconds / step_s)):
@@ -136,15 +136,15 @@ def watch(sequencer: Sequencer, clock: Clock, seconds: float, step_s: float = 0.
     return said
 
 
-def blocks(batches: Iterable[Batch]) -> list[Block]:
+def blocks(batches: Iterable[NumberedBlocks]) -> list[Block]:
     return [decode(data) for batch in batches for data in batch.blocks]
 
 
-def reports(batches: Iterable[Batch]) -> list[SourceReport]:
+def reports(batches: Iterable[NumberedBlocks]) -> list[SourceReport]:
     return [batch.report for batch in batches if batch.report is not None]
 
 
-def emitted(batches: Iterable[Batch], *, markers: bool = False) -> Counter[tuple[int, int]]:
+def emitted(batches: Iterable[NumberedBlocks], *, markers: bool = False) -> Counter[tuple[int, int]]:
     """Records that went on, by (rank, event time); either those before a restart's cut or all others."""
     return Counter(
         (int(rank), int(at_us))
@@ -155,7 +155,7 @@ def emitted(batches: Iterable[Batch], *, markers: bool = False) -> Counter[tuple
     )
 
 
-def counted(batches: Sequence[Batch]) -> Counter[tuple[str, int, str]]:
+def counted(batches: Sequence[NumberedBlocks]) -> Counter[tuple[str, int, str]]:
     """All outcomes that the reports name."""
     total: Counter[tuple[str, int, str]] = Counter()
     for report in reports(batches):

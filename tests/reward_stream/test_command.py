@@ -19,7 +19,7 @@ from pipelines.reward_stream.monitoring.exposition import render
 from pipelines.reward_stream.monitoring.status import Status
 from pipelines.reward_stream.monitoring.terminal import line
 from pipelines.reward_stream.publishing.letter_files import write_letters
-from pipelines.reward_stream.publishing.publisher import Progress
+from pipelines.reward_stream.publishing.publisher import PublisherProgress
 from pipelines.reward_stream.publishing.versions import Written
 from serving_client.contracts.times import format_time
 from tests.reward_stream.publisher_setup import SECOND, T0, bandits_bytes
@@ -173,8 +173,8 @@ def test_letters_of_a_tick_have_a_file_and_come_back(tmp_path: pathlib.Path) -> 
 
 def test_metrics_count_upwards_alone() -> None:
     status = Status()
-    status.add(Progress(outcomes={"orphan": 3}, failures=["x"], records_read=9))  # type: ignore[arg-type]
-    status.add(Progress(outcomes={"orphan": -1, "counted": 1}, watermark_us=T0))  # type: ignore[arg-type]
+    status.add(PublisherProgress(outcomes={"orphan": 3}, failures=["x"], records_read=9))  # type: ignore[arg-type]
+    status.add(PublisherProgress(outcomes={"orphan": -1, "counted": 1}, watermark_us=T0))  # type: ignore[arg-type]
     text = render(status, T0 + 2 * SECOND).decode()
     for expected in (
         'outcomes_total{outcome="orphan"} 3.0',
@@ -194,7 +194,7 @@ def test_the_progress_line_says_rate_lag_pending_and_version() -> None:
         bandit_id = "row"
 
     written = Written(12, T0, _Content())  # type: ignore[arg-type]
-    status.add(Progress(ticks=1, records_read=5000, watermark_us=T0, pending=7, versions=[written]))
+    status.add(PublisherProgress(ticks=1, records_read=5000, watermark_us=T0, pending=7, versions=[written]))
     said = line(status, T0 + 4 * SECOND, 250, streaming=True)
     assert said == "5,000 records (250/s), lag 4.0s, 7 pending, row v12"
 

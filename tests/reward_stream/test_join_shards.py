@@ -18,7 +18,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.messages import read_message
+from pipelines.reward_stream.messages import decode_message
 from pipelines.reward_stream.steps.join_shards import JoinShardFn, JoinShards
 from tests.transforms.attribution.joining.worlds import (
     START_US,
@@ -103,7 +103,7 @@ def run(made: Iterable[Block], rng: random.Random, losses: float) -> list[Step]:
         if rng.random() < losses:
             join = JoinShardFn(BANDITS)
             join.setup()
-        steps += [read_message(data) for _, data in join.process((0, blocks.encode(one)), *cells, Timer())]
+        steps += [decode_message(data) for _, data in join.process((0, blocks.encode(one)), *cells, Timer())]
     return [step for step in steps if isinstance(step, Step)]
 
 
@@ -193,7 +193,7 @@ def test_the_log_keeps_the_originals_of_those_rewards_alone_that_no_known_decisi
     assert logged.rewards.raw == [b"", sent[1], b""]
     join = JoinShardFn(BANDITS)
     join.setup()
-    steps = [read_message(data) for _, data in join.process((0, blocks.encode(end)), *cells, Timer())]
+    steps = [decode_message(data) for _, data in join.process((0, blocks.encode(end)), *cells, Timer())]
     letters = [letter for step in steps if isinstance(step, Step) for letter in step.dead_letters]
     assert [(letter.reason, letter.original) for letter in letters] == [("orphan", sent[1])]
 
@@ -208,7 +208,7 @@ def test_bounded_input_counts_once_though_memory_is_lost_before_each_block() -> 
     join = JoinShardFn(BANDITS)
     join.setup()
     (message,) = join.end(0, *cells)
-    step = read_message(message[1])
+    step = decode_message(message[1])
     assert isinstance(step, Step)
     assert total([step.live]) == total([_at_once(made).live])
 
@@ -218,7 +218,7 @@ def test_bounded_input_is_joined_when_it_ends() -> None:
     expected = total([_at_once(made).live])
 
     def check(messages: list[tuple[bytes, bytes]]) -> None:
-        steps = [read_message(data) for _, data in messages]
+        steps = [decode_message(data) for _, data in messages]
         assert total(step.live for step in steps if isinstance(step, Step)) == expected
 
     encoded = [(0, blocks.encode(dataclasses.replace(one, seq=-1, tick=False))) for one in made]

@@ -18,10 +18,10 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.testing import test_stream
 from apache_beam.utils.timestamp import Timestamp
 
-from pipelines.reward_stream.messages import report_message
+from pipelines.reward_stream.messages import keyed_message
 from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
-from pipelines.reward_stream.sources.sequencer import Batch, Sequencer
+from pipelines.reward_stream.sources.sequencer import NumberedBlocks, Sequencer
 from pipelines.reward_stream.steps.join_shards import JoinShards
 from pipelines.reward_stream.steps.publish import Publish, PublishConfig
 from serving_client.contracts.times import parse_duration
@@ -37,7 +37,7 @@ Element = tuple[str, int, bytes]
 """A block of a shard, or a report."""
 
 
-def spoken(stage: Stage, axis: Axis, scenarios: Sequence[Scenario]) -> list[list[Batch]]:
+def spoken(stage: Stage, axis: Axis, scenarios: Sequence[Scenario]) -> list[list[NumberedBlocks]]:
     """What the Sequencer says at each step, and at last that all is over."""
     clock = Clock(START_US + 3_600_000_000)
     stage.bandits.write_bytes(bandits_file(scenarios, 0))
@@ -69,14 +69,14 @@ def spoken(stage: Stage, axis: Axis, scenarios: Sequence[Scenario]) -> list[list
     return said
 
 
-def elements(batches: Sequence[Batch]) -> Iterator[Element]:
+def elements(batches: Sequence[NumberedBlocks]) -> Iterator[Element]:
     for batch in batches:
         yield from (("block", shard, data) for shard, data in enumerate(batch.blocks))
         if batch.report is not None:
-            yield "report", 0, report_message(batch.report)[1]
+            yield "report", 0, keyed_message(batch.report)[1]
 
 
-def streamed(said: Sequence[Sequence[Batch]], rng: random.Random, *, shuffled: bool) -> test_stream.TestStream:
+def streamed(said: Sequence[Sequence[NumberedBlocks]], rng: random.Random, *, shuffled: bool) -> test_stream.TestStream:
     stream, holding_us = test_stream.TestStream(), 0
     for batches in said:
         one = list(elements(batches))
@@ -94,7 +94,7 @@ def streamed(said: Sequence[Sequence[Batch]], rng: random.Random, *, shuffled: b
     return stream.advance_watermark_to_infinity()
 
 
-def run(stage: Stage, said: Sequence[Sequence[Batch]], rng: random.Random, *, shuffled: bool) -> None:
+def run(stage: Stage, said: Sequence[Sequence[NumberedBlocks]], rng: random.Random, *, shuffled: bool) -> None:
     """The wiring of pipelines.reward_stream.pipeline, with TestStream in place of the source."""
     bandits = stage.bandits.read_bytes()
     publishing = PublishConfig(

@@ -21,7 +21,7 @@ from pipelines.reward_stream.publishing import checkpoint as checkpoints
 from pipelines.reward_stream.publishing.letter_files import write_letters
 from pipelines.reward_stream.publishing.publisher import Pace, Publisher
 from pipelines.reward_stream.sources.config import SequencerConfig
-from pipelines.reward_stream.sources.progress import Batch
+from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from transforms.attribution.bandits_file import parse_bytes
@@ -132,7 +132,7 @@ class _Run:
                 assert not progress.failures, progress.failures
                 self.ended |= progress.ended
 
-    def _messages(self, batch: Batch) -> Iterator[Step | SourceReport]:
+    def _messages(self, batch: NumberedBlocks) -> Iterator[Step | SourceReport]:
         """As the shards answer a batch, and its report."""
         for number, data in enumerate(batch.blocks):
             block, shard = decode(data), self._shards[number]

@@ -9,7 +9,7 @@ import dataclasses
 import threading
 from collections import Counter
 
-from pipelines.reward_stream.publishing.publisher import Progress
+from pipelines.reward_stream.publishing.publisher import PublisherProgress
 from pipelines.reward_stream.publishing.versions import Written
 
 __all__ = ["Status", "status_of"]
@@ -22,7 +22,7 @@ _LOCK = threading.Lock()
 class Status:
     """Since the run began. outcomes: increases alone, as a counter must; versions: the last of each bandit.
 
-    snapshots: how many were published, by bandit. The rest is as in Progress, of the last call that knew it.
+    snapshots: how many were published, by bandit. The rest is as in PublisherProgress, of the last call that knew it.
     """
 
     records_read: int = 0
@@ -42,7 +42,7 @@ class Status:
     late_files: int = 0
     files_unreadable: int = 0
 
-    def add(self, progress: Progress) -> None:
+    def add(self, progress: PublisherProgress) -> None:
         """Take what a call of the publisher did."""
         self.records_read += progress.records_read
         self.records_malformed += progress.lines_bad

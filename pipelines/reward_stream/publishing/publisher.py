@@ -14,17 +14,18 @@ from collections.abc import Callable, Sequence
 
 from pipelines.reward_stream.destinations.interface import Destination
 from pipelines.reward_stream.publishing.checkpoint import Checkpoint, CheckpointStore
+from pipelines.reward_stream.publishing.state import PublisherState
 from pipelines.reward_stream.publishing.tick_assembly import Ticks
 from pipelines.reward_stream.publishing.versions import Moment, Versions, Written
 from pipelines.reward_stream.sources.reports import SourceReport
-from pipelines.reward_stream.totals.totals import Totals, TotalsState, outcomes_of
+from pipelines.reward_stream.totals.totals import Totals, outcomes_of
 from serving_client.contracts.bandits import Bandits
 from serving_client.contracts.times import AFTER_ALL_US, BEFORE_ALL_US
 from transforms.attribution.joining.delta import Step
 from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput
 
-__all__ = ["Pace", "Progress", "Publisher", "PublisherState"]
+__all__ = ["Pace", "Publisher", "PublisherProgress"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Pace:
 
 
 @dataclasses.dataclass(slots=True)
-class Progress:
+class PublisherProgress:
     """What a call did. failures: sentences about what was refused and will be tried again.
 
     versions: published. held: bandits whose snapshot waits until the run has caught up with the last one. outcomes: net
@@ -64,20 +65,6 @@ class Progress:
     late_files: int | None = None
     files_unreadable: int | None = None
     ended: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PublisherState:
-    """All that an engine must keep to go on; picklable. waiting: messages of ticks that were not whole.
-
-    rules: the bandits file's bytes that the source told last, None if it told none.
-    """
-
-    totals: TotalsState
-    rules: bytes | None
-    seq: int
-    waiting: Sequence[Step | SourceReport]
-    letters: Sequence[DeadLetter]
 
 
 class Publisher:
@@ -119,12 +106,12 @@ class Publisher:
         self._moment: Moment | None = None
         self._saved_seq: int | None = None
 
-    def offer(self, step: Step) -> Progress:
+    def offer(self, step: Step) -> PublisherProgress:
         """Take a shard's step. Raises Refused if another writer publishes to the same place."""
         self._ticks.add(step)
         return self._take_ticks()
 
-    def offer_report(self, report: SourceReport) -> Progress:
+    def offer_report(self, report: SourceReport) -> PublisherProgress:
         """Take the source's report. Raises Refused if another writer publishes to the same place."""
         self._ticks.add(report)
         return self._take_ticks()
@@ -133,13 +120,15 @@ class Publisher:
         """Take a message that was offered before, to an instance that is gone; the next offer goes on from it."""
         self._ticks.add(message)
 
-    def finish(self, steps: Sequence[Step], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0) -> Progress:
+    def finish(
+        self, steps: Sequence[Step], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0
+    ) -> PublisherProgress:
         """The end of bounded input, which has no ticks: everything at once, then a final snapshot.
 
         It is published whatever was there: a bounded run counts anew on purpose. Raises Refused as `offer` does, and
         BadInput if more than that fraction of the lines is malformed; then only dead letters are written.
         """
-        progress = Progress()
+        progress = PublisherProgress()
         self._add(reports, steps, progress)
         if progress.lines_bad > max_bad_fraction * progress.records_read:
             self._bury(progress)
@@ -152,12 +141,12 @@ class Publisher:
         self._settle(progress)
         return progress
 
-    def flush(self) -> Progress:
+    def flush(self) -> PublisherProgress:
         """Try again what a final tick, a stop or `finish` could not write, since no tick comes after it.
 
         There is nothing more to do once the progress has no failures.
         """
-        progress = Progress()
+        progress = PublisherProgress()
         if self._moment is not None:
             self._moment = dataclasses.replace(self._moment, now_us=self._clock())
         self._settle(progress)
@@ -173,9 +162,9 @@ class Publisher:
             tuple(self._letters),
         )
 
-    def _take_ticks(self) -> Progress:
+    def _take_ticks(self) -> PublisherProgress:
         """Fold every tick that is whole; write once, at the last of them."""
-        progress = Progress()
+        progress = PublisherProgress()
         for report, steps in self._ticks.whole():
             self._add([report], steps, progress)
             self._report = report
@@ -187,7 +176,7 @@ class Publisher:
             self._settle(progress)
         return progress
 
-    def _add(self, reports: Sequence[SourceReport], steps: Sequence[Step], progress: Progress) -> None:
+    def _add(self, reports: Sequence[SourceReport], steps: Sequence[Step], progress: PublisherProgress) -> None:
         self._versions.change(self._totals.add(reports, steps))
         for report in reports:
             self._rules = report.rules or self._rules
@@ -203,7 +192,7 @@ class Publisher:
         progress.open_decisions = sum(step.open_decisions for step in latest)
         progress.open_rewards = sum(step.open_rewards for step in latest)
 
-    def _settle(self, progress: Progress) -> None:
+    def _settle(self, progress: PublisherProgress) -> None:
         """Write what is due at this moment."""
         moment = self._moment
         if moment is None:
@@ -223,7 +212,7 @@ class Publisher:
         if not moment.final and not moment.stop:
             progress.failures += self._versions.prune(moment.now_us)
 
-    def _bury(self, progress: Progress) -> None:
+    def _bury(self, progress: PublisherProgress) -> None:
         """Write the dead letters; while that fails they wait, and checkpoints with them."""
         if not self._letters:
             return
@@ -235,7 +224,7 @@ class Publisher:
             progress.dead_letters += len(self._letters)
             self._letters = []
 
-    def _save(self, progress: Progress) -> None:
+    def _save(self, progress: PublisherProgress) -> None:
         """A checkpoint, if one is due and the dead letters that it covers are written."""
         report = self._report
         if self._store is None or self._letters or report is None or report.state is None:

@@ -6,13 +6,14 @@ about its records (malformed, future, late) is then the checkpoint's to remember
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelines.reward_stream.sources.reports import PartitionState
 
-__all__ = ["Coverage", "Key", "Late", "Part"]
+__all__ = ["Coverage", "Key", "Late", "Part", "Span"]
 
 Key = tuple[str, int, str]
 """(bandit, policy_epoch, outcome); ("", 0, outcome) where the record names no bandit."""
@@ -34,7 +35,7 @@ class Part(NamedTuple):
     all_late: bool
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """A chunk; a tuple, since marks hold many.
 
     greatest_us: its greatest usable event time. counts: of records without one. late_at: ascending. uncovered: late
@@ -48,15 +49,31 @@ class _Span(NamedTuple):
     uncovered: list[tuple[int, Key]]
 
 
+@dataclasses.dataclass(slots=True)
 class Coverage:
-    """Of one source. Picklable, quickly: an engine's mark holds it, and most partitions of a log are covered.
+    """Track which chunks of one source a restart reads again.
 
-    resumed: what a checkpoint says of its partitions, whose spans are read again.
+    A source mark holds this record, so it is small: most partitions of a log are covered.
+
+    Args:
+        spans: Chunks that are read again, by partition. A partition without any is absent.
+        all_late: Whether every record so far was late, by partition. A partition without records is absent.
     """
 
-    def __init__(self, resumed: Mapping[str, PartitionState]) -> None:
-        self._spans: dict[str, deque[_Span]] = {}  # of partitions that have any
-        self._all_late = {name: state.all_late for name, state in resumed.items() if state.end}  # of those with records
+    spans: dict[str, deque[Span]] = dataclasses.field(default_factory=dict)
+    all_late: dict[str, bool] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def resumed(cls, partitions: Mapping[str, PartitionState]) -> Coverage:
+        """Start from a checkpoint, whose open chunks are read again.
+
+        Args:
+            partitions: The checkpoint's partitions of this source.
+
+        Returns:
+            Coverage without chunks.
+        """
+        return cls(all_late={name: state.all_late for name, state in partitions.items() if state.end})
 
     def note(
         self,
@@ -70,9 +87,9 @@ class Coverage:
         """A chunk was read. records: how many it had, None if it was read again."""
         uncovered = sorted(((each.at_us, each.key) for each in late if each.key is not None), reverse=True)
         late_at = sorted(each.position for each in late)
-        self._spans.setdefault(name, deque()).append(_Span(start, greatest_us, dict(counts), late_at, uncovered))
+        self.spans.setdefault(name, deque()).append(Span(start, greatest_us, dict(counts), late_at, uncovered))
         if records:
-            self._all_late[name] = self._all_late.get(name, True) and len(late) == records
+            self.all_late[name] = self.all_late.get(name, True) and len(late) == records
 
     def cover(self, cut_us: int, needed_us: int) -> Counter[Key]:
         """Events before `needed_us` cannot matter any more; returns what a checkpoint has to count from now on.
@@ -80,39 +97,39 @@ class Coverage:
         That is: late records before the cut, and records without a usable time in chunks that are not read again.
         """
         covered: Counter[Key] = Counter()
-        for name, spans in list(self._spans.items()):
+        for name, spans in list(self.spans.items()):
             for span in spans:
                 while span.uncovered and span.uncovered[-1][0] < cut_us:
                     covered[span.uncovered.pop()[1]] += 1
             while spans and spans[0].greatest_us < needed_us and not spans[0].uncovered:
                 covered.update(spans.popleft().counts)
             if not spans:
-                del self._spans[name]
+                del self.spans[name]
         return covered
 
     def begin_anew(self, name: str) -> Counter[Key]:
         """The partition is another one now and its former chunks cannot be read again; returns as `cover` does."""
-        self._all_late.pop(name, None)
+        self.all_late.pop(name, None)
         covered: Counter[Key] = Counter()
-        for span in self._spans.pop(name, ()):
+        for span in self.spans.pop(name, ()):
             covered.update(span.counts)
             covered.update(key for _, key in span.uncovered)
         return covered
 
     def is_covered(self, name: str) -> bool:
         """Whether nothing of a partition is read again."""
-        return name not in self._spans
+        return name not in self.spans
 
     def forget(self, name: str) -> None:
         """Remember nothing of a partition that is covered."""
-        self._all_late.pop(name, None)
+        self.all_late.pop(name, None)
 
     def part(self, name: str) -> Part:
         """What a checkpoint says of a partition."""
-        spans = self._spans.get(name, ())
+        spans = self.spans.get(name, ())
         late = tuple(position for span in spans for position in span.late_at)
-        return Part(spans[0].start if spans else None, late, self._all_late.get(name, False))
+        return Part(spans[0].start if spans else None, late, self.all_late.get(name, False))
 
     def late_partitions(self) -> Iterable[str]:
         """Partitions all of whose records were late so far."""
-        return [name for name, all_late in self._all_late.items() if all_late]
+        return [name for name, all_late in self.all_late.items() if all_late]

@@ -14,12 +14,19 @@ from pipelines.reward_stream.sources.watermarks import Watermarks
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter
 
-__all__ = ["Batch", "Progress"]
+__all__ = ["NumberedBlocks", "SourceProgress"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Batch:
-    """One step of the input. blocks: encoded, by shard. report: where the step is a tick. holding_us: after it."""
+class NumberedBlocks:
+    """Hold one numbered piece of the input.
+
+    Args:
+        seq: Its number.
+        blocks: Encoded blocks, by shard.
+        report: The source's report where this is a tick.
+        holding_us: The holding watermark after it, microseconds.
+    """
 
     seq: int
     blocks: list[bytes]
@@ -28,8 +35,10 @@ class Batch:
 
 
 @dataclasses.dataclass(slots=True)
-class Progress:
-    """All that changes; picklable. Times in microseconds, those of the clock end in `_at_us`.
+class SourceProgress:
+    """Hold all that changes while the source is read; a mark encodes it.
+
+    Times are in microseconds, those of the clock end in `_at_us`.
 
     marks: the watermarks. covered: outcomes that a checkpoint counts. heard_at_us: when the last chunk came. rules: the
     bandits file in force; rules_sent, rules_told: whether blocks and reports have it. late_files: of partitions that
@@ -56,17 +65,17 @@ class Progress:
     letters: list[DeadLetter] = dataclasses.field(default_factory=list)
     records_read: int = 0
     lines_bad: int = 0
-    out: deque[Batch] = dataclasses.field(default_factory=deque)
+    out: deque[NumberedBlocks] = dataclasses.field(default_factory=deque)
     ended: bool = False
 
     @classmethod
-    def begin(cls, config: SequencerConfig, started: SourceState, now_us: int) -> Progress:
+    def begin(cls, config: SequencerConfig, started: SourceState, now_us: int) -> SourceProgress:
         """Where a checkpoint left off, or nowhere."""
         return cls(
             marks=Watermarks.begin(
                 SOURCES, now_us, started.newest_us, started.idle, started.holding_us, started.maturing_us
             ),
-            coverage={source: Coverage(started.partitions.get(source, {})) for source in SOURCES},
+            coverage={source: Coverage.resumed(started.partitions.get(source, {})) for source in SOURCES},
             covered=Counter(started.counters),
             cut_us=started.cut_us,
             rules=config.bandits_data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.dead_letters import DeadLetter
@@ -15,8 +15,7 @@ Outcomes = Mapping[tuple[str, int, str], int]
 """Records by (bandit, policy_epoch, outcome); the bandit is "" where the record names none."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PartitionState:
+class PartitionState(NamedTuple):
     """Where a partition (a file, a broker's partition) is read from again, and how far it was read.
 
     start: the lowest position that can hold an event at or after the cut less the rules' reach; equal to `end`
@@ -61,8 +60,7 @@ class SourceState:
             if field.name not in ("partitions", "counters")
         }
         fields["partitions"] = {
-            source: {name: list(dataclasses.astuple(state)) for name, state in states.items()}
-            for source, states in self.partitions.items()
+            source: {name: list(state) for name, state in states.items()} for source, states in self.partitions.items()
         }
         fields["counters"] = [[*key, n] for key, n in sorted(self.counters.items())]
         return fields

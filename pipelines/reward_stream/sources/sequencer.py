@@ -9,25 +9,43 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+from pipelines.reward_stream import encoding
 from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
+from pipelines.reward_stream.sources.coverage import Coverage
 from pipelines.reward_stream.sources.files import FileLog
 from pipelines.reward_stream.sources.intake import Intake, read_lines
 from pipelines.reward_stream.sources.interface import Chunk, Log, Position
-from pipelines.reward_stream.sources.progress import Batch, Progress
+from pipelines.reward_stream.sources.progress import NumberedBlocks, SourceProgress
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.sources.rules_file import RulesFile
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import empty_block, encode
 from transforms.attribution.rules import Rules
 
-__all__ = ["Sequencer"]
+__all__ = ["Mark", "Sequencer"]
 
 # A tick that is due waits while there is more to read, so that it covers what has come; but not for ever.
 _OVERDUE = 2
+
+
+class Mark(NamedTuple):
+    """Hold where an engine goes on after it has restored its state.
+
+    Args:
+        at_us: The clock when the mark was made, microseconds.
+        progress: What the sequencer knows, with the blocks that were not handed out.
+        positions: Where each partition is, by source and name.
+        all_late: `Coverage.all_late` of the same partitions, in the same order, so that no name is stored twice.
+    """
+
+    at_us: int
+    progress: SourceProgress
+    positions: dict[str, dict[str, Position]]
+    all_late: dict[str, list[bool | None]]
 
 
 class Sequencer:
@@ -45,7 +63,7 @@ class Sequencer:
         self._late_again = {source: {name: each.late for name, each in known[source].items()} for source in SOURCES}
         positions: dict[str, dict[str, Position]]
         if mark is None:
-            self._now = Progress.begin(config, started, now_us)
+            self._now = SourceProgress.begin(config, started, now_us)
             positions = {
                 source: {
                     name: Position(each.start, each.end, each.head, each.listed_at_us)
@@ -54,11 +72,12 @@ class Sequencer:
                 for source in SOURCES
             }
         else:
-            marked_at_us, self._now, marked = pickle.loads(mark)
-            positions = {
-                source: {name: Position(*each) for name, each in states.items()} for source, states in marked.items()
-            }
-            self._now.pass_over(now_us - marked_at_us)
+            marked = encoding.decode(mark, Mark)
+            self._now, positions = marked.progress, marked.positions
+            for source, flags in marked.all_late.items():
+                named = zip(positions[source], flags, strict=True)
+                self._now.coverage[source].all_late = {name: flag for name, flag in named if flag is not None}
+            self._now.pass_over(now_us - marked.at_us)
         self._rules_file = RulesFile(config.bandits, self._now.rules, config.bandits_poll_us, now_us)
         self._logs: dict[str, Log] = {
             source: FileLog(
@@ -82,20 +101,21 @@ class Sequencer:
         """The holding watermark."""
         return self._now.marks.holding_us
 
-    def mark(self, ungiven: Iterable[Batch] = ()) -> bytes:
+    def mark(self, ungiven: Iterable[NumberedBlocks] = ()) -> bytes:
         """Where an engine that keeps state goes on: `Sequencer(config, clock, mark)` continues after the last step.
 
         ungiven: steps of `poll` that the engine does not have; they come first.
         """
-        now = dataclasses.replace(self._now, out=deque([*ungiven, *self._now.out]))
-        # Plain tuples: pickling objects takes ten times as long, and a mark is made several times a second.
-        positions = {
-            source: {name: tuple(position) for name, position in log.positions().items()}
-            for source, log in self._logs.items()
+        coverage = {source: Coverage(each.spans) for source, each in self._now.coverage.items()}
+        now = dataclasses.replace(self._now, out=deque([*ungiven, *self._now.out]), coverage=coverage)
+        positions = {source: dict(log.positions()) for source, log in self._logs.items()}
+        all_late = {
+            source: [self._now.coverage[source].all_late.get(name) for name in names]
+            for source, names in positions.items()
         }
-        return pickle.dumps((self._clock(), now, positions), protocol=5)
+        return encoding.encode(Mark(self._clock(), now, positions, all_late))
 
-    def poll(self) -> Batch | None:
+    def poll(self) -> NumberedBlocks | None:
         """The next step, None if there is nothing to say now."""
         if not self._now.out and not self._now.ended:
             self._go_on()
@@ -219,7 +239,7 @@ class Sequencer:
             block.final, block.stop = report is not None and report.final, report is not None and report.stop
             block.holding_us, block.maturing_us = now.marks.holding_us, now.marks.maturing_us
             block.rules = None if now.rules_sent else now.rules
-        now.out.append(Batch(now.seq, [encode(block) for block in blocks], report, now.marks.holding_us))
+        now.out.append(NumberedBlocks(now.seq, [encode(block) for block in blocks], report, now.marks.holding_us))
         now.seq += 1
         now.rules_sent = True
 

@@ -9,7 +9,6 @@ bundles) is noticed at the next block instead of corrupting sums.
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,8 +21,9 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 
-from pipelines.reward_stream.messages import step_message
+from pipelines.reward_stream.messages import keyed_message
 from pipelines.reward_stream.metrics import RewardStreamMetrics
+from pipelines.reward_stream.steps.shard_place import BAGS, ShardPlace, decode_place, encode_place
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution import block as blocks
 from transforms.attribution.bandits_file import parse_bytes
@@ -32,9 +32,6 @@ from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.rules import Rules
 
 __all__ = ["JoinShardFn", "JoinShards"]
-
-# One bag is appended to, the others wait until nothing in them matters and are cleared; more bags, less held too long.
-_BAGS = 8
 
 
 @dataclasses.dataclass
@@ -51,32 +48,10 @@ class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tup
 
 
 @dataclasses.dataclass(slots=True)
-class _Place:
-    """Where a shard is; kept in state. Times in microseconds.
-
-    bandits, tick_bandits: the bandits file now, and at the last tick: whatever a change means for what was counted by
-    then is told by the tick after it. newest_us: per bag the greatest event time in it. opened_us: watermark when the
-    current bag was begun. carry: what the log cannot tell (see OpenRecords.carry), as of the last tick.
-    """
-
-    bandits: bytes
-    tick_bandits: bytes
-    next_seq: int = 0
-    version: int = 0
-    tick_seq: int = -1
-    holding_us: int = BEFORE_ALL_US
-    maturing_us: int = BEFORE_ALL_US
-    bag: int = 0
-    newest_us: list[int] = dataclasses.field(default_factory=lambda: [BEFORE_ALL_US] * _BAGS)
-    opened_us: int = BEFORE_ALL_US
-    carry: Any = None
-
-
-@dataclasses.dataclass(slots=True)
 class _Cached:
     """The cache of one shard. early: blocks that overtook others, by number."""
 
-    place: _Place
+    place: ShardPlace
     held: Shard
     rules: Rules
     early: dict[int, Block] = dataclasses.field(default_factory=dict)
@@ -140,7 +115,7 @@ class JoinShardFn(beam.DoFn):
                 shard.place.next_seq += 1
                 yield from self._answer(key, shard, following, logs)
         shard.place.version += 1
-        place.write(pickle.dumps(shard.place))
+        place.write(encode_place(shard.place))
 
     @on_timer(END)
     def end(
@@ -159,7 +134,7 @@ class JoinShardFn(beam.DoFn):
         """The bounded input is read: everything matures."""
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         shard = self._open(key, place.read(), logs)
-        yield step_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
+        yield keyed_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
         for log in logs:
             log.clear()
         place.clear()
@@ -186,21 +161,21 @@ class JoinShardFn(beam.DoFn):
         place.tick_seq, place.holding_us, place.maturing_us = block.seq, block.holding_us, block.maturing_us
         place.tick_bandits = place.bandits
         step = advance(shard.held, block.holding_us, block.maturing_us, shard.rules)
-        yield step_message(dataclasses.replace(step, shard=key, seq=block.seq, stop=block.stop))
+        yield keyed_message(dataclasses.replace(step, shard=key, seq=block.seq, stop=block.stop))
         if block.final:
             last = finish(shard.held, shard.rules)
-            yield step_message(dataclasses.replace(last, shard=key, seq=block.seq))
+            yield keyed_message(dataclasses.replace(last, shard=key, seq=block.seq))
         place.carry = shard.held.records.carry()
         needed_us = block.holding_us - shard.rules.span_us - shard.rules.reach_us
         held_us = block.holding_us - needed_us
-        following = (place.bag + 1) % _BAGS
-        if block.holding_us - place.opened_us >= held_us / (_BAGS - 1) and place.newest_us[following] < needed_us:
+        following = (place.bag + 1) % BAGS
+        if block.holding_us - place.opened_us >= held_us / (BAGS - 1) and place.newest_us[following] < needed_us:
             logs[following].clear()
             place.bag, place.newest_us[following], place.opened_us = following, BEFORE_ALL_US, block.holding_us
 
     def _open(self, key: int, written: bytes | None, logs: tuple[Any, ...]) -> _Cached:
         """The shard's cache, rebuilt from the log where it is missing."""
-        place = _Place(self._bandits, self._bandits) if written is None else pickle.loads(written)
+        place = ShardPlace(self._bandits, self._bandits) if written is None else decode_place(written)
         shard = self._shards.get(key)
         if shard is not None:
             if shard.place.version == place.version:
@@ -219,7 +194,7 @@ class JoinShardFn(beam.DoFn):
         return shard
 
 
-def _log(place: _Place, data: bytes, needed_us: int, logs: tuple[Any, ...]) -> None:
+def _log(place: ShardPlace, data: bytes, needed_us: int, logs: tuple[Any, ...]) -> None:
     """Append to the current bag, which is kept while records of `needed_us` can matter."""
     logs[place.bag].add(data)
     place.newest_us[place.bag] = max(place.newest_us[place.bag], needed_us)
@@ -236,7 +211,8 @@ def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
             fold(shard.held, block, shard.rules)
     if place.tick_seq >= 0:
         advance(shard.held, place.holding_us, place.maturing_us, shard.rules)
-        shard.held.records.restore(place.carry)
+        if place.carry is not None:
+            shard.held.records.restore(place.carry)
     for block in ordered:
         if place.tick_seq < block.seq < place.next_seq or block.seq < 0:
             if block.rules is not None:
@@ -246,7 +222,7 @@ def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
             shard.early[block.seq] = block
 
 
-def _fresh(place: _Place) -> _Cached:
+def _fresh(place: ShardPlace) -> _Cached:
     rules = _rules(place.tick_bandits)
     return _Cached(place, Shard.empty(rules), rules)
 

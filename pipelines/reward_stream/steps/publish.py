@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,15 +24,17 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 
+from pipelines.reward_stream import encoding
 from pipelines.reward_stream.destinations.factory import open_destination
 from pipelines.reward_stream.faults import record_fault
-from pipelines.reward_stream.messages import read_message
+from pipelines.reward_stream.messages import decode_message
 from pipelines.reward_stream.metrics import RewardStreamMetrics
 from pipelines.reward_stream.monitoring import exposition
 from pipelines.reward_stream.monitoring.status import status_of
 from pipelines.reward_stream.publishing.checkpoint import CheckpointStore, unpack
 from pipelines.reward_stream.publishing.letter_files import write_letters
-from pipelines.reward_stream.publishing.publisher import Pace, Progress, Publisher, PublisherState
+from pipelines.reward_stream.publishing.publisher import Pace, Publisher, PublisherProgress
+from pipelines.reward_stream.publishing.state import PublisherState, decode_state, encode_state
 from pipelines.reward_stream.sources.reports import SourceReport
 from transforms.attribution.bandits_file import parse_bytes
 from transforms.errors import RecbeamError
@@ -87,8 +88,8 @@ class Publish(beam.PTransform[PCollection[tuple[bytes, bytes]], PCollection[str]
 
 
 def insist(
-    publisher: Publisher, progress: Progress, clock: Callable[[], int], sleep: Callable[[float], None]
-) -> Iterator[Progress]:
+    publisher: Publisher, progress: PublisherProgress, clock: Callable[[], int], sleep: Callable[[float], None]
+) -> Iterator[PublisherProgress]:
     """Try again what the end of a run could not write, for a minute; yields what each further try did."""
     deadline_us, pause_s = clock() + _INSIST_US, _FIRST_PAUSE_S
     while progress.failures and clock() < deadline_us:
@@ -147,13 +148,13 @@ class PublishFn(beam.DoFn):
         end: Any = beam.DoFn.TimerParam(END),
     ) -> Iterator[str]:
         data = keyed[1]
-        message = read_message(data)
+        message = decode_message(data)
         if message.seq < 0:  # bounded input ends with the timer
             log.add(data)
             end.set(GlobalWindow().max_timestamp())
             return
         written = mark.read()
-        noted = _Mark() if written is None else pickle.loads(written)
+        noted = _Mark() if written is None else encoding.decode(written, _Mark)
         cached = self._open(noted, base, log)
         log.add(data)
         noted.version += 1
@@ -163,16 +164,16 @@ class PublishFn(beam.DoFn):
             offer = cached.publisher.offer_report if isinstance(message, SourceReport) else cached.publisher.offer
             yield from self._drive(cached, functools.partial(offer, message))  # type: ignore[arg-type]
         if noted.log_bytes >= max(_LEAST_LOG_BYTES, noted.base_bytes):
-            whole = pickle.dumps(cached.publisher.state(), protocol=5)
+            whole = encode_state(cached.publisher.state())
             base.write(whole)
             log.clear()
             noted.base_bytes, noted.log_bytes = len(whole), 0
-        mark.write(pickle.dumps(noted))
+        mark.write(encoding.encode(noted))
 
     @on_timer(END)
     def end(self, log: Any = beam.DoFn.StateParam(LOG)) -> Iterator[str]:
         """The bounded input is read: publish once."""
-        messages = [read_message(data) for data in log.read()]
+        messages = [decode_message(data) for data in log.read()]
         log.clear()
         reports = [each for each in messages if isinstance(each, SourceReport)]
         steps = [each for each in messages if not isinstance(each, SourceReport)]
@@ -181,7 +182,7 @@ class PublishFn(beam.DoFn):
             _Cached(publisher, 0), lambda: publisher.finish(steps, reports, self._config.max_bad_fraction)
         )
 
-    def _drive(self, cached: _Cached, call: Callable[[], Progress]) -> Iterator[str]:
+    def _drive(self, cached: _Cached, call: Callable[[], PublisherProgress]) -> Iterator[str]:
         """Let the publisher do something, and tell what it did; the project's own errors end the run."""
         try:
             progress = call()
@@ -200,7 +201,7 @@ class PublishFn(beam.DoFn):
             if self._config.stop_file is not None:
                 Path(self._config.stop_file).touch()
 
-    def _tell(self, cached: _Cached, progress: Progress) -> Iterator[str]:
+    def _tell(self, cached: _Cached, progress: PublisherProgress) -> Iterator[str]:
         """Count, log and hand on what was done."""
         metrics, now_us = self._metrics, _now_us()
         metrics.read(progress.records_read, progress.lines_bad)
@@ -237,10 +238,10 @@ class PublishFn(beam.DoFn):
             self._metrics.state_rebuilds.inc()
             written = base.read()
             if written is not None:
-                state = pickle.loads(written)
+                state = decode_state(written)
             publisher = self._publisher(state)
             for data in log.read():
-                publisher.recall(read_message(data))
+                publisher.recall(decode_message(data))
         else:
             publisher = self._publisher(None)
         cached = _PUBLISHERS[self._config.run_id] = _Cached(publisher, noted.version)

@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.reward_stream.messages import report_message
+from pipelines.reward_stream.messages import keyed_message
 from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.intake import read_lines
 from pipelines.reward_stream.sources.listing import list_files
@@ -98,7 +98,7 @@ class ReadRangesFn(beam.DoFn):
     def _read(self, part: FileRange) -> _Step:
         rules = Rules(parse_bytes(self._bandits, "bandits file"))
         blocks, report = read_range(part, rules, self._shards, self._max_disorder_us, self._now_us)
-        return blocks, report_message(report)
+        return blocks, keyed_message(report)
 
 
 def read_range(

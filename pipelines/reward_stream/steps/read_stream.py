@@ -9,7 +9,6 @@ the same bytes under the same numbers.
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import time
 import uuid
 from collections import deque
@@ -22,9 +21,10 @@ from apache_beam.io.unbounded_source import CheckpointMark, ReadFromUnboundedSou
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
-from pipelines.reward_stream.messages import report_message
+from pipelines.reward_stream import encoding
+from pipelines.reward_stream.messages import keyed_message
 from pipelines.reward_stream.sources.config import SequencerConfig
-from pipelines.reward_stream.sources.progress import Batch
+from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.sequencer import Sequencer
 
 __all__ = ["Read", "ReadStream", "SequencerSource"]
@@ -86,7 +86,7 @@ class SequencerSource(UnboundedSource):
 
     def __init__(self, config: SequencerConfig) -> None:
         # Every mark travels with its source; a state that was started from may be large, and bytes pass unread.
-        self._config = pickle.dumps(config, protocol=5)
+        self._config = encoding.encode(config)
         self.token = uuid.uuid4().hex
 
     def split(self, desired_num_splits: int, options: Any = None) -> list[SequencerSource]:
@@ -96,7 +96,9 @@ class SequencerSource(UnboundedSource):
         mark = checkpoint_mark.data if isinstance(checkpoint_mark, _Mark) else None
         live = _LIVE.get(self.token)
         if live is None or not live.rewind(mark):
-            live = _LIVE[self.token] = _Live(Sequencer(pickle.loads(self._config), _now_us, mark), mark)
+            live = _LIVE[self.token] = _Live(
+                Sequencer(encoding.decode(self._config, SequencerConfig), _now_us, mark), mark
+            )
         return _Reader(live, self.token)
 
     def get_checkpoint_mark_coder(self) -> Coder:
@@ -109,10 +111,10 @@ class _Live:
     def __init__(self, sequencer: Sequencer, mark: bytes | None) -> None:
         self.sequencer = sequencer
         self._mark = mark
-        self._given: list[Batch] = []
+        self._given: list[NumberedBlocks] = []
         self._former_mark: bytes | None = None
-        self._former_given: list[Batch] | None = None
-        self._again: deque[Batch] = deque()
+        self._former_given: list[NumberedBlocks] | None = None
+        self._again: deque[NumberedBlocks] = deque()
 
     def rewind(self, mark: bytes | None) -> bool:
         """Go on from a mark; False if it is none of the last two."""
@@ -127,7 +129,7 @@ class _Live:
         self._given = []
         return True
 
-    def poll(self) -> Batch | None:
+    def poll(self) -> NumberedBlocks | None:
         step = self._again.popleft() if self._again else self.sequencer.poll()
         if step is not None:
             self._given.append(step)
@@ -154,7 +156,7 @@ class _Reader(UnboundedReader):
     def __init__(self, live: _Live, token: str) -> None:
         self._live = live
         self._token = token
-        self._step: Batch | None = None
+        self._step: NumberedBlocks | None = None
         self._watermark = Timestamp(micros=live.sequencer.holding_us)
 
     def start(self) -> bool:
@@ -169,7 +171,7 @@ class _Reader(UnboundedReader):
     def get_current(self) -> tuple[list[bytes], tuple[bytes, bytes] | None]:
         assert self._step is not None
         report = self._step.report
-        return self._step.blocks, None if report is None else report_message(report)
+        return self._step.blocks, None if report is None else keyed_message(report)
 
     def get_current_timestamp(self) -> Timestamp:
         return self._watermark

@@ -13,7 +13,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.messages import read_message
+from pipelines.reward_stream.messages import decode_message
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.steps.read_files import FileRange, ReadFiles, read_range
 from serving_client.contracts.times import BEFORE_ALL_US, format_time
@@ -104,7 +104,7 @@ def test_the_transform_reads_all_files_of_both_sources(tmp_path: pathlib.Path) -
         assert sizes == {"decisions": 100, "rewards": 40}
 
     def check_reports(found: list[tuple[bytes, bytes]]) -> None:
-        reports = [read_message(data) for _, data in found]
+        reports = [decode_message(data) for _, data in found]
         assert sum(report.records_read for report in reports if isinstance(report, SourceReport)) == 140
         assert len(reports) > 6  # ranges, not files
 

@@ -14,7 +14,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
-from pipelines.reward_stream.messages import read_message
+from pipelines.reward_stream.messages import decode_message
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.steps.read_stream import ReadStream, SequencerSource
 from tests.reward_stream.reading import Logs, S, decision, lines, reward
@@ -154,7 +154,7 @@ def test_a_stream_on_prism_reads_all_and_ends_when_it_is_idle(logs: Logs, prism:
         read.reports | "NoteReports" >> beam.ParDo(_Note(str(noted["reports"])))
     deliverer.join()
     blocks = [decode(path.read_bytes()) for path in noted["blocks"].iterdir()]
-    reports = [read_message(path.read_bytes()) for path in noted["reports"].iterdir()]
+    reports = [decode_message(path.read_bytes()) for path in noted["reports"].iterdir()]
     assert (sum(len(block.decisions) for block in blocks), sum(len(block.rewards) for block in blocks)) == (400, 134)
     per_step = Counter(block.seq for block in blocks)
     assert sorted(per_step) == list(range(len(per_step))) and set(per_step.values()) == {2}

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.messages import read_message, report_message
+from pipelines.reward_stream.messages import decode_message, keyed_message
 from pipelines.reward_stream.sources.reports import PartitionState, SourceReport, SourceState
 
 POSITIONS = st.integers(0, 2**50)
@@ -45,4 +45,4 @@ def test_a_source_state_is_its_json(state: SourceState) -> None:
 @given(state=STATES)
 def test_a_report_travels_whole(state: SourceState) -> None:
     report = SourceReport(seq=3, maturing_us=1, newest_us=2, cut_us=0, state=state, rules=b"x", final=True)
-    assert read_message(report_message(report)[1]) == report
+    assert decode_message(keyed_message(report)[1]) == report

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.sources.progress import Batch
+from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from serving_client.contracts.times import BEFORE_ALL_US, format_time
 from tests.reward_stream.reading import (
@@ -354,7 +354,7 @@ def deliveries(draw: st.DrawFn, late: bool) -> list[Delivery]:
     return given
 
 
-def deliver(logs: Logs, sequencer: Sequencer, clock: Clock, given: Sequence[Delivery]) -> list[Batch]:
+def deliver(logs: Logs, sequencer: Sequencer, clock: Clock, given: Sequence[Delivery]) -> list[NumberedBlocks]:
     """Put files, or let the last one grow, and note what is said meanwhile."""
     said = []
     last: dict[str, pathlib.Path] = {}
