@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import grpc
 
 from pipelines.reward_stream.options import RewardStreamOptions, check
-from pipelines.reward_stream.run import Outcome, run
+from pipelines.reward_stream.run import StreamResult, run
 from transforms.errors import BadInput, BadUsage
 from transforms.runs.command_line import parse, run_main
 
@@ -88,15 +88,15 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 
-def _closing(outcome: Outcome, view: RewardStreamOptions) -> str:
+def _closing(result: StreamResult, view: RewardStreamOptions) -> str:
     """The last line; raises BadInput where a bounded run found no record."""
-    status = outcome.status
+    status = result.status
     versions = ", ".join(f"{name} version {written.version}" for name, written in sorted(status.versions.items()))
     if not versions:
         if not view.streaming and not status.records_read:
             raise BadInput(f"--decisions={view.decisions}, --rewards={view.rewards}: no record in any file; check them")
-        return f"{'stopped' if outcome.stopped else 'done'}: {view.snapshots} has what was published, if anything was"
+        return f"{'stopped' if result.stopped else 'done'}: {view.snapshots} has what was published, if anything was"
     said = f"{status.records_read:,} records read, {status.dead_letters:,} dead letters; {view.snapshots}: {versions}"
-    if outcome.stopped and view.state:
+    if result.stopped and view.state:
         return f"stopped: {said}; the same command goes on from here"
-    return f"{'stopped' if outcome.stopped else 'done'}: {said}"
+    return f"{'stopped' if result.stopped else 'done'}: {said}"

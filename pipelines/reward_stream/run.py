@@ -42,7 +42,7 @@ from transforms.errors import BadUsage, RecbeamError, Refused
 from transforms.runs.command_line import pipeline_for
 from transforms.runs.run_record import new_run_id
 
-__all__ = ["Outcome", "run"]
+__all__ = ["StreamResult", "run"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -53,14 +53,19 @@ _NO_SPLIT = "prism_disable_sdf_split"  # without it Prism corrupts keyed state, 
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a run did. status: empty where workers run elsewhere. stopped: by a signal, with windows left open."""
+class StreamResult:
+    """Hold what a run did.
+
+    Args:
+        status: Counts and versions. Empty where workers run on other machines.
+        stopped: Whether a signal ended the run and left windows open.
+    """
 
     status: Status
     stopped: bool
 
 
-def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
+def run(options: PipelineOptions, clock: Callable[[], int]) -> StreamResult:
     """Carry out checked options. clock: microseconds since 1970.
 
     Raises BadUsage, BadInput before anything is written; BadInput, Refused for what workers found.
@@ -95,7 +100,7 @@ def run(options: PipelineOptions, clock: Callable[[], int]) -> Outcome:
         held.enter_context(watching(status, clock, streaming=view.streaming))
         stop = held.enter_context(_stopping(stop_file if view.streaming else None))
         _run_pipeline(options, reading, publishing, data, stop, verbose=view.verbose)
-    return Outcome(status, stopped=bool(stop.came))
+    return StreamResult(status, stopped=bool(stop.came))
 
 
 def _refuse_a_streams_place(snapshots: str, names: Sequence[str]) -> None:

@@ -110,7 +110,7 @@ class Scenario:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class StageMove:
     """pause_s: least time since the step before. decisions, rewards: of `clock`. over: whether it shows in snapshots.
 
     watermark_s: the maturing one after it.
@@ -129,7 +129,7 @@ class Axis:
 
     name: str
     settings: Mapping[str, str]
-    steps: Sequence[Step]
+    steps: Sequence[StageMove]
     stream: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -137,19 +137,19 @@ def _reaches(watermark_s: float) -> Callable[[Settled], bool]:
     return lambda settled: (settled["clock"]["watermark"] or "") >= at(watermark_s)
 
 
-def _tick(decided: float | None, rewarded: float | None, pause_s: float = 1.0) -> Step:
+def _tick(decided: float | None, rewarded: float | None, pause_s: float = 1.0) -> StageMove:
     """Both sources, or one of them, come to a time; the watermark trails the last one named by 5 s."""
     name = f"{decided:g}" if decided is not None else ""
     decisions = [] if decided is None else [decision("clock", name, decided)]
     rewards = [] if rewarded is None else [reward(f"clock-{rewarded:g}", "tick", rewarded)]
     watermark_s = min(each for each in (decided, rewarded) if each is not None) - 5
-    return Step(pause_s, decisions, rewards, watermark_s, _reaches(watermark_s))
+    return StageMove(pause_s, decisions, rewards, watermark_s, _reaches(watermark_s))
 
 
-def _comes_back(over: Callable[[Settled], bool]) -> Step:
+def _comes_back(over: Callable[[Settled], bool]) -> StageMove:
     """The silent rewards are there again, with an event of second 12; decisions have one that moves nothing."""
     again = reward("clock-10", "again", 12, kind="again")
-    return Step(
+    return StageMove(
         2.0, [decision("clock", "99", 99)], [again], 95, lambda settled: _pending(settled) == 2 and over(settled)
     )
 

@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import BinaryIO
 
 from pipelines.reward_stream.sources.file_state import FileState, whole_lines
-from pipelines.reward_stream.sources.interface import Chunk, Position
+from pipelines.reward_stream.sources.interface import LineChunk, Position
 from pipelines.reward_stream.sources.listing import Listed, list_files
 from transforms.interactions.files import describe, open_binary
 
@@ -66,7 +66,7 @@ class FileLog:
         self._inflated: tuple[str, Listed | None, bytes] | None = None
         self._complained: set[str] = set()
 
-    def next(self) -> Chunk | None:
+    def next(self) -> LineChunk | None:
         """The next lines, or None if there are no whole lines now; looks for files if that is due."""
         now_us = self._clock()
         if self._list_at_us is None or now_us >= self._list_at_us:
@@ -95,7 +95,7 @@ class FileLog:
                 return chunk
         return None
 
-    def rest(self) -> Iterator[Chunk]:
+    def rest(self) -> Iterator[LineChunk]:
         """Last lines without a line end; positions stay as they are."""
         for file in sorted(self._files.values(), key=_order):
             if (
@@ -119,7 +119,7 @@ class FileLog:
                 )
                 continue
             if lines.strip():
-                yield Chunk(file.name, file.at, file.at + len(lines), lines)
+                yield LineChunk(file.name, file.at, file.at + len(lines), lines)
 
     @property
     def at_end(self) -> bool:
@@ -221,13 +221,13 @@ class FileLog:
         if due:
             self._queue = deque(sorted(self._queue, key=_order))
 
-    def _read(self, file: FileState) -> Chunk | None:
+    def _read(self, file: FileState) -> LineChunk | None:
         """The next chunk of a file; None where there is no whole line, and then it is not `unread` any more."""
         with self._open(file) as stream:
             if file.compare and not file.is_same(stream):
                 file.begin_anew()
                 self.files_reread += 1
-                return Chunk(file.name, 0, 0, b"", anew=True)
+                return LineChunk(file.name, 0, 0, b"", anew=True)
             file.compare = False
             lines, more = whole_lines(stream, file.at, self._chunk_bytes, file.end if file.rereading else None)
         if not lines:
@@ -235,7 +235,7 @@ class FileLog:
             return None
         start = file.at
         again = file.take(lines, more)
-        return Chunk(file.name, start, file.at, lines, again)
+        return LineChunk(file.name, start, file.at, lines, again)
 
     @contextlib.contextmanager
     def _open(self, file: FileState) -> Iterator[BinaryIO]:

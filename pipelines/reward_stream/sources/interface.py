@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-__all__ = ["Chunk", "Log", "Position"]
+__all__ = ["LineChunk", "Log", "Position"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Chunk:
+class LineChunk:
     """Whole lines of one partition (a file, a broker's partition).
 
     start, end: their positions, end exclusive; the next chunk of the partition begins at `end`. lines: end in LF, the
@@ -49,10 +49,10 @@ class Log(Protocol):
     Nothing is acknowledged: a reader that dies begins again at positions that it or a checkpoint kept.
     """
 
-    def next(self) -> Chunk | None:
+    def next(self) -> LineChunk | None:
         """The next lines, a bounded number of bytes; None if there are no whole lines now. Re-read ones come first."""
 
-    def rest(self) -> Iterator[Chunk]:
+    def rest(self) -> Iterator[LineChunk]:
         """At the end of a run: last lines without a line end. They do not move the position: they may yet grow."""
 
     @property

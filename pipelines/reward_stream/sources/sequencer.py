@@ -18,7 +18,7 @@ from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.coverage import Coverage
 from pipelines.reward_stream.sources.files import FileLog
 from pipelines.reward_stream.sources.intake import Intake, read_lines
-from pipelines.reward_stream.sources.interface import Chunk, Log, Position
+from pipelines.reward_stream.sources.interface import LineChunk, Log, Position
 from pipelines.reward_stream.sources.progress import NumberedBlocks, SourceProgress
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.sources.rules_file import RulesFile
@@ -152,7 +152,7 @@ class Sequencer:
             return False
         return all(log.at_end for log in self._logs.values())
 
-    def _next_chunk(self) -> tuple[str, Chunk | None]:
+    def _next_chunk(self) -> tuple[str, LineChunk | None]:
         """From the source whose events are behind, so that none runs ahead; first of all what must be read again."""
         newest_us = self._now.marks.newest_us
         for source in sorted(SOURCES, key=lambda each: newest_us[each]):
@@ -167,7 +167,7 @@ class Sequencer:
                     return source, chunk
         return "", None
 
-    def _read(self, source: str, chunk: Chunk, now_us: int, *, tick: bool) -> None:
+    def _read(self, source: str, chunk: LineChunk, now_us: int, *, tick: bool) -> None:
         """A chunk's step. A tick waits while something is read again."""
         now = self._now
         intake = self._judge(source, chunk, now_us)
@@ -184,7 +184,7 @@ class Sequencer:
         else:
             self._emit(intake)
 
-    def _judge(self, source: str, chunk: Chunk, now_us: int) -> Intake:
+    def _judge(self, source: str, chunk: LineChunk, now_us: int) -> Intake:
         """Parse a chunk and sort out what does not go on; note what a report will say."""
         now = self._now
         intake = read_lines(source, chunk.partition, chunk.lines, chunk.start, self._rules, now_us)

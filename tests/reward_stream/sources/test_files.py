@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.reward_stream.sources import files
 from pipelines.reward_stream.sources.files import FileLog
-from pipelines.reward_stream.sources.interface import Chunk, Position
+from pipelines.reward_stream.sources.interface import LineChunk, Position
 from pipelines.reward_stream.sources.listing import list_files
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from tests.reward_stream.reading import SPAN_US, START_US, Clock, Logs, S, decision, lines, reports, reward, watch
@@ -44,7 +44,7 @@ class Folder:
     ) -> FileLog:
         return FileLog(f"{self.path}/{pattern}", self.clock, chunk_bytes, HORIZON_US, 200_000, positions)
 
-    def read(self, log: FileLog) -> list[Chunk]:
+    def read(self, log: FileLog) -> list[LineChunk]:
         """What there is, a listing later."""
         self.clock.pass_s(1)
         chunks = []
