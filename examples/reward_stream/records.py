@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["canonical", "format_us", "is_decision", "is_reward", "micro_of", "parse_line", "rank_of", "time_us"]
+__all__ = ["canonical", "format_us", "is_decision", "is_reward", "micro_of", "parse_line", "time_us"]
 
 Record = dict[str, Any]
 
@@ -51,11 +49,6 @@ def canonical(record: Any) -> bytes:
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def rank_of(record: Mapping[str, Any]) -> int:
-    """Of records with one id and one event time the one with the smallest rank wins."""
-    return int.from_bytes(hashlib.sha256(canonical(record)).digest()[:8], "big")
-
-
 def micro_of(value: float) -> int:
     """A reward's value in millionths."""
     return round(value * 1_000_000)
@@ -77,7 +70,7 @@ def is_decision(record: Record) -> bool:
         and (get("bot") is None or type(get("bot")) is bool)
         and (get("draw") is None or _is_number(get("draw")))
         and (get("snapshot_version") is None or _is_integer(get("snapshot_version")))
-        and (get("model_version") is None or type(get("model_version")) in (int, str))
+        and (get("model_version") is None or type(get("model_version")) is str or _is_integer(get("model_version")))
         and (get("context") is None or type(get("context")) is dict)
         and (get("features") is None or _is_list(get("features"), _is_feature))
         and all(get(name) is None or _is_list(get(name), _is_id) for name in ("eligible_arms", "items"))

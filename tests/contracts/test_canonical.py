@@ -1,8 +1,7 @@
-"""Canonical JSON: equal values are equal bytes, whatever the order of their keys; ranks follow from the bytes alone."""
+"""Canonical JSON: equal values are equal bytes, whatever the order of their keys."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving_client.contracts.canonical import canonical_json, record_rank
+from serving_client.contracts.canonical import canonical_json
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
 values = st.recursive(
@@ -67,20 +66,3 @@ def test_what_json_cannot_say_is_a_value_error(value: Any) -> None:
 def test_what_is_no_json_type_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         canonical_json({"a": {1, 2}})
-
-
-def test_a_rank_is_the_first_eight_bytes_of_the_hash_of_the_canonical_json() -> None:
-    """SHA-256 of the two bytes {} begins with 44136fa355b3678a."""
-    assert record_rank({}) == 0x44136FA355B3678A
-
-
-@given(record=records, rng=st.randoms(use_true_random=False))
-def test_a_rank_depends_on_no_order_and_fits_64_bits(record: dict[str, Any], rng: random.Random) -> None:
-    rank = record_rank(record)
-    assert rank == record_rank(shuffled(record, rng))
-    assert rank.to_bytes(8, "big") == hashlib.sha256(canonical_json(record)).digest()[:8]
-
-
-def test_another_value_has_another_rank() -> None:
-    ranks = {record_rank({"decision_id": "d", "arm_id": arm}) for arm in ("a", "b", "A", "")}
-    assert len(ranks) == 4

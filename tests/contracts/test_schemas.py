@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
+import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.reward_stream.totals.counters import OUTCOMES, STREAM, counters_document
 from serving_client.contracts import schemas
-from transforms.attribution.parsing.fields import DECISION, REWARD, Field, fault
+from transforms.attribution.parsing.lines import Malformed, read_line
+from transforms.attribution.parsing.schema import Decision, Reward
 
 NAMES = ("bandits", "decision", "latest", "reward", "snapshot", "stream_snapshot")
-FIELDS = {"decision": DECISION, "reward": REWARD}
+KINDS: dict[str, type[Decision] | type[Reward]] = {"decision": Decision, "reward": Reward}
 
 DECISION_LINE = {
     "decision_id": "d1", "bandit_id": "home_row", "policy_epoch": 1, "segment": "free", "arm_id": "cf",
@@ -161,11 +164,11 @@ def test_a_snapshot_counts_every_outcome() -> None:
     assert set(OUTCOMES) < set(required)
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_a_records_schema_has_the_fields_that_the_stream_reads(name: str) -> None:
-    schema = schemas.load(name)
-    assert set(schema["properties"]) == {field.name for field in FIELDS[name]}
-    assert set(schema["required"]) == {field.name for field in FIELDS[name] if field.required}
+@pytest.mark.parametrize("name", KINDS)
+def test_a_records_schema_has_the_fields_that_the_stream_reads_in_the_same_order(name: str) -> None:
+    schema, fields = schemas.load(name), msgspec.structs.fields(KINDS[name])
+    assert list(schema["properties"]) == [field.name for field in fields]
+    assert schema["required"] == [field.name for field in fields if field.required]
 
 
 values = st.one_of(
@@ -180,11 +183,14 @@ values = st.one_of(
 )  # fmt: skip
 
 
-@given(data=st.data(), name=st.sampled_from(sorted(FIELDS)), value=values)
+@given(data=st.data(), name=st.sampled_from(sorted(KINDS)), value=values)
 def test_a_records_schema_and_the_stream_agree_on_what_is_malformed(data: st.DataObject, name: str, value: Any) -> None:
     """Of all that JSON Schema can say, which knows no bytes, decimals and days of a month, and takes 1.0 for 1."""
-    fields: tuple[Field, ...] = FIELDS[name]
-    field = data.draw(st.sampled_from([each.name for each in fields]))
+    field = data.draw(st.sampled_from(KINDS[name].__struct_fields__))
     record: Mapping[str, Any] = {**GOOD[name][1], field: value}
-    malformed = fault(fields, [record.get(each.name) for each in fields])
+    malformed = ""
+    try:
+        read_line(json.dumps(record).encode(), KINDS[name])
+    except Malformed as error:
+        malformed = str(error)
     assert accepts(name, record) == (malformed == ""), (field, value, malformed)

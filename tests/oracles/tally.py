@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from examples.reward_stream.config import Config, configs
-from examples.reward_stream.records import Record, micro_of, rank_of, time_us
+from examples.reward_stream.records import Record, micro_of, time_us
+from tests.oracles.ranks import rank_of
 from tests.oracles.sums import Sums
 
 __all__ = ["OUTCOMES", "STREAM", "Tally"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from examples.reward_stream.records import format_us, is_decision, is_reward, parse_line, rank_of, time_us
+from examples.reward_stream.records import format_us, is_decision, is_reward, parse_line, time_us
 from tests.oracles import oracle
+from tests.oracles.ranks import rank_of
 from tests.oracles.sums import Sums
 from tests.oracles.tally import OUTCOMES, STREAM
 
@@ -232,12 +233,15 @@ def test_of_contradictions_the_earliest_wins_and_each_id_is_one_conflict() -> No
 
 
 def test_of_contradictions_about_one_moment_the_smaller_hash_wins() -> None:
-    """SHA-256 of {"decision_id":"d","event_id":"e","kind":"click","occurred_at":"2026-01-05T12:00:01.000000Z",
+    """The bytes that are hashed for a value of 1, in hexadecimal (`xxd -r -p | b2sum -l 64` says dcbf8747…):
 
-    "value":1} begins with d71a05ee, with "value":2 it is 2416d55a: 2 wins (sha256sum says so, too).
+    0101000000650101000000640105000000636c69636b01000000000000f03f
+    011b000000323032362d30312d30355431323a30303a30312e3030303030305a000000
+
+    With a value of 2 the float64 is 0000000000000040 and the digest b2f43402…: 2 wins.
     """
     one, two = reward("d", "e", 1, 1), reward("d", "e", 1, 2)
-    assert (rank_of(one) >> 32, rank_of(two) >> 32) == (0xD71A05EE, 0x2416D55A)
+    assert (rank_of(one), rank_of(two)) == (0xDCBF8747BAE5D424, 0xB2F434022761D354)
     assert one_row(bandits(aggregate="sum"), [decision("d")], [one, two])["sum_r"] == 2.0
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
-from tests.reward_stream.staging import STREAM, Delivery, Record, Row, Says, Scenario, at, bandit, decision, reward
+from tests.oracles.ranks import rank_of
+from tests.reward_stream.staging import STREAM, Delivery, Row, Says, Scenario, at, bandit, decision, reward
 
 __all__ = ["OUTCOMES"]
 
 A: Row = ("*", "a", 1)
 B: Row = ("*", "b", 1)
-
-
-def _rank(record: Record) -> bytes:
-    """The first 8 bytes of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).digest()[:8]
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -207,12 +202,12 @@ WINNER = Scenario(
     },
 )  # fmt: skip
 
-_TIES = [sorted((decision("rank", name, 0, "a"), decision("rank", name, 0, "b")), key=_rank) for name in "12"]
-_RANKED = sorted((reward("rank-1", "e", 2, 3), reward("rank-1", "e", 2, 5)), key=_rank)
+_TIES = [sorted((decision("rank", name, 0, "a"), decision("rank", name, 0, "b")), key=rank_of) for name in "12"]
+_RANKED = sorted((reward("rank-1", "e", 2, 3), reward("rank-1", "e", 2, 5)), key=rank_of)
 _WINNERS = [pair[0]["arm_id"] for pair in _TIES]
 RANK = Scenario(
     "rank",
-    "of one time the smallest SHA-256 wins: first come with id 1, in step 2, long after the other counted, with id 2",
+    "of one time the smallest rank wins: first come with id 1, in step 2, long after the other counted, with id 2",
     {"rank": bandit(aggregate="sum")},
     [
         Delivery(0, [_TIES[0][0], _TIES[1][1]], [_RANKED[1]]),

@@ -7,7 +7,6 @@ names no bandit, by the largest.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -116,11 +115,7 @@ def _intake(name: str, columns: DecisionColumns | RewardColumns, records: int, r
     counts: Counter[Key] = Counter()
     letters = []
     for each in rejected:
-        owner = _NOBODY
-        if each.outcome == "future" and isinstance(columns, DecisionColumns):
-            record = json.loads(each.original)
-            owner = (record["bandit_id"], record["policy_epoch"])
-        counts[(*owner, each.outcome)] += 1
+        counts[(*each.owner, each.outcome)] += 1
         letters.append(DeadLetter(name, each.position, f"{each.outcome}: {each.reason}", each.original))
     return Intake(name, columns, records, counts, letters)
 

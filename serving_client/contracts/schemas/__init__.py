@@ -3,7 +3,7 @@
 `decision` and `reward` are the records of the logs, `snapshot` is a bandit's statistics, `stream_snapshot` counts what
 belongs to no bandit, `latest` is the pointer beside either, `bandits` the bandits file. JSON Schema cannot say all of
 the contract: that an id has at most 1,024 bytes of UTF-8, a value at most 6 decimal places and a date exists in its
-month, stands in the descriptions, and transforms.attribution.parsing.fields holds to it.
+month, stands in the descriptions, and transforms.attribution.parsing.lines checks it.
 """
 
 from __future__ import annotations

@@ -15,22 +15,27 @@ from transforms.attribution.block import Block, Decisions, Features, Rewards, em
 from transforms.attribution.parsing.keys import shard_of
 from transforms.attribution.rules import Label
 
-__all__ = ["Chunk", "DecisionColumns", "RewardColumns", "to_blocks"]
+__all__ = ["DecisionColumns", "LineSpan", "RewardColumns", "to_blocks"]
 
 T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """Some lines of a file. base: the file's position of the first."""
+class LineSpan:
+    """Consecutive lines of a file.
 
-    lines: bytes
+    Args:
+        data: The lines.
+        base: Position of the first line in the file.
+    """
+
+    data: bytes
     base: int
 
     def original(self, position: int, end: int) -> bytes:
-        """The line at positions of the file, without its line end."""
-        return self.lines[position - self.base : end - self.base].removesuffix(b"\r")
+        """Return the line between two positions of the file, without its line end."""
+        return self.data[position - self.base : end - self.base].removesuffix(b"\r")
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -41,7 +46,7 @@ class DecisionColumns:
     `schemas`. Tables may hold entries that no row uses.
     """
 
-    chunk: Chunk
+    lines: LineSpan
     position: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     hi: npt.NDArray[np.uint64]
@@ -60,7 +65,7 @@ class DecisionColumns:
 
     def original(self, row: int) -> bytes:
         """The bytes of a row's line, without its line end."""
-        return self.chunk.original(int(self.position[row]), int(self.end[row]))
+        return self.lines.original(int(self.position[row]), int(self.end[row]))
 
     def select(self, mask: npt.NDArray[np.bool_]) -> DecisionColumns:
         """The rows where `mask`, bool [n], is true."""
@@ -69,7 +74,7 @@ class DecisionColumns:
     def take(self, rows: Rows) -> DecisionColumns:
         """The rows of these numbers, in this order."""
         return DecisionColumns(
-            chunk=self.chunk,
+            lines=self.lines,
             position=self.position[rows],
             end=self.end[rows],
             hi=self.hi[rows],
@@ -89,7 +94,7 @@ class DecisionColumns:
 class RewardColumns:
     """Rewards, [n]: the columns of `block.Rewards`, and where each stands (see DecisionColumns). kind: into `kinds`."""
 
-    chunk: Chunk
+    lines: LineSpan
     position: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     hi: npt.NDArray[np.uint64]
@@ -108,7 +113,7 @@ class RewardColumns:
 
     def original(self, row: int) -> bytes:
         """The bytes of a row's line, without its line end."""
-        return self.chunk.original(int(self.position[row]), int(self.end[row]))
+        return self.lines.original(int(self.position[row]), int(self.end[row]))
 
     def select(self, mask: npt.NDArray[np.bool_]) -> RewardColumns:
         """The rows where `mask`, bool [n], is true."""
@@ -117,7 +122,7 @@ class RewardColumns:
     def take(self, rows: Rows) -> RewardColumns:
         """The rows of these numbers, in this order."""
         return RewardColumns(
-            chunk=self.chunk,
+            lines=self.lines,
             position=self.position[rows],
             end=self.end[rows],
             hi=self.hi[rows],

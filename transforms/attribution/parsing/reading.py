@@ -1,163 +1,163 @@
-"""Which of a chunk's lines are good records, and where or what their fields are: the part common to all kinds.
-
-Lines are read twice over: `scan` finds fields and the usual lines, orjson proves those valid and writes what their rank
-is taken of. Every other line is read by the plain rule, `lines.read_line`; both ways give the same.
-"""
+"""Decode the lines of a chunk to records, and collect the lines that are not good records."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
-from transforms.attribution.parsing.columns import Chunk
-from transforms.attribution.parsing.fields import Field
-from transforms.attribution.parsing.lines import read_line
-from transforms.attribution.parsing.scan import scan
-from transforms.attribution.parsing.spans import distinct
+from transforms.attribution.parsing.columns import LineSpan
+from transforms.attribution.parsing.encoding import id_fault
+from transforms.attribution.parsing.lines import IDS, MOST_NESTED, Malformed, decoder_of, read_line
+from transforms.attribution.parsing.schema import Decision, Reward
 
 __all__ = ["Reading", "Rejected"]
 
-Places = npt.NDArray[np.int32]
+T = TypeVar("T", Decision, Reward)
+Int64s = npt.NDArray[np.int64]
 
-_NO_DIGEST = bytes(hashlib.sha256().digest_size)
+_BATCH = 256
+"""Lines decoded at a time: their records take 0.3 MiB."""
+_LEAST_BYTES = 90
+"""The required fields of a record take more."""
 
 
 @dataclasses.dataclass(slots=True)
 class Rejected:
-    """A line that is no good record. outcome: malformed or future. original: its bytes without the line end."""
+    """A line that is not a good record.
+
+    Args:
+        position: Position of the line in its file.
+        reason: Why the line is rejected.
+        outcome: `malformed` or `future`.
+        original: The line without its line end.
+        owner: Bandit and policy epoch of a decision of the future; otherwise no bandit.
+    """
 
     position: int
     reason: str
     outcome: str
     original: bytes
+    owner: tuple[str, int] = ("", 0)
 
 
-class Reading:
-    """Lines on their way to columns [lines]: first columns over the usual ones and doubts, then `settle`.
+class Reading(Generic[T]):
+    """The records of some lines.
 
-    usual: whose fields `places` shows. plain: the values of the other good records, by line.
+    Attributes:
+        starts: Where the line of each record begins in `lines`, int64 [n].
+        ends: Where the line ends, without its LF, int64 [n].
+        good: Records that are not rejected, bool [n].
+        lines_read: Number of lines that are not blank.
+
+    Args:
+        lines: Lines that end in LF. The last one may lack it.
+        base: Position of the first line in its file.
+        kind: Type of the records.
     """
 
-    def __init__(self, lines: bytes, base: int, fields: Sequence[Field], kept: Sequence[str]) -> None:
-        self.data = np.frombuffer(lines, np.uint8)
-        ends = np.flatnonzero(self.data == ord("\n"))
-        if lines and not lines.endswith(b"\n"):
-            ends = np.append(ends, len(lines))
-        self.ends = ends
-        self.starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1] + 1])
-        self.chunk = Chunk(lines, base)
-        self._fields = fields
-        self._slots = {name: slot for slot, name in enumerate(kept)}
-        found = scan(self.data, self.starts, ends, fields, kept)
-        self.usual, self._begin, self._end = found.usual, found.begin, found.end
-        self.rank = self._ranks(lines)
-        self.plain: dict[int, dict[str, Any]] = {}
-        self._rejected: dict[int, tuple[str, str]] = {}
-        self._blank = 0
+    def __init__(self, lines: bytes, base: int, kind: type[T]) -> None:
+        self.lines = LineSpan(lines, base)
+        self._kind: type[T] = kind
+        self._rejected: list[Rejected] = []
+        self._plain: dict[int, T | None] = {}  # what read_line said, by number of the line; None: not a record
+        self._texts = lines.split(b"\n")
+        if not self._texts[-1]:
+            self._texts.pop()
+        self._ends = np.cumsum(np.fromiter(map(len, self._texts), np.int64, len(self._texts)) + 1) - 1
+        self._starts = np.concatenate([np.zeros(min(1, len(self._ends)), np.int64), self._ends[:-1] + 1])
+        # An id can hold NUL, CR or LF only as an escape, and has more bytes than characters only outside ASCII.
+        self._ids_are_good = lines.isascii() and b"\\" not in lines
+        self.lines_read = len(self._texts)
+        for line in _with_many_brackets(lines, self._starts, self._ends):
+            self._read_plain(line)
 
-    def __len__(self) -> int:
-        return len(self.ends)
+    def batches(self) -> Iterator[list[T]]:
+        """Decode the lines, some at a time, so that the records are still in the processor's cache when they are used.
 
-    @property
-    def lines_read(self) -> int:
-        """Lines that are not blank."""
-        return len(self) - self._blank
+        Sets `starts`, `ends` and `good` at the end.
+        """
+        decode, plain = decoder_of(self._kind).decode, self._plain
+        skipped = []
+        for first in range(0, len(self._texts), _BATCH):
+            records: list[T] = []
+            keep = records.append
+            for line, text in enumerate(self._texts[first : first + _BATCH], first):
+                if line in plain:
+                    record = plain[line]
+                else:
+                    try:
+                        record = decode(text)
+                        if not self._ids_are_good and not _has_good_ids(record):
+                            record = self._read_plain(line)
+                    except Exception:  # whatever the decoder raises, read_line decides
+                        record = self._read_plain(line)
+                if record is None:
+                    skipped.append(line)
+                else:
+                    keep(record)
+            yield records
+        self.starts = np.delete(self._starts, skipped)
+        self.ends = np.delete(self._ends, skipped)
+        self._lines = np.delete(np.arange(len(self._texts)), skipped)
+        self.good = np.ones(len(self.starts), np.bool_)
 
-    def doubt(self, rows: npt.NDArray[np.bool_]) -> None:
-        """Leaves rows, bool [lines], to the plain rule."""
-        self.usual &= ~rows
+    def settle(self, doubtful: npt.NDArray[np.bool_]) -> bool:
+        """Read the lines of doubtful records, bool [n], with `read_line`, which accepts or rejects each.
 
-    def settle(self) -> None:
-        """Reads all lines that are not usual by the plain rule; from here on, their places are absent."""
-        for row in np.flatnonzero(~self.usual).tolist():
-            text = self.chunk.lines[self.starts[row] : self.ends[row]]
-            if not text.strip():
-                self._blank += 1
-                continue
-            read = read_line(text, self._fields)
-            if isinstance(read, str):
-                self._rejected[row] = "malformed", read
+        Returns:
+            Whether a line was accepted, so that `batches` has to be called again.
+        """
+        accepted = False
+        for row in np.flatnonzero(doubtful).tolist():
+            if self._read_plain(int(self._lines[row])) is None:
+                self.good[row] = False
             else:
-                self.plain[row], self.rank[row] = read
-        for places in (self._begin, self._end):
-            places[:, ~self.usual] = -1
+                accepted = True
+        return accepted
 
-    def reject(self, rows: Iterable[int], outcome: str, reason: str) -> None:
-        """Counts good records out."""
-        self._rejected.update((row, (outcome, reason)) for row in rows)
-
-    def good(self) -> npt.NDArray[np.bool_]:
-        """Lines that are good records and not rejected, bool [lines]."""
-        good = self.usual.copy()
-        good[list(self.plain)] = True
-        good[list(self._rejected)] = False
-        return good
+    def reject_future(self, rows: npt.NDArray[np.bool_], reason: str) -> None:
+        """Reject records, bool [n], whose event time is ahead of the clock."""
+        for row in np.flatnonzero(rows & self.good).tolist():
+            line = int(self._lines[row])
+            record = read_line(self._texts[line], self._kind)
+            owner = (record.bandit_id, record.policy_epoch) if isinstance(record, Decision) else ("", 0)
+            self._reject(line, "future", reason, owner)
+        self.good &= ~rows
 
     def rejected(self) -> list[Rejected]:
-        """The lines that are none, in their order."""
-        return [
-            Rejected(self.chunk.base + int(self.starts[row]), reason, outcome, self.original(row))
-            for row, (outcome, reason) in sorted(self._rejected.items())
-        ]
+        """Return the rejected lines in the order of the file."""
+        return sorted(self._rejected, key=lambda each: each.position)
 
-    def original(self, row: int) -> bytes:
-        """A line without its end."""
-        return self.chunk.original(self.chunk.base + int(self.starts[row]), self.chunk.base + int(self.ends[row]))
-
-    def places(self, name: str) -> tuple[Places, Places]:
-        """Where a kept field's values begin and end, int32 [lines]; -1 where absent."""
-        slot = self._slots[name]
-        return self._begin[slot], self._end[slot]
-
-    def present(self, name: str) -> npt.NDArray[np.bool_]:
-        """Which usual lines have a field, bool [lines]."""
-        return self.places(name)[0] >= 0
-
-    def value(self, name: str, row: int) -> bytes:
-        """The text of a usual line's field, without quotes."""
-        begin, end = self.places(name)
-        return self.chunk.lines[begin[row] : end[row]]
-
-    def distinct(self, *names: str, rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], list[list[bytes]]]:
-        """Which combination of texts each of `rows` has in these fields, int32 [lines], else -1; and all there are."""
-        slots = [self._slots[name] for name in names]
-        codes, firsts = distinct(self.data, self._begin[slots], self._end[slots], rows)
-        return codes, [[self.value(name, row) for name in names] for row in firsts.tolist()]
-
-    def _ranks(self, lines: bytes) -> npt.NDArray[np.uint64]:
-        """`record_rank` of each usual line, uint64 [lines]; a line that proves invalid is usual no longer."""
-        texts = lines.split(b"\n")
-        del texts[len(self) :]
-        rows = None if self.usual.all() else np.flatnonzero(self.usual)
-        if rows is not None:
-            texts = [texts[row] for row in rows.tolist()]
-        digests, failed = _digests(texts)
-        of_usual = np.frombuffer(b"".join(digests), ">u8")[::4].astype(np.uint64)
-        if rows is None:
-            self.usual[failed] = False
-            return of_usual
-        self.usual[rows[failed]] = False
-        ranks = np.zeros(len(self), np.uint64)
-        ranks[rows] = of_usual
-        return ranks
-
-
-def _digests(texts: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
-    """The SHA-256 of each line's canonical JSON, and the numbers of those that are no JSON."""
-    loads, dumps, sha256, sorted_keys = orjson.loads, orjson.dumps, hashlib.sha256, orjson.OPT_SORT_KEYS
-    digests: list[bytes] = []
-    failed: list[int] = []
-    keep = digests.append
-    for text in texts:
+    def _read_plain(self, line: int) -> T | None:
+        if not self._texts[line].strip():
+            self.lines_read -= 1
+            self._plain[line] = None
+            return None
         try:
-            keep(sha256(dumps(loads(text), None, sorted_keys)).digest())
-        except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes
-            failed.append(len(digests))
-            keep(_NO_DIGEST)
-    return digests, failed
+            self._plain[line] = read_line(self._texts[line], self._kind)
+        except Malformed as error:
+            self._plain[line] = None
+            self._reject(line, "malformed", str(error))
+        return self._plain[line]
+
+    def _reject(self, line: int, outcome: str, reason: str, owner: tuple[str, int] = ("", 0)) -> None:
+        position, original = self.lines.base + int(self._starts[line]), self._texts[line].removesuffix(b"\r")
+        self._rejected.append(Rejected(position, reason, outcome, original, owner))
+
+
+def _has_good_ids(record: Decision | Reward) -> bool:
+    return not any((text := getattr(record, name)) and id_fault(text) for name in IDS[type(record)])
+
+
+def _with_many_brackets(lines: bytes, starts: Int64s, ends: Int64s) -> list[int]:
+    """Which lines have brackets enough to be nested more than MOST_NESTED deep."""
+    if not len(starts) or (ends - starts).max() <= 2 * MOST_NESTED + _LEAST_BYTES:
+        return []
+    opening = np.flatnonzero(np.frombuffer(lines, np.uint8) & 0xDF == ord("["))  # 0xDF makes { a [
+    before = np.searchsorted(opening, np.append(starts, len(lines)))
+    rows: list[int] = np.flatnonzero(np.diff(before) > MOST_NESTED).tolist()
+    return rows

@@ -1,204 +1,276 @@
-"""Which decisions or rewards a file's lines hold, as columns, and which lines are malformed or ahead of the clock."""
+"""Read the lines of a log to columns of decisions or rewards, and list the malformed and future lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import orjson
+import pyarrow as pa
 
-from serving_client.contracts.times import BEFORE_ALL_US, parse_time
+from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import BOT, FALLBACK, Features
-from transforms.attribution.parsing import fields
 from transforms.attribution.parsing.columns import DecisionColumns, RewardColumns
+from transforms.attribution.parsing.encoding import encode_nested
 from transforms.attribution.parsing.keys import decision_keys, event_keys
+from transforms.attribution.parsing.ranks import Pieces, Shared, decision_ranks, reward_ranks
 from transforms.attribution.parsing.reading import Reading, Rejected
-from transforms.attribution.parsing.spans import equal, floats, micro_units, texts, times_us
+from transforms.attribution.parsing.schema import NESTED, Decision, Reward
+from transforms.attribution.parsing.times import NO_TIME_US, times_us
 from transforms.attribution.rules import Label
 
 __all__ = ["read_decisions", "read_rewards"]
 
+T = TypeVar("T", bound=Hashable)
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
-_LABEL = ("bandit_id", "policy_epoch", "segment", "arm_id", "arm_generation")
-_DECISION = (
-    *_LABEL,
-    *("decision_id", "propensity", "decided_at", "received_at", "served_by", "bot", "features", "feature_schema"),
-)
-_REWARD = ("event_id", "decision_id", "kind", "value", "occurred_at", "received_at")
 _FEATURE_UNITS = 1_024  # a feature is stored in units of 2^-10
 _MICRO = 10**6
+_MOST_AHEAD_US = 86_400_000_000
+_TEXTS = ("decision_id", "decided_at", "received_at", "user_key")  # few decisions share these
 
 
 def read_decisions(
     lines: bytes, base: int, now_us: int, max_future_us: int
 ) -> tuple[DecisionColumns, list[Rejected], int]:
-    """Decisions from lines that end in LF (the last one may not); `base` is the first one's position in its file.
+    """Read decisions.
 
-    now_us: the reading clock, where a record has no received_at. Returns the good ones and the others, both in the
-    order of the lines, and how many lines are not blank.
+    Args:
+        lines: Lines that end in LF. The last one may lack it.
+        base: Position of the first line in its file.
+        now_us: The reading clock, for records without `received_at`.
+        max_future_us: How far an event time may be ahead of `received_at` or the clock.
+
+    Returns:
+        The good records, the rejected lines, both in the order of the lines, and the number of lines that are not
+        blank.
     """
-    read = Reading(lines, base, fields.DECISION, _DECISION)
-    at_us, received_us = _times(read, "decided_at")
-    read.settle()
-    _settle_times(read, "decided_at", at_us, received_us)
+    read = Reading(lines, base, Decision)
+    while True:
+        fields = _DecisionFields()
+        for records in read.batches():
+            fields.add(records)
+        decided_at, received_at = fields.texts("decided_at"), fields.texts("received_at")
+        at_us, received_us = times_us(decided_at), times_us(received_at)
+        nested, wrong = _nested(fields.nested)
+        if not read.settle(wrong | (at_us == NO_TIME_US) | (received_us == NO_TIME_US)):
+            break
     _reject_future(read, "decided_at", at_us, received_us, now_us, max_future_us)
-    label, labels = _labels(read)
-    hi, lo = _decision_keys(read)
-    features, schemas = _features(read)
+    ids = fields.texts("decision_id")
+    hi, lo = decision_keys(ids)
+    propensity = np.array(fields.propensity, np.float64)
+    shared, which = [Shared(*each) for each in fields.shared], np.array(fields.which, np.int64)
+    label, labels = _numbers([Label(*each[:5]) for each in shared])
+    offsets, values = _vectors(fields.features)
+    features: Features | None = None
+    schemas: list[str] = []
+    if len(values):
+        schema, schemas = _names([each.feature_schema for each in shared])
+        features = Features(offsets, np.rint(values * _FEATURE_UNITS).astype(np.int32), schema[which])
+    flags = [BOT * bool(each.bot) + FALLBACK * (each.served_by not in (None, each.arm_id)) for each in shared]
+    rank = decision_ranks(
+        ids=ids,
+        decided_at=decided_at,
+        received_at=received_at,
+        user_key=fields.texts("user_key"),
+        propensity=propensity,
+        draw=fields.draw,
+        features=(np.array([each is not None for each in fields.features], np.bool_), offsets, values),
+        nested=nested,
+        shared=(which, shared),
+    )
     columns = DecisionColumns(
-        chunk=read.chunk,
+        lines=read.lines,
         position=read.starts + base,
         end=read.ends + base,
         hi=hi,
         lo=lo,
         at_us=at_us,
-        rank=read.rank,
-        label=label,
+        rank=rank,
+        label=label[which],
         labels=labels,
-        flags=_flags(read),
-        propensity=_propensities(read),
+        flags=np.array(flags, np.uint8)[which],
+        propensity=propensity,
         features=features,
         schemas=schemas,
     )
-    return columns.select(read.good()), read.rejected(), read.lines_read
+    return columns.select(read.good), read.rejected(), read.lines_read
 
 
 def read_rewards(
     lines: bytes, base: int, now_us: int, max_future_us: int, event_ids: bool = False
 ) -> tuple[RewardColumns, list[Rejected], int]:
-    """Rewards, as `read_decisions`; `event_ids`: their ids are kept as texts, too."""
-    read = Reading(lines, base, fields.REWARD, _REWARD)
-    at_us, received_us = _times(read, "occurred_at")
-    value, wrong = micro_units(read.data, *read.places("value"))
-    read.doubt(wrong)
-    read.settle()
-    _settle_times(read, "occurred_at", at_us, received_us)
+    """Read rewards, like `read_decisions`.
+
+    Args:
+        lines: Lines that end in LF. The last one may lack it.
+        base: Position of the first line in its file.
+        now_us: The reading clock, for records without `received_at`.
+        max_future_us: How far an event time may be ahead of `received_at` or the clock.
+        event_ids: Keep the event ids as texts, too.
+
+    Returns:
+        The good records, the rejected lines, both in the order of the lines, and the number of lines that are not
+        blank.
+    """
+    read = Reading(lines, base, Reward)
+    while True:
+        records = [record for batch in read.batches() for record in batch]
+        occurred_at = pa.array([r.occurred_at for r in records], pa.string())
+        received_at = pa.array([r.received_at for r in records], pa.string())
+        at_us, received_us = times_us(occurred_at), times_us(received_at)
+        value = np.array([r.value for r in records], np.float64)
+        micro = np.rint(value * _MICRO)
+        inexact = micro / _MICRO != value  # as `lines` tests it
+        if not read.settle(inexact | (at_us == NO_TIME_US) | (received_us == NO_TIME_US)):
+            break
     _reject_future(read, "occurred_at", at_us, received_us, now_us, max_future_us)
-    kind, kinds = _names(read, "kind")
-    hi, lo = _decision_keys(read)
-    events = texts(read.data, *read.places("event_id"))
-    event, event_id = event_keys(events), events.to_pylist() if event_ids else None
-    for row, values in read.plain.items():
-        value[row] = round(values["value"] * _MICRO)
-        event[row] = event_keys([values["event_id"]])[0]
-        if event_id is not None:
-            event_id[row] = values["event_id"]
+    ids = pa.array([r.decision_id for r in records], pa.string())
+    events = pa.array([r.event_id for r in records], pa.string())
+    hi, lo = decision_keys(ids)
+    kind, kinds = _names([r.kind for r in records])
+    rank = reward_ranks(
+        events=events,
+        ids=ids,
+        occurred_at=occurred_at,
+        received_at=received_at,
+        item_id=pa.array([r.item_id for r in records], pa.string()),
+        kind=(kind.astype(np.int64), kinds),
+        value=value,
+        place=[r.position for r in records],
+    )
     columns = RewardColumns(
-        chunk=read.chunk,
+        lines=read.lines,
         position=read.starts + base,
         end=read.ends + base,
         hi=hi,
         lo=lo,
-        event=event,
+        event=event_keys(events),
         at_us=at_us,
-        rank=read.rank,
+        rank=rank,
         kind=kind,
         kinds=kinds,
-        value=value,
-        flags=np.zeros(len(read), np.uint8),
-        event_id=event_id,
+        value=micro.astype(np.int64),
+        flags=np.zeros(len(records), np.uint8),
+        event_id=[r.event_id for r in records] if event_ids else None,
     )
-    return columns.select(read.good()), read.rejected(), read.lines_read
+    return columns.select(read.good), read.rejected(), read.lines_read
 
 
-_MOST_AHEAD_US = 86_400_000_000
+class _Numbering(dict[T, int]):
+    """Numbers keys in the order they come."""
+
+    def __missing__(self, key: T) -> int:
+        number = self[key] = len(self)
+        return number
 
 
-def _times(read: Reading, event: str) -> tuple[Int64s, Int64s]:
-    """Event time and received_at of the usual lines; a text that is no time is left to the plain rule."""
-    at_us, wrong = times_us(read.data, *read.places(event))
-    received_us, also_wrong = times_us(read.data, *read.places("received_at"))
-    read.doubt(wrong | also_wrong)
-    return at_us, received_us
+class _DecisionFields:
+    """The fields of decisions [n], collected batch by batch.
 
+    Attributes:
+        shared: The fields that many decisions have in common, numbered.
+        which: The number of each decision in `shared`.
+        nested: The distinct JSON texts of each field of `NESTED`, numbered, and the number of each decision.
+    """
 
-def _settle_times(read: Reading, event: str, at_us: Int64s, received_us: Int64s) -> None:
-    for row, values in read.plain.items():
-        received = values["received_at"]
-        at_us[row] = parse_time(values[event])
-        received_us[row] = BEFORE_ALL_US if received is None else parse_time(received)
+    def __init__(self) -> None:
+        self._texts: dict[str, list[pa.StringArray]] = {name: [] for name in _TEXTS}
+        self.propensity: list[float] = []
+        self.draw: list[float | None] = []
+        self.features: list[list[float] | None] = []
+        self.shared: _Numbering[tuple[Any, ...]] = _Numbering()
+        self.which: list[int] = []
+        self.nested: dict[str, tuple[_Numbering[bytes], list[int]]] = {name: (_Numbering(), []) for name in NESTED}
+
+    def texts(self, name: str) -> pa.StringArray:
+        """Return a column of `_TEXTS` [n]."""
+        return pa.concat_arrays(self._texts[name]) if self._texts[name] else pa.array([], pa.string())
+
+    def add(self, records: list[Decision]) -> None:
+        """Append decisions."""
+        texts = self._texts
+        texts["decision_id"].append(pa.array([r.decision_id for r in records], pa.string()))
+        texts["decided_at"].append(pa.array([r.decided_at for r in records], pa.string()))
+        texts["received_at"].append(pa.array([r.received_at for r in records], pa.string()))
+        texts["user_key"].append(pa.array([r.user_key for r in records], pa.string()))
+        self.propensity += [r.propensity for r in records]
+        self.draw += [r.draw for r in records]
+        self.features += [r.features for r in records]
+        shared = [
+            (
+                r.bandit_id, r.policy_epoch, r.segment, r.arm_id, r.arm_generation, r.rung, r.snapshot_version,
+                r.config_hash, r.served_by, r.fallback_reason, r.model_version, r.feature_schema, r.bot,
+            )
+            for r in records
+        ]  # fmt: skip
+        self.which += map(self.shared.__getitem__, shared)
+        nested = {
+            "propensities": [bytes(r.propensities) for r in records],
+            "eligible_arms": [bytes(r.eligible_arms) for r in records],
+            "context": [bytes(r.context) for r in records],
+            "items": [bytes(r.items) for r in records],
+        }
+        for name, (numbers, which) in self.nested.items():
+            which += map(numbers.__getitem__, nested[name])
 
 
 def _reject_future(
-    read: Reading, event: str, at_us: Int64s, received_us: Int64s, now_us: int, max_future_us: int
+    read: Reading[Decision] | Reading[Reward],
+    event: str,
+    at_us: Int64s,
+    received_us: Int64s,
+    now_us: int,
+    max_future_us: int,
 ) -> None:
     # A stamp from days ahead is a broken clock's; believed, it would carry the watermark there and make all else late.
     stamped = (received_us != BEFORE_ALL_US) & (received_us <= now_us + _MOST_AHEAD_US)
     ahead = at_us > np.where(stamped, received_us, np.int64(now_us)) + max_future_us
     if ahead.any():
         limit = f"more than {max_future_us / 1e6:g} s ahead of"
-        ahead &= read.good()
-        read.reject(np.flatnonzero(ahead & stamped).tolist(), "future", f"{event} is {limit} received_at")
-        read.reject(np.flatnonzero(ahead & ~stamped).tolist(), "future", f"{event} is {limit} the clock")
+        read.reject_future(ahead & stamped, f"{event} is {limit} received_at")
+        read.reject_future(ahead & ~stamped, f"{event} is {limit} the clock")
 
 
-def _decision_keys(read: Reading) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    hi, lo = decision_keys(texts(read.data, *read.places("decision_id")))
-    if read.plain:
-        rows = list(read.plain)
-        hi[rows], lo[rows] = decision_keys([values["decision_id"] for values in read.plain.values()])
-    return hi, lo
-
-
-def _labels(read: Reading) -> tuple[npt.NDArray[np.int32], list[Label]]:
-    codes, found = read.distinct(*_LABEL, rows=read.usual)
-    numbers: dict[Label, int] = {}
-    of_code = [
-        numbers.setdefault(
-            Label(bandit_id.decode(), int(epoch), segment.decode(), arm_id.decode(), int(generation)), len(numbers)
-        )
-        for bandit_id, epoch, segment, arm_id, generation in found
-    ]
-    column = np.array([*of_code, -1], np.int32)[codes]
-    for row, values in read.plain.items():
-        column[row] = numbers.setdefault(Label(*(values[name] for name in _LABEL)), len(numbers))
-    return column, list(numbers)
-
-
-def _names(read: Reading, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:
-    """A text field as numbers of its distinct values, int32 [lines], -1 where absent, and the values."""
-    codes, found = read.distinct(name, rows=read.present(name))
-    numbers = {text.decode(): number for number, (text,) in enumerate(found)}
-    for row, values in read.plain.items():
-        if values[name] is not None:
-            codes[row] = numbers.setdefault(values[name], len(numbers))
+def _numbers(values: Iterable[T]) -> tuple[npt.NDArray[np.int32], list[T]]:
+    """Number the distinct values in the order they come, int32 [n], and list them."""
+    numbers: _Numbering[T] = _Numbering()
+    codes = np.array([numbers[value] for value in values], np.int32)
     return codes, list(numbers)
 
 
-def _flags(read: Reading) -> npt.NDArray[np.uint8]:
-    first_letter = read.data[np.maximum(read.places("bot")[0], 0)] if len(read) else np.zeros(0, np.uint8)
-    bot = read.present("bot") & (first_letter == ord("t"))
-    elsewhere = read.present("served_by") & ~equal(read.data, *read.places("served_by"), *read.places("arm_id"))
-    flags: npt.NDArray[np.uint8] = bot * np.uint8(BOT) + elsewhere * np.uint8(FALLBACK)
-    for row, values in read.plain.items():
-        flags[row] = BOT * bool(values["bot"]) + FALLBACK * (values["served_by"] not in (None, values["arm_id"]))
-    return flags
+def _names(texts: Iterable[str | None]) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Number the distinct texts, int32 [n], -1 for None, and list them."""
+    numbers: _Numbering[str] = _Numbering()
+    codes = np.array([-1 if text is None else numbers[text] for text in texts], np.int32)
+    return codes, list(numbers)
 
 
-def _propensities(read: Reading) -> npt.NDArray[np.float64]:
-    propensity = np.zeros(len(read), np.float64)
-    begin, end = read.places("propensity")
-    propensity[read.usual] = floats(read.data, begin[read.usual], end[read.usual])
-    for row, values in read.plain.items():
-        propensity[row] = values["propensity"]
-    return propensity
+def _vectors(vectors: Sequence[Sequence[float] | None]) -> tuple[Int64s, npt.NDArray[np.float64]]:
+    """Return offsets, int64 [n + 1], and values, float64, of all feature vectors."""
+    full = [vector or () for vector in vectors]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.fromiter(map(len, full), np.int64, len(full)))])
+    return offsets, np.fromiter(itertools.chain.from_iterable(full), np.float64, int(offsets[-1]))
 
 
-def _features(read: Reading) -> tuple[Features | None, list[str]]:
-    rows = np.flatnonzero(read.present("features")).tolist()
-    if not rows and not any(values["features"] for values in read.plain.values()):
-        return None, []
-    vectors: list[Sequence[float]] = [()] * len(read)
-    arrays = b",".join([read.value("features", row) for row in rows])
-    for row, vector in zip(rows, orjson.loads(b"[" + arrays + b"]"), strict=True):
-        vectors[row] = vector
-    for row, values in read.plain.items():
-        vectors[row] = values["features"] or ()
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(vector) for vector in vectors], dtype=np.int64)])
-    if not offsets[-1]:
-        return None, []
-    numbers = np.array([number for vector in vectors for number in vector], np.float64)
-    schema, schemas = _names(read, "feature_schema")
-    return Features(offsets, np.rint(numbers * _FEATURE_UNITS).astype(np.int32), schema), schemas
+def _nested(fields: Mapping[str, tuple[Iterable[bytes], Sequence[int]]]) -> tuple[dict[str, Pieces], Bools]:
+    """Encode the fields of `NESTED`, each distinct text once, and say which decisions hold an invalid one, bool [n]."""
+    pieces: dict[str, Pieces] = {}
+    wrong: Bools = np.zeros(1, np.bool_)
+    for name, (texts, numbers) in fields.items():
+        which = np.array(numbers, np.int64)
+        encoded = [_encode(name, text) for text in texts]
+        wrong = wrong | np.array([each is None for each in encoded], np.bool_)[which]
+        pieces[name] = which, [each or b"" for each in encoded]
+    return pieces, wrong
+
+
+def _encode(name: str, text: bytes) -> bytes | None:
+    try:
+        return encode_nested(name, text)
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        return None

@@ -5,27 +5,31 @@ from __future__ import annotations
 import itertools
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving_client.contracts.times import parse_time
+from tests.oracles.ranks import rank_of
 from tests.transforms.attribution.parsing.record_lines import DECISION, REWARD, chunks
 from transforms.attribution.block import BOT, FALLBACK
-from transforms.attribution.parsing import fields
 from transforms.attribution.parsing.keys import decision_keys, event_keys
-from transforms.attribution.parsing.lines import read_line
+from transforms.attribution.parsing.lines import Malformed, read_line
 from transforms.attribution.parsing.records import read_decisions, read_rewards
+from transforms.attribution.parsing.schema import Decision, Reward
 from transforms.attribution.rules import Label
 
 NOW_US, FUTURE_US = 1_795_500_000_000_000 + 10_000_000, 5_000_000
-OPTIONAL = {kind: [field.name for field in kind if not field.required] for kind in (fields.DECISION, fields.REWARD)}
+OPTIONAL = {
+    kind: [field.name for field in msgspec.structs.fields(kind) if not field.required] for kind in (Decision, Reward)
+}
 bases = st.sampled_from([0, 17, 2**40])
 
 
 def one_by_one(lines, base, kind, event):
-    """(good: [(position, values, rank, original)], others: [(position, outcome, original)], lines not blank)."""
+    """(good: [(position, record, rank, original)], others: [(position, outcome, original)], lines not blank)."""
     good, others, read, position = [], [], 0, base
     for text in lines.split(b"\n"):
         start, position = position, position + len(text) + 1
@@ -33,74 +37,79 @@ def one_by_one(lines, base, kind, event):
         if not text.strip():
             continue
         read += 1
-        record = read_line(text, kind)
-        if isinstance(record, str):
+        try:
+            record = read_line(text, kind)
+        except Malformed:
             others.append((start, "malformed", original))
             continue
-        values, rank = record
-        received = values["received_at"]
-        limit_us = (NOW_US if received is None else parse_time(received)) + FUTURE_US
-        if parse_time(values[event]) > limit_us:
+        limit_us = (NOW_US if record.received_at is None else parse_time(record.received_at)) + FUTURE_US
+        if parse_time(getattr(record, event)) > limit_us:
             others.append((start, "future", original))
         else:
-            good.append((start, values, rank, original))
+            good.append((start, record, rank_of(plain(record)), original))
     return good, others, read
 
 
-@given(lines=chunks(DECISION, OPTIONAL[fields.DECISION]), base=bases)
+def plain(record: Decision | Reward) -> dict[str, object]:
+    values: dict[str, object] = msgspec.structs.asdict(record)
+    return {
+        name: json.loads(bytes(value)) if isinstance(value, msgspec.Raw) else value for name, value in values.items()
+    }
+
+
+@given(lines=chunks(DECISION, OPTIONAL[Decision]), base=bases)
 @example(lines=b"", base=0)
 def test_decisions_as_columns_are_the_decisions_one_by_one(lines: bytes, base: int) -> None:
     columns, rejected, read = read_decisions(lines, base, NOW_US, FUTURE_US)
-    good, others, expected_read = one_by_one(lines, base, fields.DECISION, "decided_at")
+    good, others, expected_read = one_by_one(lines, base, Decision, "decided_at")
     assert [(each.position, each.outcome, each.original) for each in rejected] == others
     assert read == expected_read == len(columns) + len(rejected)
     assert columns.position.tolist() == [position for position, *_ in good]
     assert [columns.original(row) for row in range(len(columns))] == [original for *_, original in good]
     assert columns.rank.tolist() == [rank for _, _, rank, _ in good]
-    records = [values for _, values, _, _ in good]
-    hi, lo = decision_keys([values["decision_id"] for values in records])
+    records = [record for _, record, _, _ in good]
+    hi, lo = decision_keys([record.decision_id for record in records])
     assert columns.hi.tolist() == hi.tolist()
     assert columns.lo.tolist() == lo.tolist()
-    assert columns.at_us.tolist() == [parse_time(values["decided_at"]) for values in records]
-    labels = [Label(*(values[name] for name in Label._fields)) for values in records]
+    assert columns.at_us.tolist() == [parse_time(record.decided_at) for record in records]
+    labels = [Label(*(getattr(record, name) for name in Label._fields)) for record in records]
     assert [columns.labels[number] for number in columns.label] == labels
     assert len(set(columns.labels)) == len(columns.labels)
     flags = [
-        BOT * bool(values["bot"]) + FALLBACK * ((values["served_by"] or values["arm_id"]) != values["arm_id"])
-        for values in records
+        BOT * bool(record.bot) + FALLBACK * ((record.served_by or record.arm_id) != record.arm_id) for record in records
     ]
     assert columns.flags.tolist() == flags
-    propensities = np.array([float(values["propensity"]) for values in records])
+    propensities = np.array([float(record.propensity) for record in records])
     assert columns.propensity.tobytes() == propensities.tobytes()
-    vectors = [[round(number * 1024) for number in values["features"] or []] for values in records]
+    vectors = [[round(number * 1024) for number in record.features or []] for record in records]
     if columns.features is None:
         assert not any(vectors)
     else:
         features, ends = columns.features, columns.features.offsets.tolist()
         assert [features.values[a:b].tolist() for a, b in itertools.pairwise(ends)] == vectors
         names = [None if number < 0 else columns.schemas[number] for number in features.schema]
-        assert names == [values["feature_schema"] for values in records]
+        assert names == [record.feature_schema for record in records]
 
 
-@given(lines=chunks(REWARD, OPTIONAL[fields.REWARD]), base=bases, event_ids=st.booleans())
+@given(lines=chunks(REWARD, OPTIONAL[Reward]), base=bases, event_ids=st.booleans())
 @example(lines=b"", base=0, event_ids=True)
 def test_rewards_as_columns_are_the_rewards_one_by_one(lines: bytes, base: int, event_ids: bool) -> None:
     columns, rejected, read = read_rewards(lines, base, NOW_US, FUTURE_US, event_ids)
-    good, others, expected_read = one_by_one(lines, base, fields.REWARD, "occurred_at")
+    good, others, expected_read = one_by_one(lines, base, Reward, "occurred_at")
     assert [(each.position, each.outcome, each.original) for each in rejected] == others
     assert read == expected_read == len(columns) + len(rejected)
     assert columns.position.tolist() == [position for position, *_ in good]
     assert [columns.original(row) for row in range(len(columns))] == [original for *_, original in good]
     assert columns.rank.tolist() == [rank for _, _, rank, _ in good]
-    records = [values for _, values, _, _ in good]
-    hi, lo = decision_keys([values["decision_id"] for values in records])
+    records = [record for _, record, _, _ in good]
+    hi, lo = decision_keys([record.decision_id for record in records])
     assert columns.hi.tolist() == hi.tolist()
     assert columns.lo.tolist() == lo.tolist()
-    assert columns.event.tolist() == event_keys([values["event_id"] for values in records]).tolist()
-    assert columns.event_id == ([values["event_id"] for values in records] if event_ids else None)
-    assert columns.at_us.tolist() == [parse_time(values["occurred_at"]) for values in records]
-    assert [columns.kinds[number] for number in columns.kind] == [values["kind"] for values in records]
-    assert columns.value.tolist() == [round(values["value"] * 10**6) for values in records]
+    assert columns.event.tolist() == event_keys([record.event_id for record in records]).tolist()
+    assert columns.event_id == ([record.event_id for record in records] if event_ids else None)
+    assert columns.at_us.tolist() == [parse_time(record.occurred_at) for record in records]
+    assert [columns.kinds[number] for number in columns.kind] == [record.kind for record in records]
+    assert columns.value.tolist() == [round(record.value * 10**6) for record in records]
     assert not columns.flags.any()
 
 
@@ -124,16 +133,16 @@ def test_the_example_of_the_docs_is_read() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"decision_id": None}, "decision_id is missing"),
-        ({"decision_id": ""}, "decision_id is empty"),
-        ({"policy_epoch": 3.0}, "policy_epoch is no integer"),
-        ({"policy_epoch": 2**63}, "policy_epoch is beyond 64 bits"),
-        ({"arm_generation": True}, "arm_generation is no integer"),
-        ({"propensity": 1.5}, "propensity is outside [0, 1]"),
-        ({"decided_at": "yesterday"}, "decided_at is no RFC 3339 UTC time"),
-        ({"bot": 1}, "bot is no boolean"),
-        ({"items": ["a", 1]}, "items is no array of strings"),
-        ({"propensities": {"a": "1"}}, "propensities is no object of numbers"),
+        ({"decision_id": None}, "Expected `str`, got `null` - at `$.decision_id`"),
+        ({"decision_id": ""}, "Expected `str` of length >= 1 - at `$.decision_id`"),
+        ({"policy_epoch": 3.0}, "Expected `int`, got `float` - at `$.policy_epoch`"),
+        ({"policy_epoch": 2**63}, "Expected `int` <= 9223372036854775807 - at `$.policy_epoch`"),
+        ({"arm_generation": True}, "Expected `int`, got `bool` - at `$.arm_generation`"),
+        ({"propensity": 1.5}, "Expected `float` <= 1.0 - at `$.propensity`"),
+        ({"decided_at": "yesterday"}, "decided_at is not an RFC 3339 UTC time"),
+        ({"bot": 1}, "Expected `bool | null`, got `int` - at `$.bot`"),
+        ({"items": ["a", 1]}, "Expected `str`, got `int` - at `$.items[1]`"),
+        ({"propensities": {"a": "1"}}, "Expected `float`, got `str` - at `$.propensities[...]`"),
     ],
 )
 def test_a_malformed_decision_says_which_field_is_wrong(changed: dict[str, object], reason: str) -> None:
