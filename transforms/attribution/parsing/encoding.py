@@ -54,10 +54,11 @@ def encode_nested(name: str, text: bytes) -> bytes:
     if name == "propensities":
         pairs = [_string(key) + _FLOAT.pack(value[key] + 0.0) for key in sorted(value)]
         return _HEAD.pack(1, len(pairs)) + b"".join(pairs)
-    for each in value:
-        if problem := id_fault(each):
-            raise ValueError(f"{name} holds an id that {problem}")
-    return _HEAD.pack(1, len(value)) + b"".join(map(_string, value))
+    if not text.isascii() or b"\\" in text:  # otherwise the type has said all
+        for each in value:
+            if problem := id_fault(each):
+                raise ValueError(f"{name} holds an id that {problem}")
+    return _HEAD.pack(1, len(value)) + b"".join(map(_id, value))
 
 
 def id_fault(text: str) -> str:
@@ -70,7 +71,11 @@ def id_fault(text: str) -> str:
     return "holds NUL, CR or LF" if {0, 10, 13} & set(data) else ""
 
 
-@functools.lru_cache(maxsize=1 << 12)  # arms, items and keys repeat
+@functools.lru_cache(maxsize=1 << 12)  # arms and items repeat, and an id takes at most 1 KiB
+def _id(text: str) -> bytes:
+    return _string(text)
+
+
 def _string(text: str) -> bytes:
     data = text.encode()
     return _COUNT.pack(len(data)) + data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -80,26 +81,20 @@ class Reading(Generic[T]):
 
         Sets `starts`, `ends` and `good` at the end.
         """
-        decode, plain = decoder_of(self._kind).decode, self._plain
-        skipped = []
+        decode = decoder_of(self._kind).decode
+        skipped: list[int] = []
         for first in range(0, len(self._texts), _BATCH):
-            records: list[T] = []
-            keep = records.append
-            for line, text in enumerate(self._texts[first : first + _BATCH], first):
-                if line in plain:
-                    record = plain[line]
-                else:
-                    try:
-                        record = decode(text)
-                        if not self._ids_are_good and not _has_good_ids(record):
-                            record = self._read_plain(line)
-                    except Exception:  # whatever the decoder raises, read_line decides
-                        record = self._read_plain(line)
-                if record is None:
-                    skipped.append(line)
-                else:
-                    keep(record)
-            yield records
+            texts = self._texts[first : first + _BATCH]
+            usual = None
+            if self._ids_are_good and self._plain.keys().isdisjoint(range(first, first + len(texts))):
+                with contextlib.suppress(Exception):  # whatever the decoder raises, some line is odd
+                    usual = [decode(text) for text in texts]
+            if usual is not None:
+                yield usual
+                continue
+            records = [self._read(first + at, text) for at, text in enumerate(texts)]
+            skipped += [first + at for at, record in enumerate(records) if record is None]
+            yield [record for record in records if record is not None]
         self.starts = np.delete(self._starts, skipped)
         self.ends = np.delete(self._ends, skipped)
         self._lines = np.delete(np.arange(len(self._texts)), skipped)
@@ -131,6 +126,15 @@ class Reading(Generic[T]):
     def rejected(self) -> list[Rejected]:
         """Return the rejected lines in the order of the file."""
         return sorted(self._rejected, key=lambda each: each.position)
+
+    def _read(self, line: int, text: bytes) -> T | None:
+        if line in self._plain:
+            return self._plain[line]
+        try:
+            record = decoder_of(self._kind).decode(text)
+        except Exception:  # whatever the decoder raises, read_line decides
+            return self._read_plain(line)
+        return record if self._ids_are_good or _has_good_ids(record) else self._read_plain(line)
 
     def _read_plain(self, line: int) -> T | None:
         if not self._texts[line].strip():
