@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.reward_stream import encoding
 from pipelines.reward_stream.sources.reports import SourceReport
-from transforms.attribution.joining.delta import Delta, Step
+from transforms.attribution.joining.delta import Delta, FoldResult
 from transforms.attribution.rules import Label
 from transforms.attribution.statistics.exact import Exact
 from transforms.attribution.statistics.rows import Decayed, Ipw, Lin, RowSums
@@ -23,12 +23,12 @@ _KEY = b"publish"
 _MAXIMA = ("pending", "max_event_us", "max_decided_us", "closed_max_event_us", "closed_max_decided_us")
 
 
-def keyed_message(message: Step | SourceReport) -> tuple[bytes, bytes]:
+def keyed_message(message: FoldResult | SourceReport) -> tuple[bytes, bytes]:
     """Encode a message under the publisher's key."""
     return _KEY, encode_message(message)
 
 
-def encode_message(message: Step | SourceReport) -> bytes:
+def encode_message(message: FoldResult | SourceReport) -> bytes:
     """Encode a shard's answer or a source's report.
 
     Args:
@@ -40,7 +40,7 @@ def encode_message(message: Step | SourceReport) -> bytes:
     return encoding.encode(message if isinstance(message, SourceReport) else _plain_step(message))
 
 
-def decode_message(data: bytes) -> Step | SourceReport:
+def decode_message(data: bytes) -> FoldResult | SourceReport:
     """Decode what `encode_message` wrote.
 
     Args:
@@ -69,7 +69,7 @@ class _Table:
         return list(self._numbers)
 
 
-def _plain_step(step: Step) -> list[Any]:
+def _plain_step(step: FoldResult) -> list[Any]:
     """Write a step as lists: texts, labels, deltas, maxima, letters and flags."""
     texts, labels = _Table(), _Table()
     deltas = [_plain_delta(delta, texts, labels) for delta in (step.live, step.closed)]
@@ -83,7 +83,7 @@ def _plain_step(step: Step) -> list[Any]:
     return [step.shard, step.seq, texts.values(), named, *deltas, maxima, letters, *rest]
 
 
-def _step_of(fields: list[Any]) -> Step:
+def _step_of(fields: list[Any]) -> FoldResult:
     shard, seq, texts, named, live, closed, maxima, letters, *rest = fields
     labels = [
         Label(texts[name], epoch, texts[segment], texts[arm], generation)
@@ -92,7 +92,7 @@ def _step_of(fields: list[Any]) -> Step:
     pending, event, decided, closed_event, closed_decided = (
         {labels[code]: value for code, value in _pairs(flat)} for flat in maxima
     )
-    return Step(
+    return FoldResult(
         shard,
         seq,
         _delta_of(live, texts, labels),

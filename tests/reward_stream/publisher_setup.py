@@ -14,7 +14,7 @@ from pipelines.reward_stream.publishing.state import PublisherState
 from pipelines.reward_stream.sources.reports import PartitionState, SourceReport, SourceState
 from serving_client.contracts.bandits import Bandits
 from transforms.attribution.bandits_file import parse_bytes
-from transforms.attribution.joining.delta import Delta, Step
+from transforms.attribution.joining.delta import Delta, FoldResult
 from transforms.attribution.rules import Label
 from transforms.attribution.statistics.rows import RowSums
 from transforms.dead_letters import DeadLetter
@@ -130,10 +130,10 @@ def step(
     at_us: int = T0,
     final: bool = False,
     stop: bool = False,
-) -> Step:
+) -> FoldResult:
     """A shard's answer whose rows were counted at `at_us`."""
     gone = closed or {}
-    return Step(
+    return FoldResult(
         shard,
         seq,
         Delta(_counted(rows), rows),

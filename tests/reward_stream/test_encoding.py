@@ -25,7 +25,7 @@ from pipelines.reward_stream.sources.watermarks import Watermarks
 from pipelines.reward_stream.steps.shard_place import ShardPlace, decode_place, encode_place
 from pipelines.reward_stream.totals.totals import TotalsState
 from tests.reward_stream.publisher_setup import bandits, bandits_bytes, label, report, step
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.attribution.joining.kernels import DECISION
 from transforms.attribution.statistics.exact import Exact
 from transforms.attribution.statistics.rows import Decayed, Ipw, Lin, RowSums
@@ -52,7 +52,7 @@ def full_row() -> RowSums:
     )
 
 
-def full_step() -> Step:
+def full_step() -> FoldResult:
     rows = {label(): full_row(), label("b", "*"): RowSums(n=1)}
     return step(1, 4, rows, closed={label(): full_row()}, pending={label("c"): 5}, letters=(LETTER,), stop=True)
 

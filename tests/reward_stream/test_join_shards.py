@@ -35,7 +35,7 @@ from tests.transforms.attribution.joining.worlds import (
 )
 from transforms.attribution import block as blocks
 from transforms.attribution.block import Block
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.attribution.joining.fold import Shard, advance, finish, fold
 
 BANDITS = b"""
@@ -94,7 +94,7 @@ def stream(rng: random.Random) -> list[Block]:
     return [*made, dataclasses.replace(end, maturing_us=made[-1].maturing_us)]
 
 
-def run(made: Iterable[Block], rng: random.Random, losses: float) -> list[Step]:
+def run(made: Iterable[Block], rng: random.Random, losses: float) -> list[FoldResult]:
     """The steps that one shard answers; `losses`: how often its memory is lost before a block."""
     cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
     join, steps = JoinShardFn(BANDITS), []
@@ -104,10 +104,10 @@ def run(made: Iterable[Block], rng: random.Random, losses: float) -> list[Step]:
             join = JoinShardFn(BANDITS)
             join.setup()
         steps += [decode_message(data) for _, data in join.process((0, blocks.encode(one)), *cells, Timer())]
-    return [step for step in steps if isinstance(step, Step)]
+    return [step for step in steps if isinstance(step, FoldResult)]
 
 
-def plain(made: Iterable[Block]) -> list[Step]:
+def plain(made: Iterable[Block]) -> list[FoldResult]:
     """The same without Beam, state or encoding."""
     how, steps = rules(), []
     shard = Shard.empty(how)
@@ -120,7 +120,7 @@ def plain(made: Iterable[Block]) -> list[Step]:
     return steps
 
 
-def content(steps: Iterable[Step]) -> Any:
+def content(steps: Iterable[FoldResult]) -> Any:
     listed = list(steps)
     last = listed[-1]
     return (
@@ -194,7 +194,7 @@ def test_the_log_keeps_the_originals_of_those_rewards_alone_that_no_known_decisi
     join = JoinShardFn(BANDITS)
     join.setup()
     steps = [decode_message(data) for _, data in join.process((0, blocks.encode(end)), *cells, Timer())]
-    letters = [letter for step in steps if isinstance(step, Step) for letter in step.dead_letters]
+    letters = [letter for step in steps if isinstance(step, FoldResult) for letter in step.dead_letters]
     assert [(letter.reason, letter.original) for letter in letters] == [("orphan", sent[1])]
 
 
@@ -209,7 +209,7 @@ def test_bounded_input_counts_once_though_memory_is_lost_before_each_block() -> 
     join.setup()
     (message,) = join.end(0, *cells)
     step = decode_message(message[1])
-    assert isinstance(step, Step)
+    assert isinstance(step, FoldResult)
     assert total([step.live]) == total([_at_once(made).live])
 
 
@@ -219,7 +219,7 @@ def test_bounded_input_is_joined_when_it_ends() -> None:
 
     def check(messages: list[tuple[bytes, bytes]]) -> None:
         steps = [decode_message(data) for _, data in messages]
-        assert total(step.live for step in steps if isinstance(step, Step)) == expected
+        assert total(step.live for step in steps if isinstance(step, FoldResult)) == expected
 
     encoded = [(0, blocks.encode(dataclasses.replace(one, seq=-1, tick=False))) for one in made]
     random.Random(4).shuffle(encoded)
@@ -228,7 +228,7 @@ def test_bounded_input_is_joined_when_it_ends() -> None:
         assert_that(keyed | JoinShards(BANDITS), check)
 
 
-def _at_once(made: Iterable[Block]) -> Step:
+def _at_once(made: Iterable[Block]) -> FoldResult:
     how = rules()
     shard = Shard.empty(how)
     for one in made:

@@ -26,7 +26,7 @@ from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import decode
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.rules import Rules
 
@@ -128,11 +128,13 @@ class _Run:
                 if self._simulation.kill():
                     raise _Killed
                 publisher = self._publisher
-                progress = publisher.offer(message) if isinstance(message, Step) else publisher.offer_report(message)
+                progress = (
+                    publisher.offer(message) if isinstance(message, FoldResult) else publisher.offer_report(message)
+                )
                 assert not progress.failures, progress.failures
                 self.ended |= progress.ended
 
-    def _messages(self, batch: NumberedBlocks) -> Iterator[Step | SourceReport]:
+    def _messages(self, batch: NumberedBlocks) -> Iterator[FoldResult | SourceReport]:
         """As the shards answer a batch, and its report."""
         for number, data in enumerate(batch.blocks):
             block, shard = decode(data), self._shards[number]

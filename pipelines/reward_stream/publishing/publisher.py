@@ -21,7 +21,7 @@ from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.totals.totals import Totals, outcomes_of
 from serving_client.contracts.bandits import Bandits
 from serving_client.contracts.times import AFTER_ALL_US, BEFORE_ALL_US
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput
 
@@ -106,7 +106,7 @@ class Publisher:
         self._moment: Moment | None = None
         self._saved_seq: int | None = None
 
-    def offer(self, step: Step) -> PublisherProgress:
+    def offer(self, step: FoldResult) -> PublisherProgress:
         """Take a shard's step. Raises Refused if another writer publishes to the same place."""
         self._ticks.add(step)
         return self._take_ticks()
@@ -116,12 +116,12 @@ class Publisher:
         self._ticks.add(report)
         return self._take_ticks()
 
-    def recall(self, message: Step | SourceReport) -> None:
+    def recall(self, message: FoldResult | SourceReport) -> None:
         """Take a message that was offered before, to an instance that is gone; the next offer goes on from it."""
         self._ticks.add(message)
 
     def finish(
-        self, steps: Sequence[Step], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0
+        self, steps: Sequence[FoldResult], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0
     ) -> PublisherProgress:
         """The end of bounded input, which has no ticks: everything at once, then a final snapshot.
 
@@ -176,7 +176,7 @@ class Publisher:
             self._settle(progress)
         return progress
 
-    def _add(self, reports: Sequence[SourceReport], steps: Sequence[Step], progress: PublisherProgress) -> None:
+    def _add(self, reports: Sequence[SourceReport], steps: Sequence[FoldResult], progress: PublisherProgress) -> None:
         self._versions.change(self._totals.add(reports, steps))
         for report in reports:
             self._rules = report.rules or self._rules

@@ -9,7 +9,7 @@ from pipelines.reward_stream import encoding
 from pipelines.reward_stream.messages import decode_message, encode_message
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.totals.totals import TotalsState
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.dead_letters import DeadLetter
 
 __all__ = ["PublisherState", "decode_state", "encode_state"]
@@ -30,7 +30,7 @@ class PublisherState:
     totals: TotalsState
     rules: bytes | None
     seq: int
-    waiting: Sequence[Step | SourceReport]
+    waiting: Sequence[FoldResult | SourceReport]
     letters: Sequence[DeadLetter]
 
 

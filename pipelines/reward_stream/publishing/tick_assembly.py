@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from pipelines.reward_stream.sources.reports import SourceReport
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 
 __all__ = ["Ticks"]
 
@@ -21,10 +21,10 @@ class _Tick:
     """One position of the input, as far as it is known. Both kinds of steps are by shard."""
 
     report: SourceReport | None = None
-    steps: dict[int, Step] = dataclasses.field(default_factory=dict)
-    ends: dict[int, Step] = dataclasses.field(default_factory=dict)
+    steps: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
+    ends: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
 
-    def in_order(self) -> list[Step]:
+    def in_order(self) -> list[FoldResult]:
         """All steps, those of the tick before those that end the run, by shard."""
         return [steps[shard] for steps in (self.steps, self.ends) for shard in sorted(steps)]
 
@@ -37,7 +37,7 @@ class Ticks:
         self._shards = shards
         self._waiting: dict[int, _Tick] = {}
 
-    def add(self, message: Step | SourceReport) -> None:
+    def add(self, message: FoldResult | SourceReport) -> None:
         """Note a step or report; one of a tick that is over is a repetition."""
         if message.seq <= self.handed_out:
             return
@@ -49,7 +49,7 @@ class Ticks:
         else:
             tick.steps[message.shard] = message
 
-    def whole(self) -> Iterator[tuple[SourceReport, list[Step]]]:
+    def whole(self) -> Iterator[tuple[SourceReport, list[FoldResult]]]:
         """Hand out whole ticks, the earliest first, up to one that is not."""
         while self._waiting:
             seq = min(self._waiting)
@@ -63,7 +63,7 @@ class Ticks:
             del self._waiting[seq]
             yield report, tick.in_order()
 
-    def waiting(self) -> list[Step | SourceReport]:
+    def waiting(self) -> list[FoldResult | SourceReport]:
         """What came in and was not handed out, to be added again after a restart."""
         reports = [tick.report for tick in self._waiting.values() if tick.report is not None]
         return [*reports, *(step for tick in self._waiting.values() for step in tick.in_order())]

@@ -13,7 +13,7 @@ from pipelines.reward_stream.totals.ledger import Ledger
 from pipelines.reward_stream.totals.segments import ALL, Segments
 from serving_client.contracts.bandits import Bandits
 from transforms.attribution.bandits_file import parse_bytes
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 
 __all__ = ["Totals", "TotalsState", "outcomes_of"]
 
@@ -50,7 +50,7 @@ class Totals:
         )
         return totals
 
-    def add(self, reports: Iterable[SourceReport], steps: Iterable[Step]) -> set[str]:
+    def add(self, reports: Iterable[SourceReport], steps: Iterable[FoldResult]) -> set[str]:
         """Add what the source and the shards report; returns the bandits (or STREAM) that changed."""
         changed: set[str] = set()
         steps = list(steps)
@@ -104,7 +104,7 @@ class Totals:
         return set(bandits.bandits)
 
 
-def outcomes_of(reports: Iterable[SourceReport], steps: Iterable[Step]) -> Counter[str]:
+def outcomes_of(reports: Iterable[SourceReport], steps: Iterable[FoldResult]) -> Counter[str]:
     """By how much the outcomes of records changed, over all bandits; corrections may lower one."""
     outcomes: Counter[str] = Counter()
     for counters in (*(report.counters for report in reports), *(step.live.counters for step in steps)):

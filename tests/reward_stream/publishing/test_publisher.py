@@ -27,16 +27,16 @@ from tests.reward_stream.publisher_setup import (
     sums,
     without_clock,
 )
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput, Refused
 
 LETTER = DeadLetter("file", 7, "orphan", b"{}")
 
 
-def run_of(ticks: int) -> list[Step | SourceReport]:
+def run_of(ticks: int) -> list[FoldResult | SourceReport]:
     """Ticks of two shards, the last one final. Tick k of shard s counts k + s decisions of a and one of b."""
-    messages: list[Step | SourceReport] = []
+    messages: list[FoldResult | SourceReport] = []
     for seq in range(ticks):
         messages.append(report(seq, T0 + seq * SECOND, records_read=4, final=seq == ticks - 1))
         for shard in range(2):
@@ -47,7 +47,7 @@ def run_of(ticks: int) -> list[Step | SourceReport]:
     return messages
 
 
-def play(messages: list[Step | SourceReport]) -> Memory:
+def play(messages: list[FoldResult | SourceReport]) -> Memory:
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock)
     for message in messages:
@@ -59,7 +59,7 @@ def play(messages: list[Step | SourceReport]) -> Memory:
     return memory
 
 
-def in_another_order(data: st.DataObject, messages: list[Step | SourceReport]) -> list[Step | SourceReport]:
+def in_another_order(data: st.DataObject, messages: list[FoldResult | SourceReport]) -> list[FoldResult | SourceReport]:
     """The source and each shard in their own order, mixed at will; some messages come again later."""
     senders = [-1 if isinstance(message, SourceReport) else message.shard for message in messages]
     turns = data.draw(st.permutations(senders))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.reward_stream.sources.reports import SourceState
 from pipelines.reward_stream.totals.totals import Totals, outcomes_of
 from tests.reward_stream.publisher_setup import bandits, bandits_bytes, label, report, step, sums
-from transforms.attribution.joining.delta import Delta, Step
+from transforms.attribution.joining.delta import Delta, FoldResult
 
 
 def test_a_segment_that_has_a_live_row_has_a_closed_one() -> None:
@@ -42,6 +42,6 @@ def test_pending_alone_is_a_change() -> None:
 
 def test_outcomes_are_added_over_source_and_shards() -> None:
     one = step(0, 0, {label(): sums(3)})
-    correction = Step(1, 0, Delta({("row", 1, "counted"): -1, ("", 0, "orphan"): 1}), Delta(), {}, {}, {}, {}, {})
+    correction = FoldResult(1, 0, Delta({("row", 1, "counted"): -1, ("", 0, "orphan"): 1}), Delta(), {}, {}, {}, {}, {})
     found = outcomes_of([report(0, counters={("row", 1, "late"): 2})], [one, correction])
     assert found == {"counted": 2, "late": 2, "orphan": 1}

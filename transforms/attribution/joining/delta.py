@@ -9,7 +9,7 @@ from transforms.attribution.rules import Label
 from transforms.attribution.statistics.rows import RowSums
 from transforms.dead_letters import DeadLetter
 
-__all__ = ["Delta", "Step"]
+__all__ = ["Delta", "FoldResult"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -24,7 +24,7 @@ class Delta:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class FoldResult:
     """A shard's answer to a tick.
 
     live: what matured or was corrected since the last step. closed: what went behind the checkpoint's cut. pending,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import Block
-from transforms.attribution.joining.delta import Delta, Step
+from transforms.attribution.joining.delta import Delta, FoldResult
 from transforms.attribution.joining.kernels import (
     CONFLICT,
     CONFLICTING,
@@ -107,7 +107,7 @@ def fold(shard: Shard, block: Block, rules: Rules) -> npt.NDArray[np.bool_]:
     return unsure
 
 
-def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> Step:
+def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> FoldResult:
     """What the watermarks settle: windows that are over, and what goes behind the cut. shard and seq are the caller's.
 
     The cut is the holding watermark less the rules' span.
@@ -141,7 +141,7 @@ def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> St
     return _step(shard, gone, waiting)
 
 
-def finish(shard: Shard, rules: Rules) -> Step:
+def finish(shard: Shard, rules: Rules) -> FoldResult:
     """The end of the input: every window is over and every reward without a decision is an orphan. Nothing closes."""
     records = shard.records
     if rules is not records.table.rules:
@@ -153,7 +153,7 @@ def finish(shard: Shard, rules: Rules) -> Step:
     return dataclasses.replace(_step(shard, _Sums(), {}), final=True)
 
 
-def _step(shard: Shard, gone: _Sums, pending: dict[Label, int]) -> Step:
+def _step(shard: Shard, gone: _Sums, pending: dict[Label, int]) -> FoldResult:
     """Everything since the last step."""
     records = shard.records
     if records.stale:
@@ -161,7 +161,7 @@ def _step(shard: Shard, gone: _Sums, pending: dict[Label, int]) -> Step:
     event_us, decided_us = records.maxima()
     closed_event_us, closed_decided_us = records.closed_maxima()
     flags = records.d["flags"][: records.used_d]
-    step = Step(
+    step = FoldResult(
         shard=-1,
         seq=-1,
         live=shard.live.to_delta(),

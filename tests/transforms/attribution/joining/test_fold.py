@@ -26,7 +26,7 @@ from tests.transforms.attribution.joining.worlds import (
     total,
     world,
 )
-from transforms.attribution.joining.delta import Step
+from transforms.attribution.joining.delta import FoldResult
 from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.joining.kernels import AGGREGATES, BOT, FALLBACK, MARKER
 from transforms.attribution.rules import Rules
@@ -36,7 +36,7 @@ SEEDS = st.integers(0, 2**32)
 WAYS = st.tuples(st.sampled_from(AGGREGATES), st.sampled_from(["decisions", "impressions"]))
 
 
-def at_once(decisions: list[Decision], rewards: list[Reward], how: Rules) -> Step:
+def at_once(decisions: list[Decision], rewards: list[Reward], how: Rules) -> FoldResult:
     shard = Shard.empty(how)
     fold(shard, block(decisions, rewards), how)
     return finish(shard, how)
