@@ -150,6 +150,24 @@ def test_a_malformed_decision_says_which_field_is_wrong(changed: dict[str, objec
     assert [(each.outcome, each.reason) for each in rejected] == [("malformed", reason)]
 
 
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("name", ["decision_id", "arm_id", "user_key"])
+def test_a_bad_id_is_found_among_good_lines(name: str, ascii_only: bool) -> None:
+    ids = ["ok", "a\nb", "é" * 513, "\0", "é" * 512, "\u2028"]
+    lines = "".join(json.dumps({**DECISION, name: each}, ensure_ascii=ascii_only) + "\n" for each in ids).encode()
+    columns, rejected, _ = read_decisions(lines, 0, NOW_US, FUTURE_US)
+    assert len(columns) == 3
+    assert [each.reason for each in rejected] == [
+        f"{name} holds NUL, CR or LF", f"{name} has 1,026 bytes, more than 1,024", f"{name} holds NUL, CR or LF"
+    ]  # fmt: skip
+
+
+def test_a_decision_of_the_future_names_its_bandit_whatever_unknown_fields_hold() -> None:
+    text = line(decided_at="2027-01-01T00:00:00Z")[:-2] + b', "unknown": "\xff"}'
+    _, rejected, _ = read_decisions(text, 0, NOW_US, FUTURE_US)
+    assert [(each.outcome, each.owner) for each in rejected] == [("future", ("home_row", 3))]
+
+
 def test_an_event_is_ahead_of_received_at_or_else_of_the_clock() -> None:
     """6:00:10 and 5 s allowed: received at 6:00:05 is the last moment inside."""
     inside, outside = "2026-11-24T06:00:05Z", "2026-11-24T06:00:04.999999Z"
