@@ -1,4 +1,4 @@
-"""Decisions and rewards with known truth: a generator, and the slow plain statistics that reward_stream must equal.
+"""Generate decisions and rewards whose statistics are known.
 
-Nothing here imports the pipeline or what it is made of; the rules are read from the specification a second time.
+Nothing here imports the pipeline or its parts. The rules of the specification are written a second time.
 """

@@ -1,4 +1,4 @@
-"""What a bandits file (parsed YAML) says about counting, with the defaults filled in; times in microseconds."""
+"""The counting rules of a bandits file (parsed YAML), with defaults filled in. Times are in microseconds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Config:
 
 
 def duration_us(text: str) -> int:
-    """`500ms`, `20s`, `30m`, `1.5h`, `7d` in microseconds; ValueError for anything else."""
+    """`500ms`, `20s`, `30m`, `1.5h`, `7d` in microseconds. Raises ValueError for anything else."""
     for unit in sorted(_UNITS_US, key=len, reverse=True):
         if text.endswith(unit):
             return round(float(text.removesuffix(unit)) * _UNITS_US[unit])

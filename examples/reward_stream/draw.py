@@ -1,6 +1,6 @@
-"""What happens in the made-up world, a chunk of decisions and their rewards at a time, as columns.
+"""Draw the events of the generated world: decisions and their rewards as columns, one part of the time at once.
 
-Users, arms by the logged propensities, rewards at rates that wander with time, delays by arm, clocks that disagree.
+Arms follow the logged propensities, reward rates change with time, delays depend on the arm, and clocks disagree.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def draw_rewards(
     per_decision: float,
     disorder_us: int,
 ) -> Rewards:
-    """The rewards of these decisions."""
+    """Draw the rewards of these decisions."""
     kinds = sorted({kind for stage in stages for kind in stage.kinds})
     phase = decisions.at_us / _PERIOD_US + decisions.arm * 0.37 + decisions.bandit * 0.11
     rate = per_decision * (1 + 0.2 * (decisions.arm % 3 - 1)) * (1 + 0.4 * np.sin(2 * np.pi * phase))
@@ -145,7 +145,7 @@ def _places(rng: np.random.Generator, knobs: Knobs, n: int) -> Int64s:
 
 
 def _vectors(rng: np.random.Generator, stage: Stage, n: int) -> npt.NDArray[np.float64]:
-    """A feature vector per row, [n, d]: numbers of three decimals, flags, and one of the buckets."""
+    """Draw a feature vector per row, [n, d]: numbers of three decimals, flags, and one-hot buckets."""
     columns = []
     for feature in stage.config.features:
         if feature["type"] == "categorical":

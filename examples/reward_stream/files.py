@@ -1,4 +1,4 @@
-"""In which file of a log a line lands: by its arrival, one file per step of time, each whole when it gets its name."""
+"""Write the lines of a log to files by arrival time. Each file is complete when it gets its name."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def write(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     options = _parser().parse_args(argv)
     if options.output.exists() and any(options.output.iterdir()):
         print(f"{options.output} is not empty; name a new folder", file=sys.stderr)
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plain(chunk: Chunk, plain: np.ndarray[Any, np.dtype[np.bool_]], templates: Templates, names: list[str]) -> Plain:
-    """The decisions with nothing odd about them, and their rewards."""
+    """Return the decisions with nothing odd about them, and their rewards."""
     drawn, follow = chunk.decisions, chunk.rewards
     row = np.cumsum(plain) - 1
     kept = plain[follow.decision]

@@ -1,4 +1,4 @@
-"""Columns of decisions and rewards as JSON lines, without a JSON encoder: a few texts are put between fixed ones."""
+"""Write columns of decisions and rewards as JSON lines. For speed, values are put between fixed texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ITEMS = [json.dumps([f"i{(17 * n + 101 * k) % 1_000}" for k in range(3)], separ
 
 
 def decision_lines(decisions: Decisions, templates: Sequence[Template], stages: Sequence[Stage]) -> list[str]:
-    """A line per decision, about 450 bytes, without its end."""
+    """Write a line per decision, about 450 bytes, without its line end."""
     features = [""] * len(decisions.ids)
     for bandit, vectors in decisions.vectors.items():
         schema = f',"feature_schema":"{stages[bandit].config.schema}"'
@@ -37,7 +37,7 @@ def decision_lines(decisions: Decisions, templates: Sequence[Template], stages: 
 
 
 def reward_lines(decisions: Decisions, rewards: Rewards) -> list[str]:
-    """A line per reward, without its end."""
+    """Write a line per reward, without its line end."""
     columns = zip(
         decisions.ids[rewards.decision].tolist(), rewards.ordinal.tolist(), rewards.kind.tolist(),
         rewards.value.tolist(), _texts(rewards.at_us), _texts(rewards.arrival_us), strict=True,

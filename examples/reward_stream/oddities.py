@@ -1,4 +1,4 @@
-"""What goes wrong with some records of a chunk: copies, contradictions, records of the future, broken lines.
+"""Add faults to some records of a chunk: copies, conflicting copies, records of the future, broken lines.
 
 A decision that has anything odd about it, or about its rewards, is told to the Tally record by record, as the oracle
 would; the rest of the chunk is plain.
@@ -130,7 +130,7 @@ class _Odd:
         self.change_decision(row, spoiled[fate])
 
     def repeat(self, extra: list[tuple[int, str]], row: int, lines: list[str], columns: Decisions | Rewards) -> Record:
-        """The same bytes once more, somewhat later."""
+        """Write the same bytes once more, somewhat later."""
         extra.append((int(columns.arrival_us[row]) + self._wait(), lines[row]))
         record: Record = json.loads(lines[row])
         return record
@@ -155,7 +155,7 @@ class _Odd:
         chunk.extra_rewards.append((int(chunk.rewards.arrival_us[at]) + self._wait(), _line(record)))
 
     def orphan(self, at: int, tally: Tally) -> None:
-        """A reward of a decision that was never logged; one in ten comes twice."""
+        """Write a reward of a decision that was never logged. One in ten comes twice."""
         record = json.loads(self._chunk.reward_lines[at])
         record["decision_id"] = f"lost-{record['decision_id']}-{record['event_id']}"
         copies = [record] * (2 if self._rng.random() < 0.1 else 1)
@@ -172,14 +172,14 @@ class _Odd:
         texts: Sequence[str],
         faults: Sequence[Record],
     ) -> None:
-        """A line that is no record."""
+        """Write a line that is not a record."""
         fate = int(self._rng.integers(0, len(texts) + len(faults)))
         broken = {**json.loads(lines[row]), **faults[fate - len(texts)]} if fate >= len(texts) else None
         extra.append((int(columns.arrival_us[row]), texts[fate] if broken is None else _line(broken)))
         self.malformed += 1
 
     def add_future(self, fraction: float, tally: Tally) -> None:
-        """Records of clocks that run too far ahead."""
+        """Write records of clocks that run too far ahead."""
         for kind, extra, record, arrival_us in self._drawn(fraction):
             ahead_us = tally.future_us + int(self._rng.integers(1, 3_600_000_000))
             time_name = "decided_at" if kind == "decision" else "occurred_at"
@@ -188,7 +188,7 @@ class _Odd:
             tally.counters[_owner(tally, record)]["future"] += 1
 
     def add_late(self, fraction: float, tally: Tally, began_us: int, span_us: int) -> None:
-        """Records that nobody waits for any more, by a margin for readers of files that are not quite in step."""
+        """Write records that are late by a margin, because readers of several files are not quite in step."""
         for kind, extra, record, arrival_us in self._drawn(fraction):
             then_us = arrival_us - span_us - 60_000_000
             if then_us < began_us:
@@ -212,7 +212,7 @@ class _Odd:
         return odd
 
     def _drawn(self, fraction: float) -> list[tuple[str, list[tuple[int, str]], Record, int]]:
-        """Some decisions and rewards as models of others: ("decision" or "reward", where lines go, record, arrival)."""
+        """Draw some decisions and rewards as models of others: (kind of record, target list, record, arrival)."""
         chunk = self._chunk
         sources = (
             ("decision", chunk.extra_decisions, chunk.decision_lines, chunk.decisions.arrival_us),

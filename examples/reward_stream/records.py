@@ -1,6 +1,6 @@
-"""What a line of a log says, read the plain way: is it a decision or a reward at all, when, and which of two wins.
+"""Parse lines of a log the plain way: whether a line is a decision or a reward, and when it happened.
 
-The rules are those of the specification, written a second time and without speed: one record, one check after another.
+The rules of the specification are written a second time here, without regard to speed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _US = datetime.timedelta(microseconds=1)
 
 
 def parse_line(line: bytes) -> Record | None:
-    """The JSON object of a line; None if it is none. NaN, infinities and text that is no UTF-8 are no JSON."""
+    """Parse the JSON object of a line, or return None. NaN, infinities and text that is not UTF-8 are not JSON."""
     try:
         value = json.loads(line.decode(), parse_constant=_refuse)
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text
@@ -45,12 +45,12 @@ def format_us(moment_us: int) -> str:
 
 
 def canonical(record: Any) -> bytes:
-    """The canonical JSON of a record, or of any value."""
+    """Write the canonical JSON of a record or of any value."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def micro_of(value: float) -> int:
-    """A reward's value in millionths."""
+    """Convert a reward's value to millionths."""
     return round(value * 1_000_000)
 
 

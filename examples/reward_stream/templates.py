@@ -1,4 +1,4 @@
-"""The part of a decision's line that few decisions tell apart: bandit, segment, arm, probabilities, who served it."""
+"""The part of a line that many decisions share: bandit, segment, arm, probabilities, serving arm."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ class Templates:
         self._radix = (len(stages), VECTORS, arms, len(PLACES), segments, arms, 2)
 
     def numbers(self, *parts: Int64s) -> Int64s:
-        """The template of each decision [n]; parts: bandit, vector, arm, place, segment, served (an arm), bot."""
+        """Return the number of the template of each decision [n].
+
+        parts: bandit, vector, arm, place, segment, served (an arm), bot.
+        """
         codes = np.ravel_multi_index(parts, self._radix)
         distinct, inverse = np.unique(codes, return_inverse=True)
         numbers = np.array([self._make(code) for code in distinct.tolist()], np.int64)

@@ -147,7 +147,7 @@ _DELAYS = (0.05, 0.15, 0.4, 0.8)  # of the window; at the last more than a quart
 
 
 def stages(document: Mapping[str, Any], rng: np.random.Generator) -> list[Stage]:
-    """The bandits of a file as this world has them."""
+    """Return the bandits of a file as this world has them."""
     return [_stage(config, rng) for config in configs(document).values()]
 
 

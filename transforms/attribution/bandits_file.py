@@ -1,7 +1,7 @@
-"""Which bandits a YAML file describes: read, checked against the schema, and compared with what it said before.
+"""Read a bandits file (YAML), check it against the schema, and compare it with its former content.
 
-Every mistake is one sentence with the place in the file; the first one ends the reading. A key written twice, of which
-YAML takes the last, is a mistake, too.
+The first mistake ends the reading. Its message is one sentence with the place in the file. A key that is written twice
+is a mistake, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ _BELOW_ATTRIBUTION = frozenset({"window", "allowed_lateness", "max_future", "agg
 
 
 def read(path: str) -> tuple[bytes, Bandits]:
-    """A file's bytes and what they say; raises BadInput where it cannot be read or is invalid."""
+    """Read a bandits file and return its bytes and its content.
+
+    Raises:
+        BadInput: The file cannot be read or is invalid.
+    """
     try:
         with storage.open_read(path) as file:
             data = file.read()
@@ -40,9 +44,16 @@ def read(path: str) -> tuple[bytes, Bandits]:
 
 @functools.lru_cache(maxsize=16)
 def parse_bytes(data: bytes, where: str) -> Bandits:
-    """What a file's bytes say; where: the file, for messages. The same object for the same bytes: do not change it.
+    """Parse the bytes of a bandits file.
 
-    Raises BadInput for what is no YAML, breaks the schema or contradicts itself.
+    Equal bytes return the same object, so do not change it.
+
+    Args:
+        data: Content of the file.
+        where: Name of the file, for messages.
+
+    Raises:
+        BadInput: The content is not YAML, breaks the schema or contradicts itself.
     """
     try:
         document = yaml.load(data, _Loader)  # a SafeLoader

@@ -1,7 +1,6 @@
-"""What travels from the reader to a shard: decisions and rewards as columns, with the watermarks after them.
+"""The element that the reader sends to a shard: decisions and rewards as columns, with the watermarks after them.
 
-A Block is one numbered step of one shard's input (see `Block`). How lines become columns is `records`' business, what a
-shard makes of them is `fold`'s.
+`parsing.records` makes columns of lines. `joining.fold` joins the columns of a shard.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ class Rewards:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Block:
-    """What one shard gets of one chunk of input; `seq` numbers the chunks, -1 where a bounded run has no order."""
+    """The input of one shard from one chunk. `seq` numbers the chunks; -1 in a bounded run, which has no order."""
 
     seq: int
     tick: bool
@@ -123,14 +122,14 @@ class Block:
 
 
 def empty_decisions() -> Decisions:
-    """No decisions."""
+    """Make columns of no decisions."""
     hashes, times = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     labels, flags, propensity = np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float64)
     return Decisions(hashes, hashes, times, hashes, labels, flags, propensity, None, {})
 
 
 def empty_rewards(event_ids: bool = False) -> Rewards:
-    """No rewards; `event_ids`: the column of event ids exists."""
+    """Make columns of no rewards. `event_ids`: the column of event ids exists."""
     hashes, numbers, indexes = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int32)
     flags = np.zeros(0, np.uint8)
     ids: list[str] | None = [] if event_ids else None
@@ -146,13 +145,13 @@ def empty_block(
     maturing_us: int = BEFORE_ALL_US,
     rules: bytes | None = None,
 ) -> Block:
-    """A Block without records: it carries the watermarks alone."""
+    """Make a Block without records, which carries only the watermarks."""
     none, nothing = empty_decisions(), empty_rewards()
     return Block(seq, tick, final, stop, holding_us, maturing_us, rules, [], [], [], [], none, nothing)
 
 
 def encode(block: Block) -> bytes:
-    """The Block as bytes for this version of the program; equal blocks give equal bytes."""
+    """Write a Block as bytes for this version of the program. Equal blocks give equal bytes."""
     out = ColumnWriter()
     head = [block.seq, block.tick, block.final, block.stop, block.holding_us, block.maturing_us]
     tables = [[list(label) for label in block.labels], block.kinds, block.schemas, block.sources]
@@ -167,14 +166,14 @@ def encode(block: Block) -> bytes:
 
 
 def without_originals(block: Block, needed: npt.NDArray[np.bool_]) -> Block:
-    """The Block with the originals of those rewards alone that are needed [rewards]: half of a reward's bytes."""
+    """Drop the originals of rewards that are not `needed` [rewards]. Originals are half of a reward's bytes."""
     rewards = block.rewards
     raw = [original if keep else b"" for original, keep in zip(rewards.raw, needed.tolist(), strict=True)]
     return dataclasses.replace(block, rewards=dataclasses.replace(rewards, raw=raw))
 
 
 def decode(data: bytes) -> Block:
-    """The Block that `encode` wrote; all arrays are its own."""
+    """Read a Block that `encode` wrote. All arrays are new."""
     read = ColumnReader(data)
     fields: Any = read.json()
     seq, tick, final, stop, holding_us, maturing_us, has_rules, *tables, decisions, rewards = fields

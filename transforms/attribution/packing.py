@@ -1,8 +1,8 @@
-"""How columns of numbers and texts become few bytes and the same columns again: what a Block is carried in.
+"""Pack columns of numbers and texts into few bytes, and unpack them again.
 
-Integers are stored as differences where they rise, in as many byte planes as the largest needs; repeated floats as a
-dictionary; all of that under zstd. Hashes are random and stored as they are. Which columns there are, and in which
-order they are written and read, is the caller's business.
+Rising integers are stored as differences, in as many byte planes as the largest needs. Repeated floats are stored as a
+dictionary. Both are compressed with zstd. Hashes are random and stored uncompressed. The caller reads the columns in
+the order in which it wrote them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ColumnWriter:
         self._packed += (struct.pack("<I", len(data)), data)
 
     def finish(self) -> bytes:
-        """All columns as bytes."""
+        """Return all columns as bytes."""
         packed = b"".join(self._packed)
         compressed = _ZSTD.compress(packed, asbytes=True)
         return b"".join([_HEAD.pack(_VERSION, len(packed), len(compressed)), compressed, *self._plain])
@@ -114,7 +114,7 @@ class ColumnReader:
         return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def json(self) -> object:
-        """The value as JSON gives it back: tuples are lists."""
+        """Return a value as JSON restores it: tuples are lists."""
         (size,) = struct.unpack("<I", self._take(4))
         value: object = orjson.loads(self._take(size))
         return value

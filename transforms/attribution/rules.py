@@ -1,7 +1,6 @@
-"""By which rules a record counts: its label's place in the bandits file, and the spans for which records are held.
+"""The rules by which a record counts: the bandits file, and how long the join holds a record.
 
-The join holds every record for one span, the largest of all bandits, so that a reward, which names no bandit, meets
-its decision whichever bandit's it is.
+The join holds every record for the largest span of all bandits, because a reward does not name its bandit.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ class Rules:
         self.reach_us = max(self.window_us, self.max_future_us, self.allowed_lateness_us)
 
     def bandit_of(self, label: Label) -> Bandit | None:
-        """The bandit that a label names, None where the file has none of the name."""
+        """Return the bandit that a label names, or None if the file does not have it."""
         return self.bandits.bandits.get(label.bandit_id)
 
     def place(self, label: Label) -> str:
-        """ "" where the file knows the label; otherwise the outcome of a decision with it."""
+        """Return the outcome of a decision with this label, or an empty string if the file knows the label."""
         bandit = self.bandits.bandits.get(label.bandit_id)
         if bandit is None:
             return "unknown_bandit"

@@ -1,4 +1,4 @@
-"""What is wrong with a document that a JSON Schema refuses, in one sentence: the place, the value, what to write."""
+"""Describe in one sentence why a JSON Schema refuses a document: the place, the value, and what to write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_SHOWN = 60
 
 
 def schema_fault(validator: Any, document: Any, below: str = "") -> str:
-    """The fault that explains most; empty for a valid document.
+    """Return the fault that explains most, or an empty string for a valid document.
 
     validator: one of jsonschema's. below: a first key that places leave out. Where a schema that refuses has a
     description, it says what the value should be, "a duration: …": write descriptions as such phrases.
@@ -33,7 +33,7 @@ def schema_fault(validator: Any, document: Any, below: str = "") -> str:
 
 
 def _telling(error: Any) -> tuple[bool, Any]:
-    """A key written wrongly is missing under its right name, too: of the two the first says more."""
+    """Prefer an unknown key to a missing one, because a misspelled key causes both."""
     return error.validator == "additionalProperties", relevance(error)
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas (draft 2020-12) of what crosses the border between router, logs, stream and readers.
+"""The JSON Schemas (draft 2020-12) of the documents that router, logs, stream and readers exchange.
 
 `decision` and `reward` are the records of the logs, `snapshot` is a bandit's statistics, `stream_snapshot` counts what
 belongs to no bandit, `latest` is the pointer beside either, `bandits` the bandits file. JSON Schema cannot say all of
@@ -18,7 +18,11 @@ _NAMES = ("bandits", "decision", "latest", "reward", "snapshot", "stream_snapsho
 
 
 def load(name: str) -> dict[str, Any]:
-    """A schema, read anew so that the caller may change it. Raises ValueError for a name that has none."""
+    """Read a schema; the caller may change it.
+
+    Raises:
+        ValueError: No schema has this name.
+    """
     if name not in _NAMES:
         raise ValueError(f"no schema is named {name!r}; there are {', '.join(_NAMES)}")
     schema: dict[str, Any] = json.loads(importlib.resources.files(__package__).joinpath(f"{name}.json").read_bytes())

@@ -1,4 +1,4 @@
-"""What a shard tells the publisher at a tick: by how much rows and counters changed, and where it stands."""
+"""The result that a shard sends to the publisher at a tick: changes of rows and counters, and absolute maxima."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ __all__ = ["Delta", "FoldResult"]
 
 @dataclasses.dataclass(slots=True)
 class Delta:
-    """Changes to add. counters: by (bandit, policy_epoch, outcome), which may be negative; "" is no bandit.
+    """Changes to add.
 
-    rows: by the decision's own label; `*` is not among them, whoever adds them adds to it, too.
+    Args:
+        counters: Changes by (bandit, policy_epoch, outcome). They may be negative. "" stands for no bandit.
+        rows: Changes by the decision's own label. The segment `*` is not among them; the receiver adds to it, too.
     """
 
     counters: Mapping[tuple[str, int, str], int] = dataclasses.field(default_factory=dict)
@@ -27,9 +29,21 @@ class Delta:
 class FoldResult:
     """A shard's answer to a tick.
 
-    live: what matured or was corrected since the last step. closed: what went behind the checkpoint's cut. pending,
-    max_event_us, max_decided_us: absolute, by label; the closed_ ones are those of closed records alone, for the
-    checkpoint. final: everything has matured in it, though no window was over. open_decisions, open_rewards: held.
+    Args:
+        shard: Number of the shard.
+        seq: Number of the tick's block.
+        live: Changes since the last answer: decisions that matured or were corrected.
+        closed: Changes by records that went behind the checkpoint's cut.
+        pending: Decisions whose window is open, by label (absolute).
+        max_event_us: Largest event time by label (absolute).
+        max_decided_us: Largest decided_at by label (absolute).
+        closed_max_event_us: Largest event time of closed records, for the checkpoint.
+        closed_max_decided_us: Largest decided_at of closed records, for the checkpoint.
+        dead_letters: Dead letters since the last answer.
+        final: All decisions matured, although windows were open.
+        stop: The run ends after this answer.
+        open_decisions: Decisions that the shard holds.
+        open_rewards: Rewards that the shard holds.
     """
 
     shard: int

@@ -1,8 +1,8 @@
-"""The rules of the join: what blocks of decisions and rewards mean for rows and counters, whatever their order.
+"""The rules of the join: add blocks of decisions and rewards to rows and counters, in any order.
 
-A decision's worth is a function of the records of its id that have come. Where one that is counted already is touched
-again, its former worth is taken away and its new one added, so rows depend on the set of records alone. Late records
-do not come here: the reader has sorted them out. Times are microseconds.
+The contribution of a decision depends on the records with its id. If a further record of a counted decision arrives,
+its former contribution is subtracted and the new one is added. The rows therefore depend only on the set of records.
+The reader has already removed late records. Times are in microseconds.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def fold(shard: Shard, block: Block, rules: Rules) -> npt.NDArray[np.bool_]:
 
 
 def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> FoldResult:
-    """What the watermarks settle: windows that are over, and what goes behind the cut. shard and seq are the caller's.
+    """Count the decisions whose windows are over, and let go of records behind the cut.
 
-    The cut is the holding watermark less the rules' span.
+    The cut is the holding watermark less the rules' span. The caller sets shard and seq of the result.
     """
     records = shard.records
     if rules is not records.table.rules:
@@ -142,7 +142,7 @@ def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> Fo
 
 
 def finish(shard: Shard, rules: Rules) -> FoldResult:
-    """The end of the input: every window is over and every reward without a decision is an orphan. Nothing closes."""
+    """End the input: every window is over and every reward without a decision is an orphan. Nothing closes."""
     records = shard.records
     if rules is not records.table.rules:
         _follow(shard, rules)
@@ -246,7 +246,7 @@ def _close_outside(shard: Shard, gone: _Sums, rows: _Slots) -> None:
 
 
 def _counts_outside(records: OpenRecords, rows: _Slots) -> npt.NDArray[np.int64]:
-    """Counts [labels, outcomes] of rewards outside their windows, duplicates included."""
+    """Count the rewards outside their windows by [labels, outcomes], duplicates included."""
     table = records.table
     outcomes = np.empty(len(rows), np.int64)
     outcomes_outside(rows, table.place, table.bandit, table.bandits, IMPRESSION, records.d, records.r, outcomes)
@@ -326,7 +326,7 @@ def _settle(records: OpenRecords, slots: _Slots, closing: bool = False) -> _Wort
 
 
 def _first_by_id(records: OpenRecords, slot: int) -> int:
-    """The value of the smallest (occurred_at, event_id) among the rewards that `first` looks at."""
+    """Return the value of the smallest (occurred_at, event_id) among the rewards that `first` looks at."""
     table, decision = records.table, records.d[slot]
     owner = table.bandit[decision["label"]]
     window, future = table.bandits["window"][owner], table.bandits["future"][owner]
@@ -391,7 +391,7 @@ def _lin_of(records: OpenRecords) -> Sequence[tuple[str, int]]:
 
 
 def _look_for_maxima(records: OpenRecords) -> None:
-    """The maxima over what is counted and open, and over what is closed."""
+    """Compute the maxima over counted open records and over closed records."""
     flags = records.d["flags"][: records.used_d]
     slots = np.flatnonzero((flags & (HAS | COUNTED | MARKER | DEAD)) == HAS | COUNTED).astype(np.int32)
     worth = _settle(records, slots)
@@ -405,7 +405,7 @@ def _look_for_maxima(records: OpenRecords) -> None:
 
 
 def _place(records: OpenRecords, slot: int) -> str:
-    """What the rules say of a decision's label: "counted" where they know it, otherwise its outcome."""
+    """Return "counted" if the rules know the label of a decision, otherwise its outcome."""
     return OUTCOMES[int(records.table.place[records.d["label"][slot]])]
 
 

@@ -84,7 +84,7 @@ _LIMB = 1 << 30
 
 @numba.njit(cache=True)
 def find_slots(table: _Array, d: _Array, pool: _Array, hi: _Array, lo: _Array, out: _Array) -> None:
-    """The slot of each key (hi, lo) [n] into out [n]; keys that are not there get free slots.
+    """Write the slot of each key (hi, lo) [n] to out [n]. New keys get free slots.
 
     pool: int64 [3]: slots ever used, the first free one (-1: none; `first` names the next), and cells of the table.
     A slot that was freed and taken again leaves its former cell behind, which then leads to another key or to this one.
@@ -118,7 +118,7 @@ def find_slots(table: _Array, d: _Array, pool: _Array, hi: _Array, lo: _Array, o
 
 @numba.njit(cache=True)
 def fill_index(table: _Array, d: _Array, pool: _Array) -> None:
-    """A table that is all -1 gets every slot that is not dead."""
+    """Put every slot that is not dead into a table that is all -1."""
     mask = np.uint64(len(table) - 1)
     pool[2] = 0
     for slot in range(pool[0]):
@@ -133,7 +133,7 @@ def fill_index(table: _Array, d: _Array, pool: _Array) -> None:
 
 @numba.njit(cache=True)
 def fill_reward_index(table: _Array, d: _Array, r: _Array, pool: _Array) -> None:
-    """A table that is all -1 gets every reward row that is not dead."""
+    """Put every reward row that is not dead into a table that is all -1."""
     mask = np.uint64(len(table) - 1)
     pool[2] = 0
     for row in range(pool[0]):
@@ -150,7 +150,7 @@ def fill_reward_index(table: _Array, d: _Array, r: _Array, pool: _Array) -> None
 def apply_decisions(
     slots: _Array, at: _Array, rank: _Array, label: _Array, flags: _Array, propensity: _Array, d: _Array, won: _Array
 ) -> None:
-    """Records [n] into their slots: an id's first, or the one with the smaller (time, rank). won [n]: which did."""
+    """Put records [n] into their slots: of one id, the one with the smaller (time, rank). won [n]: which did."""
     for i in range(len(slots)):
         slot = slots[i]
         mine = d[slot].flags
@@ -258,7 +258,7 @@ def settle(
     event_us: _Array,
     ties: _Array,
 ) -> None:
-    """What decisions in slots [n] and their rewards are worth now.
+    """Compute the contribution of decisions in slots [n] and their rewards.
 
     closing: without rewards outside the window, which close by their own time. place, bandit [labels]: 0 or an outcome,
     and the bandit's row in `bandits` and `rewarded_kinds` [bandits, kinds]. Adds to counts [labels, OUTCOMES] and
@@ -434,7 +434,7 @@ def scan_rewards(
 def outcomes_outside(
     rows: _Array, place: _Array, bandit: _Array, bandits: _Array, impression: int, d: _Array, r: _Array, out: _Array
 ) -> None:
-    """The outcome of each reward [n] outside its decision's window, as `settle` gives it, into out [n]."""
+    """Write the outcome of each reward [n] outside its decision's window, as `settle` gives it, to out [n]."""
     for i in range(len(rows)):
         slot = r[rows[i]].slot
         label = d[slot].label

@@ -1,6 +1,6 @@
-"""Which number stands for a label, a kind and a feature schema in a shard's arrays, and what the rules say of each.
+"""Number the labels, kinds and feature schemas of a shard, and keep the rules of each as arrays.
 
-Numbers are a shard's own; they never leave it.
+The numbers are valid in one shard only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LabelTable:
         self._derive()
 
     def codes(self, labels: Iterable[Label]) -> npt.NDArray[np.int32]:
-        """The numbers of labels; new ones get the next."""
+        """Return the numbers of labels. A new label gets the next number."""
         added = False
         codes = []
         for label in labels:
@@ -58,7 +58,7 @@ class LabelTable:
         return np.array(codes, np.int32)
 
     def kind_codes(self, kinds: Sequence[str]) -> npt.NDArray[np.uint16]:
-        """The numbers of kinds; beyond 60,000 different ones they are all (other)."""
+        """Return the numbers of kinds. Beyond 60,000 different kinds, a new one is counted as (other)."""
         before = len(self.kinds)
         codes = [self._number(kind if kind in self._kind or before < _MOST_KINDS else _OTHER) for kind in kinds]
         if len(self.kinds) > before:
@@ -66,7 +66,7 @@ class LabelTable:
         return np.array(codes, np.uint16)
 
     def schema_codes(self, schemas: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The numbers of feature schemas."""
+        """Return the numbers of feature schemas."""
         for schema in schemas:
             if schema not in self._schema:
                 self._schema[schema] = len(self.schemas)
@@ -106,7 +106,7 @@ class LabelTable:
         self._describe()
 
     def keep(self, used: npt.NDArray[np.int64]) -> None:
-        """Forget all labels but those with these numbers, which become 0, 1, …"""
+        """Drop all labels except those with these numbers, which are renumbered from 0."""
         place, known = self.place[used], [self.known[code] for code in used.tolist()]
         self.labels = [self.labels[code] for code in used.tolist()]
         self._code = {label: code for code, label in enumerate(self.labels)}
@@ -114,7 +114,7 @@ class LabelTable:
         self.place, self.known = place, known
 
     def _place(self, label: Label, code: int, rules: Rules) -> int:
-        """A label that was known stays so while its records are held: what it counted cannot become unknown."""
+        """Keep a label known while its records are held, because records that counted cannot become unknown."""
         place = self._outcome[rules.place(label) or "counted"]
         was_known = code < len(self.place) and self.place[code] == 0
         return 0 if was_known and OUTCOMES[place].startswith("unknown") else place

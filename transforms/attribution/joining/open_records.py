@@ -1,6 +1,6 @@
-"""The records of one shard that can still matter, in memory: decisions and rewards by id, as arrays.
+"""The open records of one shard in memory: decisions and rewards by id, as arrays.
 
-What is done with them, when they count and when they may go, is `fold`'s business.
+`fold` decides when a record counts and when it is dropped.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class OpenRecords:
         return int(self._pool_r[0])
 
     def find(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
-        """The slots of ids [n]; new ones get slots without a decision."""
+        """Return the slots of ids [n]. New ids get slots without a decision."""
         need = self.used_d + max(0, len(hi) - self._free_d)
         if need > len(self.d):
             self.d = _larger(self.d, self.used_d, need)
@@ -94,7 +94,7 @@ class OpenRecords:
         return slots
 
     def put_decisions(self, block: Block, slots: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]) -> None:
-        """Decisions of a block into their slots; labels: numbers of `block.labels` here."""
+        """Put the decisions of a block into their slots. labels: the numbers of `block.labels` in this shard."""
         rows = block.decisions
         won = np.empty(len(slots), np.bool_)
         codes = labels[rows.label]
@@ -109,7 +109,7 @@ class OpenRecords:
     def put_rewards(
         self, block: Block, slots: npt.NDArray[np.int32], kinds: npt.NDArray[np.uint16]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Rewards of a block into rows; kinds: numbers of `block.kinds` here.
+        """Put the rewards of a block into rows. kinds: the numbers of `block.kinds` in this shard.
 
         Returns the rows [n], and whether the original of each may be needed [n]: its decision is not there, or unknown.
         """
@@ -195,7 +195,7 @@ class OpenRecords:
         fill_reward_index(self._index_r, self.d, self.r, self._pool_r)
 
     def carry(self) -> dict[str, Any]:
-        """What folding the log again cannot tell: closed maxima, and decisions behind the cut that rewards name."""
+        """Return what folding the log again cannot restore: closed maxima, and decisions behind the cut."""
         maxima = zip(self.table.labels, self.closed_event_max.tolist(), self.closed_decided_max.tolist(), strict=False)
         flags = self.d["flags"][: self.used_d]
         behind = self.d[: self.used_d][(flags & (HAS | MARKER | DEAD)) == HAS | MARKER]
@@ -238,7 +238,7 @@ class OpenRecords:
         return {self.table.labels[code]: int(times[code]) for code in there}
 
     def _keep_labels(self) -> None:
-        """Labels without open records or maxima go: a segment that is a user's id would otherwise stay for ever."""
+        """Drop labels without open records or maxima. Segments that hold user ids would otherwise accumulate."""
         held = np.zeros(len(self.table.labels), np.bool_)
         held[self.d["label"][: self.used_d][(self.d["flags"][: self.used_d] & HAS) != 0]] = True
         self.widen()
@@ -277,14 +277,14 @@ class OpenRecords:
 
 
 def _larger(array: npt.NDArray[Any], used: int, need: int) -> npt.NDArray[Any]:
-    """A copy of the used part with room for `need` and some more."""
+    """Copy the used part into an array with room for `need` and some more."""
     larger = np.zeros((max(_LEAST_ROOM, int(need * _GROWTH)), *array.shape[1:]), array.dtype)
     larger[:used] = array[:used]
     return larger
 
 
 def _table(entries: int) -> npt.NDArray[np.int32]:
-    """An empty index at most two thirds full with so many entries."""
+    """Make an empty index that this number of entries fills to two thirds at most."""
     size = 2 * _LEAST_ROOM
     while 2 * size < 3 * entries:
         size *= 2

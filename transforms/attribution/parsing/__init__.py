@@ -1,1 +1,1 @@
-"""Lines of decision and reward logs become columns."""
+"""Read lines of decision and reward logs to columns."""

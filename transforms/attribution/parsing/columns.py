@@ -1,6 +1,6 @@
-"""What a chunk of lines says as columns, one row a good record, and the blocks that its shards get of it.
+"""The good records of some lines as columns, and their division into one block per shard.
 
-How lines become columns is `records`' business.
+`records` makes columns of lines.
 """
 
 from __future__ import annotations
@@ -40,10 +40,22 @@ class LineSpan:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class DecisionColumns:
-    """Decisions, [n]: the columns of `block.Decisions`, and where each stands.
+    """Decisions as the columns [n] of `block.Decisions`, and the place of each line.
 
-    position, end: of the line in its file, without its LF. label: index into `labels`. `features.schema`: into
-    `schemas`. Tables may hold entries that no row uses.
+    Args:
+        lines: The lines of the decisions.
+        position: Position of a decision's line in its file.
+        end: Position after the line, without its LF.
+        hi: High half of the key of `decision_id`.
+        lo: Low half of the key.
+        at_us: `decided_at` in microseconds.
+        rank: Rank among conflicting copies.
+        label: Index into `labels`.
+        labels: Distinct labels. It may hold entries that no row uses.
+        flags: BOT and FALLBACK of `block`.
+        propensity: Probability of the drawn arm.
+        features: Feature vectors. Its schema is an index into `schemas`.
+        schemas: Distinct feature schemas. It may hold entries that no row uses.
     """
 
     lines: LineSpan
@@ -64,15 +76,15 @@ class DecisionColumns:
         return len(self.at_us)
 
     def original(self, row: int) -> bytes:
-        """The bytes of a row's line, without its line end."""
+        """Return the bytes of a row's line, without its line end."""
         return self.lines.original(int(self.position[row]), int(self.end[row]))
 
     def select(self, mask: npt.NDArray[np.bool_]) -> DecisionColumns:
-        """The rows where `mask`, bool [n], is true."""
+        """Return the rows where `mask`, bool [n], is true."""
         return self if mask.all() else self.take(np.flatnonzero(mask))
 
     def take(self, rows: Rows) -> DecisionColumns:
-        """The rows of these numbers, in this order."""
+        """Return the rows of these numbers, in this order."""
         return DecisionColumns(
             lines=self.lines,
             position=self.position[rows],
@@ -92,7 +104,10 @@ class DecisionColumns:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class RewardColumns:
-    """Rewards, [n]: the columns of `block.Rewards`, and where each stands (see DecisionColumns). kind: into `kinds`."""
+    """Rewards as the columns [n] of `block.Rewards`, and the place of each line (see DecisionColumns).
+
+    `kind` is an index into `kinds`.
+    """
 
     lines: LineSpan
     position: npt.NDArray[np.int64]
@@ -112,15 +127,15 @@ class RewardColumns:
         return len(self.at_us)
 
     def original(self, row: int) -> bytes:
-        """The bytes of a row's line, without its line end."""
+        """Return the bytes of a row's line, without its line end."""
         return self.lines.original(int(self.position[row]), int(self.end[row]))
 
     def select(self, mask: npt.NDArray[np.bool_]) -> RewardColumns:
-        """The rows where `mask`, bool [n], is true."""
+        """Return the rows where `mask`, bool [n], is true."""
         return self if mask.all() else self.take(np.flatnonzero(mask))
 
     def take(self, rows: Rows) -> RewardColumns:
-        """The rows of these numbers, in this order."""
+        """Return the rows of these numbers, in this order."""
         return RewardColumns(
             lines=self.lines,
             position=self.position[rows],
@@ -145,9 +160,14 @@ def to_blocks(
     source: str,
     keep_raw: npt.NDArray[np.bool_] | None = None,
 ) -> list[Block]:
-    """One Block per shard, with seq 0, no tick and no watermarks; each record is in its shard's, in the order read.
+    """Divide records into one Block per shard, with seq 0, no tick and no watermarks, in the order read.
 
-    source: the file of both. keep_raw: bool [decisions], whose originals travel along.
+    Args:
+        decisions: Decisions of the file.
+        rewards: Rewards of the file.
+        shards: Number of shards.
+        source: Name of the file.
+        keep_raw: Decisions whose originals are kept, bool [decisions].
     """
     blocks = [empty_block(seq=0) for _ in range(shards)]
     if decisions is not None and len(decisions):
@@ -200,7 +220,7 @@ def _put_rewards(block: Block, rows: RewardColumns, source: str) -> None:
 
 
 def _only_used(column: npt.NDArray[np.int32], table: list[T]) -> tuple[npt.NDArray[np.int32], list[T]]:
-    """The entries that a column names, in the table's order, and the column with their new numbers; -1 stays."""
+    """Drop the table's entries that the column does not use, and renumber the column. -1 stays."""
     used = np.zeros(len(table) + 1, np.bool_)
     used[column] = True  # -1 is the last
     numbers = np.cumsum(used, dtype=np.int32) - np.int32(1)

@@ -1,7 +1,7 @@
-"""Which numbers stand for the ids of decisions and events, and which shard a decision and its rewards go to.
+"""Hash the ids of decisions and events, and choose the shard of a decision and its rewards.
 
-Hashes are SipHash with fixed seeds, so they are the same in every process; at 128 bits a decision (and 64 more for an
-event of it) two ids that collide are not to be expected in the life of the program.
+The hashes are SipHash with fixed seeds, so they are the same in every process. A decision has 128 bits and an event of
+it 64 more, so no collision of two ids is expected.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ _HI_SEED, _LO_SEED, _EVENT_SEED = 0xD0, 0xD1, 0xE0  # any three that differ
 
 
 def decision_keys(ids: Sequence[str] | pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Two independent hashes of each decision_id, uint64 [n] each: the key's high and low half."""
+    """Compute two independent hashes of each decision_id, uint64 [n] each: the key's high and low half."""
     array = _strings(ids)
     return siphash(array, _HI_SEED), siphash(array, _LO_SEED)
 
 
 def event_keys(ids: Sequence[str] | pa.Array) -> npt.NDArray[np.uint64]:
-    """One hash of each event_id, uint64 [n]; an event's whole identity is its decision's key and this."""
+    """Compute a hash of each event_id, uint64 [n]. The decision's key and this hash identify an event."""
     return siphash(_strings(ids), _EVENT_SEED)
 
 
 def shard_of(lo: npt.NDArray[np.uint64], shards: int) -> npt.NDArray[np.int32]:
-    """The shard of each decision key, 0 to shards - 1, by its low half; raises ValueError for less than one shard."""
+    """Return the shard of each decision key, 0 to shards - 1, by its low half.
+
+    Raises:
+        ValueError: There is less than one shard.
+    """
     if shards < 1:
         raise ValueError(f"shard_of needs at least one shard, got shards={shards}")
     return (lo % np.uint64(shards)).astype(np.int32)

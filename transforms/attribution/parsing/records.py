@@ -237,14 +237,14 @@ def _reject_future(
 
 
 def _numbers(values: Iterable[T]) -> tuple[npt.NDArray[np.int32], list[T]]:
-    """Number the distinct values in the order they come, int32 [n], and list them."""
+    """Give distinct values numbers in the order they come, int32 [n], and list the values."""
     numbers: _Numbering[T] = _Numbering()
     codes = np.array([numbers[value] for value in values], np.int32)
     return codes, list(numbers)
 
 
 def _names(texts: Iterable[str | None]) -> tuple[npt.NDArray[np.int32], list[str]]:
-    """Number the distinct texts, int32 [n], -1 for None, and list them."""
+    """Give distinct texts numbers, int32 [n], -1 for None, and list the texts."""
     numbers: _Numbering[str] = _Numbering()
     codes = np.array([-1 if text is None else numbers[text] for text in texts], np.int32)
     return codes, list(numbers)

@@ -40,11 +40,11 @@ class Exact:
             self.exponent = other.exponent
 
     def scaled(self, power: int) -> Exact:
-        """This times 2^power."""
+        """Return this number times 2^power."""
         return Exact(self.mantissa, self.exponent + power) if self.mantissa else Exact()
 
     def to_float(self) -> float:
-        """The nearest float64, ties to even; infinite where it is beyond float64."""
+        """Round to the nearest float64, ties to even. A number beyond float64 is infinite."""
         bits = self.mantissa.bit_length() + self.exponent
         if bits > 1100:
             return float("inf") if self.mantissa > 0 else float("-inf")
@@ -69,13 +69,13 @@ class Exact:
 
     @classmethod
     def from_state(cls, state: list[str | int]) -> Exact:
-        """What `to_state` wrote."""
+        """Read what `to_state` wrote."""
         mantissa, exponent = state
         return cls(int(str(mantissa), 16), int(exponent))
 
 
 def exact_sums(values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], count: int) -> dict[int, Exact]:
-    """The exact sum of the values [n] of each group, without those that are 0; groups [n] are 0 to count - 1.
+    """Sum the values [n] of each group exactly. Groups [n] are 0 to count - 1. Zeros are skipped.
 
     Values are finite.
     """

@@ -1,6 +1,6 @@
-"""From counted decisions to rows: the sums of many decisions at once.
+"""Compute the rows of many counted decisions at once.
 
-Rewards repeat (0 and 1 mostly), so integer sums come from how often each (label, hour, reward) occurs; float sums are
+Most rewards are 0 or 1, so integer sums are computed from how often each (label, hour, reward) occurs. Float sums are
 exact (see `exact`).
 """
 
@@ -41,7 +41,7 @@ class Counted:
         return len(self.label)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Counted:
-        """Some of the rows."""
+        """Return the rows of these numbers."""
         return Counted(
             self.label[rows],
             self.decided_us[rows],
@@ -55,7 +55,7 @@ class Counted:
 def sum_rows(
     counted: Counted, bandit_of: Sequence[Bandit | None], lin_of: Sequence[tuple[str, int]]
 ) -> dict[int, RowSums]:
-    """The sums of each label that occurs. bandit_of, lin_of: by label; lin_of is the feature schema and d."""
+    """Compute the sums of each label that occurs. bandit_of, lin_of: by label. lin_of is the feature schema and d."""
     if not len(counted):
         return {}
     labels, codes = np.unique(counted.label, return_inverse=True)
@@ -116,7 +116,7 @@ def _sum_integers(rows: list[RowSums], codes: npt.NDArray[np.int64], counted: Co
 
 
 def _sum_ipw(rows: list[RowSums], codes: npt.NDArray[np.int64], counted: Counted) -> None:
-    """w = 1/p in float64; a propensity of 0, or so small that 1/p squared is infinite, counts as missing."""
+    """Add the sums of w = 1/p in float64. A propensity whose 1/p squared is infinite counts as missing."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         w = 1.0 / counted.propensity
         w2 = w * w

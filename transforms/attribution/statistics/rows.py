@@ -1,7 +1,7 @@
-"""What a row of statistics holds, and how it is written: sums over counted decisions, all additive and exact.
+"""A row of statistics: additive, exact sums over counted decisions.
 
-Rewards are integers in micro-units, features integers in units of 2^-10, float sums are `Exact`: two ways of dividing
-the same decisions give the same row to the bit. How rows are computed from decisions is `row_sums`' business.
+Rewards are integers in micro-units, features are integers in units of 2^-10, and float sums are `Exact`. Any division
+of the same decisions therefore gives the same row to the bit. `row_sums` computes rows from decisions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Decayed:
     w_r2: Exact = dataclasses.field(default_factory=Exact)
 
     def parts(self) -> tuple[Exact, Exact, Exact]:
-        """The three sums."""
+        """Return the three sums."""
         return self.w, self.w_r, self.w_r2
 
 
@@ -58,7 +58,7 @@ class Ipw:
     w2r2: Exact = dataclasses.field(default_factory=Exact)
 
     def parts(self) -> tuple[Exact, Exact, Exact, Exact]:
-        """The four sums."""
+        """Return the four sums."""
         return self.w, self.w2, self.wr, self.w2r2
 
 
@@ -143,7 +143,7 @@ class RowSums:
                     part.cut_below(-(-newest_us // half_lives[name]) - _KEPT_BITS)
 
     def to_state(self) -> dict[str, Any]:
-        """As JSON that `from_state` reads; equal rows give equal values."""
+        """Write the row as JSON that `from_state` reads. Equal rows give equal values."""
         return {
             "sums": [self.n, self.sum_r, self.sum_r2, self.fallbacks],
             "kinds": dict(sorted(self.kinds.items())),
@@ -157,7 +157,7 @@ class RowSums:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> RowSums:
-        """The row that `to_state` described."""
+        """Read a row that `to_state` wrote."""
         row = cls()
         row.n, row.sum_r, row.sum_r2, row.fallbacks = state["sums"]
         row.kinds = dict(state["kinds"])
@@ -187,10 +187,15 @@ def row_document(
     newest_us: int | None,
     bandit: Bandit,
 ) -> dict[str, Any]:
-    """A row as the snapshot has it, without bandit_id and policy_epoch, which stand once in the snapshot.
+    """Write a row as the snapshot has it, without bandit_id and policy_epoch, which stand once in the snapshot.
 
-    newest_us: the bandit's largest counted decided_at, None before there is one: decay refers to it, and hours are
-    counted back from it.
+    Args:
+        label: Label of the row.
+        sums: Its sums.
+        pending: Decisions whose window is open.
+        max_event_us: Largest event time of the row.
+        newest_us: The bandit's largest counted decided_at, or None. Decay refers to it, and hours count back from it.
+        bandit: The bandit of the row.
     """
     row: dict[str, Any] = {
         "segment": label.segment,
