@@ -24,7 +24,7 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 PIPELINES = sorted(path.parent.name for path in (ROOT / "pipelines").glob("*/__init__.py"))
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
-MAY_IMPORT_BEAM = {"command.py", "options.py", "pipeline.py", "__main__.py", "metrics.py", "run.py", "runs.py"}
+MAY_IMPORT_BEAM = {"command.py", "options.py", "pipeline.py", "__main__.py", "metrics.py", "run.py"}
 HEAVY = {"apache_beam", "tensorflow", "tensorflow_serving", "tensorflow_transform", "tfx_bsl"}
 
 # Within transforms a module imports from its own layer's folder or from a lower layer.
@@ -137,6 +137,17 @@ def under(path: pathlib.Path, *parts: str) -> bool:
 def test_only_the_wiring_of_a_pipeline_imports_beam(path: pathlib.Path) -> None:
     wiring = path.name in MAY_IMPORT_BEAM or path.parts[2:3] == ("steps",)
     assert wiring or "apache_beam" not in roots(path), f"{path} holds domain logic: use transforms.files or steps/"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name == "pipeline.py"], ids=str)
+def test_a_pipeline_file_is_wiring_alone(path: pathlib.Path) -> None:
+    bases = {
+        ast.unparse(base).split("[")[0].rpartition(".")[2]
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+    }
+    assert not bases & {"DoFn", "PTransform", "CombineFn"}, f"{path} defines a transform; move it to steps/"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pipelines.evaluate import runs
+from pipelines.evaluate import run
 from pipelines.evaluate.options import EvaluateOptions, SplitOptions, check_evaluate, check_split
 from transforms.errors import BadUsage
 from transforms.interactions.options import InteractionOptions
@@ -15,11 +15,11 @@ from transforms.runs.command_line import parse, run_main
 __all__ = ["main"]
 
 COMMANDS = {
-    "split": (SplitOptions, check_split, runs.split, "Divide an interaction log into train and holdout."),
+    "split": (SplitOptions, check_split, run.split, "Divide an interaction log into train and holdout."),
     "evaluate": (
         EvaluateOptions,
         check_evaluate,
-        runs.evaluate,
+        run.evaluate,
         "Measure models and baselines on held-out interactions; gate and publish.",
     ),
 }
@@ -49,10 +49,10 @@ def _run(arguments: list[str]) -> str:
     if not arguments or arguments[0] not in COMMANDS:
         given = f"{arguments[0]} is no command" if arguments else "no command given"
         raise BadUsage(f"evaluate: {given}; use split or evaluate (see --help)")
-    kind, check, run, purpose = COMMANDS[arguments[0]]
+    kind, check, carry_out, purpose = COMMANDS[arguments[0]]
     flags = (InteractionOptions, kind)
     options = parse(arguments[1:], flags, f"evaluate {arguments[0]}", purpose, EXAMPLES[arguments[0]])
     problems = check(options.view_as(kind))
     if problems:
         raise BadUsage("\n".join(problems))
-    return run(options, lambda: time.time_ns() // 1000)
+    return carry_out(options, lambda: time.time_ns() // 1000)

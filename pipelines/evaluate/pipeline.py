@@ -1,57 +1,52 @@
-"""The three graphs of evaluate, wiring only: split the log; read train and holdout; fit, rank and sum.
+"""The three graphs of evaluate. Wiring only; each arrow is a module of `steps`.
 
-Reading and scoring are apart because the main process looks at the file reports between them: no model is fitted on
+split     interactions ─> blocks ─> train/*.parquet, holdout/*.parquet
+read      train, holdout ─> blocks ─> dataset
+score     dataset ─> baselines ─┬─> sums of all models
+          blocks of users ──────┘
+
+Reading and scoring are two graphs because the main process checks the file reports between them. No model is fitted on
 an input that is about to be refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import apache_beam as beam
-import pyarrow as pa
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
-from apache_beam.utils.shared import Shared
 
-from pipelines.evaluate import workspace
-from pipelines.evaluate.dataset import build, compact
-from pipelines.evaluate.holdout import read_given
 from pipelines.evaluate.models import ModelSource
-from pipelines.evaluate.scoring import Arena, Fitted, fit, load_arena, score_block
-from pipelines.evaluate.split_files import divide_block, write_shard
-from pipelines.evaluate.splitting import SplitRule, merge_times, time_counts
-from pipelines.evaluate.sums import Sums, merge
+from pipelines.evaluate.splitting import SplitRule
+from pipelines.evaluate.steps.build_dataset import BuildDataset
+from pipelines.evaluate.steps.read_given import ReadGiven
+from pipelines.evaluate.steps.score_blocks import FitBaselines, ScoreBlocks
+from pipelines.evaluate.steps.split_rows import SplitRows
+from pipelines.evaluate.steps.store_list import StoreList
 from transforms.dead_letters import WriteDeadLetters
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, Read, ReadInteractions
+from transforms.interactions.read import ReadInteractions
 
-__all__ = [
-    "ReadGiven",
-    "ScoreBlocksFn",
-    "StoreList",
-    "build_read",
-    "build_score",
-    "build_split",
-    "tagged_given",
-    "times_of",
-]
+__all__ = ["build_read", "build_score", "build_split"]
 
 
 def build_split(
     root: beam.Pipeline, files: Sequence[InputFile], format: InteractionFormat, rule: SplitRule, output: str, work: str
 ) -> None:
-    """Interactions to train and holdout files under `output`; counts and reports go to `work`."""
+    """Add the steps that divide interactions into train and holdout.
+
+    Args:
+        root: Pipeline that gets the steps.
+        files: The interactions.
+        format: How to read them.
+        rule: Which rows are held out.
+        output: Folder for train/, holdout/ and dead_letters/.
+        work: Folder of the workspace.
+    """
     read = root | "ReadInteractions" >> ReadInteractions(files, format)
     _ = read.rejected | "WriteDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters")
     _ = read.reports | "StoreReports" >> StoreList(work, "reports")
-    counted = read.blocks | "CountTimes" >> beam.FlatMap(times_of)
-    times = beam.pvalue.AsSingleton(counted | "MergeTimes" >> beam.CombineGlobally(merge_times))
-    pieces = read.blocks | "DivideRows" >> beam.FlatMap(divide_block, rule, times)
-    shards = pieces | "GroupByShard" >> beam.GroupByKey()
-    counts = shards | "WriteShards" >> beam.Map(write_shard, rule, times, output)
+    counts = read.blocks | "SplitRows" >> SplitRows(rule, output)
     _ = counts | "StoreCounts" >> StoreList(work, "counts")
 
 
@@ -65,18 +60,25 @@ def build_read(
     output: str,
     work: str,
 ) -> None:
-    """Train and holdout files to the stored dataset. given: the holdout has that column."""
+    """Add the steps that turn train and holdout files into the stored dataset.
+
+    Args:
+        root: Pipeline that gets the steps.
+        train: The train rows.
+        holdout: The held-out rows.
+        given: Whether the holdout files have the column `given`.
+        format: How to read both.
+        protocol: `fold_in`, `per_user`, or None to choose by the holdout's rows.
+        output: Folder for dead_letters/.
+        work: Folder of the workspace.
+    """
     rows = root | "ReadTrain" >> ReadInteractions(train, format)
     asked = root | "ReadHoldout" >> (ReadGiven(holdout, format) if given else ReadInteractions(holdout, format))
     _ = rows.rejected | "WriteTrainDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters/train")
-    _ = rows.reports | "StoreTrainReports" >> StoreList(work, "train-reports")
     _ = asked.rejected | "WriteHoldoutDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters/holdout")
+    _ = rows.reports | "StoreTrainReports" >> StoreList(work, "train-reports")
     _ = asked.reports | "StoreHoldoutReports" >> StoreList(work, "holdout-reports")
-    train_blocks = rows.blocks | "CompactTrain" >> beam.Map(compact, holdout=False)
-    holdout_blocks = asked.blocks | "CompactHoldout" >> beam.Map(compact, holdout=True)
-    blocks = (train_blocks, holdout_blocks) | "AllRows" >> beam.Flatten() | "GatherRows" >> ToList()
-    dataset = blocks | "BuildDataset" >> beam.Map(build, protocol)
-    _ = dataset | "StoreDataset" >> beam.Map(workspace.put, work, "dataset")
+    _ = (rows.blocks, asked.blocks) | "BuildDataset" >> BuildDataset(protocol, work)
 
 
 def build_score(
@@ -90,73 +92,21 @@ def build_score(
     tune: bool,
     work: str,
 ) -> None:
-    """The stored dataset to the stored sums of all models. baselines: kinds to fit first, as `scoring.fit`."""
-    kinds = root | "Baselines" >> beam.Create(list(baselines), reshuffle=False)
-    fitted = kinds | "FitBaselines" >> beam.Map(fit, work, ease_lambda, tune)
+    """Add the steps that score all models on the stored dataset.
+
+    Args:
+        root: Pipeline that gets the steps.
+        blocks: First user and one past the last of each block.
+        names: Models and baselines, in the order of the sums.
+        sources: The models that are not baselines.
+        baselines: Kinds of baselines to fit, as `scoring.fit` takes them.
+        ks: Cut-offs of the metrics.
+        ease_lambda: Regularization of EASE.
+        tune: Choose the baselines' parameters on users held out of the train rows.
+        work: Folder of the workspace.
+    """
+    kinds = root | "ListBaselines" >> beam.Create(list(baselines), reshuffle=False)
+    fitted = kinds | "FitBaselines" >> FitBaselines(work, ease_lambda, tune)
     _ = fitted | "StoreFitted" >> StoreList(work, "fitted")
-    users = root | "UserBlocks" >> beam.Create(list(blocks))
-    scorer = ScoreBlocksFn(work, tuple(names), tuple(sources), tuple(ks))
-    scored = users | "ScoreBlocks" >> beam.ParDo(scorer, beam.pvalue.AsList(fitted))
-    sums = scored | "SumBlocks" >> beam.CombineGlobally(merge).without_defaults()
-    _ = sums | "StoreSums" >> beam.Map(workspace.put, work, "sums")
-
-
-class ScoreBlocksFn(beam.DoFn):
-    """A block of users to its Sums. The models are loaded once per process, after the baselines are fitted."""
-
-    def __init__(
-        self, work: str, names: tuple[str, ...], sources: tuple[ModelSource, ...], ks: tuple[int, ...]
-    ) -> None:
-        self._work, self._names, self._sources, self._ks = work, names, sources, ks
-        self._shared = Shared()
-
-    def process(self, block: tuple[int, int], fitted: list[Fitted]) -> Iterator[Sums]:
-        """One Sums. `fitted` is not read: it is what makes this wait."""
-        arena = self._shared.acquire(self._load, tag=self._work)
-        yield score_block(arena, *block, self._ks)
-
-    def _load(self) -> Arena:
-        return load_arena(self._work, self._names, self._sources)
-
-
-class StoreList(beam.PTransform[PCollection[Any], PCollection[str]]):
-    """All elements as one stored list."""
-
-    def __init__(self, work: str, name: str) -> None:
-        super().__init__()
-        self._work, self._name = work, name
-
-    def expand(self, values: PCollection[Any]) -> PCollection[str]:
-        gathered = values | "Gather" >> ToList()
-        stored: PCollection[str] = gathered | "Store" >> beam.Map(workspace.put, self._work, self._name)
-        return stored
-
-
-class ReadGiven(beam.PTransform[beam.Pipeline, Read]):
-    """Holdout files with the column given; the same outputs as ReadInteractions, without dead letters."""
-
-    def __init__(self, files: Sequence[InputFile], format: InteractionFormat) -> None:
-        super().__init__()
-        self._files, self._format = files, format
-
-    def expand(self, root: beam.Pipeline) -> Read:
-        files = root | "Files" >> beam.Create(list(self._files))
-        outputs = files | "ReadFiles" >> beam.FlatMap(tagged_given, self._format).with_outputs("reports", main="blocks")
-        rejected = outputs.blocks | "NoneRejected" >> beam.FlatMap(_none)
-        return Read(outputs.blocks, rejected, outputs.reports)
-
-
-def tagged_given(file: InputFile, format: InteractionFormat) -> Iterable[Any]:
-    """Blocks to the main output, the report to its own."""
-    for part in read_given(file, format):
-        yield beam.pvalue.TaggedOutput("reports", part) if isinstance(part, FileReport) else part
-
-
-def times_of(block: pa.RecordBatch) -> Iterator[object]:
-    """The block's times, if it has them."""
-    if "timestamp" in block.schema.names:
-        yield time_counts(block)
-
-
-def _none(_: object) -> tuple[()]:
-    return ()
+    users = root | "ListUserBlocks" >> beam.Create(list(blocks))
+    _ = users | "ScoreBlocks" >> ScoreBlocks(work, tuple(names), tuple(sources), tuple(ks), fitted)
