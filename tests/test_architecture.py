@@ -25,6 +25,10 @@ PIPELINES = sorted(path.parent.name for path in (ROOT / "pipelines").glob("*/__i
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 MAY_IMPORT_BEAM = {"command.py", "options.py", "pipeline.py", "__main__.py", "metrics.py", "run.py"}
+# Modules of a pipeline that may see Beam's options. All others take the frozen settings that options.py makes of them.
+MAY_SEE_OPTIONS = {"options.py", "checks.py", "command.py"}
+# Pipelines that still hand PipelineOptions on, with the reason.
+HAND_ON_OPTIONS = {"reward_stream": "converted in a change of its own"}
 HEAVY = {"apache_beam", "tensorflow", "tensorflow_serving", "tensorflow_transform", "tfx_bsl"}
 
 # Within transforms a module imports from its own layer's folder or from a lower layer.
@@ -148,6 +152,14 @@ def test_a_pipeline_file_is_wiring_alone(path: pathlib.Path) -> None:
         for base in node.bases
     }
     assert not bases & {"DoFn", "PTransform", "CombineFn"}, f"{path} defines a transform; move it to steps/"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)
+def test_below_the_command_a_pipeline_takes_settings_and_not_options(path: pathlib.Path) -> None:
+    if path.name in MAY_SEE_OPTIONS or path.parts[1] in HAND_ON_OPTIONS:
+        return
+    found = {name for name in imports(path) if name.endswith("Options") or "pipeline_options" in name}
+    assert not found, f"{path} imports {sorted(found)}; take the frozen settings of options.py"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if under(p, "pipelines")], ids=str)

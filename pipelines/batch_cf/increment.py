@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.batch_cf.options import CfSettings
 from pipelines.batch_cf.plan import BLOCK_ITEMS, Plan, block_bounds, blocks_of
 from pipelines.batch_cf.sums import PairSums, slice_rows
 from transforms.errors import BadUsage
@@ -23,7 +24,17 @@ from transforms.files import storage
 from transforms.interactions.files import InputFile
 from transforms.runs.run_folder import is_complete
 
-__all__ = ["FOLDER", "Base", "items_table", "open_base", "read_sums", "read_table", "sums_table"]
+__all__ = [
+    "FOLDER",
+    "Base",
+    "description",
+    "items_table",
+    "open_base",
+    "read_sums",
+    "read_table",
+    "shapes",
+    "sums_table",
+]
 
 FOLDER = "increment"
 
@@ -62,6 +73,42 @@ class Base:
         if exponent is not None and (scales != plan.item_exponents[number.drop_null().to_numpy()]).any():
             return "an item's largest weight moved it to another scale"
         return None
+
+
+def description(settings: CfSettings) -> dict[str, Any]:
+    """Return the options that shape what an increment stores: its interactions (stored_by) and sums (summed_by)."""
+    options, rules = settings.run.options, settings.rules
+    return {
+        "stored_by": {
+            "--dedupe": options["dedupe"],
+            "--half_life": options["half_life"] if options["dedupe"] in ("sum", "max") else None,
+            "--min_weight": options["min_weight"],
+            "--since": options["since"],
+            "--until": options["until"],
+        },
+        "summed_by": {
+            "--half_life": options["half_life"],
+            "--min_item_users": rules.min_item_users,
+            "--max_item_users": rules.max_item_users,
+            "--similarity (counted or weighted)": rules.binary,
+            "the weight of a user": settings.measure.user_exponent,
+            "--min_user_items": rules.min_user_items,
+            "--max_user_items": rules.max_user_items,
+            "--max_items_per_user": rules.max_items_per_user,
+            "--seed": rules.seed,
+        },
+    }
+
+
+def shapes(settings: CfSettings) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Return the arguments stored_by, summed_by and moves_all of `open_base`."""
+    rules, described = settings.rules, description(settings)
+    moves_all = None
+    if rules.half_life_us is not None:
+        moves_all = "--half_life moves the weight of every user"
+    elif rules.min_item_users > 1 or rules.max_item_users is not None:
+        moves_all = "--min_item_users and --max_item_users may move every history"
+    return described["stored_by"], described["summed_by"], moves_all
 
 
 def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any], moves_all: str | None) -> Base:

@@ -1,4 +1,4 @@
-"""The command line of batch_cf as values: flags, their check, and what each part of the pipeline takes from them."""
+"""The flags of batch_cf, their check, and their values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.batch_cf.plan import Strategy
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure
 from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
-from transforms.interactions.options import InteractionOptions, check_options
+from transforms.interactions.options import InteractionOptions, InteractionSettings, check_options, interaction_settings
+from transforms.runs.settings import RunSettings, run_settings
 
-__all__ = ["CfOptions", "check", "defining", "history_rules", "measure", "parse_half_life"]
+__all__ = ["CfOptions", "CfSettings", "cf_settings", "check", "parse_half_life"]
 
+_UNRECORDED = {"strategy", "broadcast_limit_mb", "user_shards", "compute_threads"}
+"""Flags that do not change the output."""
 _UNITS_US = {"h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 
 
@@ -123,7 +127,7 @@ class CfOptions(PipelineOptions):
 
 
 def check(options: PipelineOptions) -> list[str]:
-    """Every problem of the command line, one sentence each; nothing is opened."""
+    """Return every problem of the command line, one sentence each. No file is opened."""
     view = options.view_as(CfOptions)
     problems = check_options(options)
     if not view.output:
@@ -177,9 +181,77 @@ def check(options: PipelineOptions) -> list[str]:
     return problems
 
 
-def history_rules(options: PipelineOptions) -> HistoryRules:
-    """What makes a history."""
+@dataclasses.dataclass(frozen=True)
+class CfSettings:
+    """The flags of batch_cf as plain values.
+
+    Args:
+        run: Where the run writes.
+        interactions: What it reads.
+        rules: Which interactions make a history.
+        measure: The similarity with its parameters, and the neighbors kept per item.
+        serving_top_k: Items that the served model returns.
+        recency_half_life: Places in a history after which an item counts half in the served model. None: all alike.
+        strategy: How item pairs are summed. `auto` chooses by size.
+        broadcast_bytes: Largest matrix in bytes that `auto` gives every worker.
+        user_shards: Shards of users. None chooses by size.
+        compute_threads: Threads per worker for ranking. None takes all cores.
+        keep_increment: Store what a later run with `base` needs.
+        base: Output of an earlier run to which the interactions are added, None without one.
+    """
+
+    run: RunSettings
+    interactions: InteractionSettings
+    rules: HistoryRules
+    measure: Measure
+    serving_top_k: int
+    recency_half_life: float | None
+    strategy: Strategy
+    broadcast_bytes: int
+    user_shards: int | None
+    compute_threads: int | None
+    keep_increment: bool
+    base: str | None
+
+
+def cf_settings(options: PipelineOptions) -> CfSettings:
+    """Read the flags once.
+
+    Args:
+        options: A command line without problems, see `check`.
+
+    Returns:
+        The values of the flags. Decay makes the time column required.
+    """
     view = options.view_as(CfOptions)
+    reading = interaction_settings(options)
+    if view.half_life is not None and reading.format.timestamp_column is None:
+        timed = dataclasses.replace(reading.format, timestamp_column="timestamp")
+        reading = dataclasses.replace(reading, format=timed)
+    return CfSettings(
+        run=run_settings(options, (InteractionOptions, CfOptions), _UNRECORDED),
+        interactions=reading,
+        rules=_history_rules(view),
+        measure=_measure(view),
+        serving_top_k=view.serving_top_k,
+        recency_half_life=view.recency_half_life,
+        strategy=view.strategy,
+        broadcast_bytes=view.broadcast_limit_mb << 20,
+        user_shards=view.user_shards,
+        compute_threads=view.compute_threads,
+        keep_increment=view.keep_increment,
+        base=view.base,
+    )
+
+
+def parse_half_life(text: str) -> int | None:
+    """Return a duration such as 12h, 30d or 2w in microseconds, None if the text is no duration."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text)
+    duration = float(found[1]) * _UNITS_US[found[2]] if found else 0.0
+    return round(duration) if 1 <= duration < 2**62 else None
+
+
+def _history_rules(view: Any) -> HistoryRules:
     return HistoryRules(
         dedupe=view.dedupe,
         half_life_us=None if view.half_life is None else parse_half_life(view.half_life),
@@ -193,36 +265,6 @@ def history_rules(options: PipelineOptions) -> HistoryRules:
     )
 
 
-def measure(options: PipelineOptions) -> Measure:
-    """The similarity and its parameters."""
-    view = options.view_as(CfOptions)
+def _measure(view: Any) -> Measure:
     names = [field.name for field in dataclasses.fields(Parameters) if field.name != "users"]
     return Measure(view.similarity, Parameters(**{name: getattr(view, name) for name in names}), view.top_k)
-
-
-def defining(options: PipelineOptions) -> dict[str, Any]:
-    """The options that decide the output's content, for run.json and for recognising a finished run."""
-    ways = {
-        "output",
-        "overwrite",
-        "model_dir",
-        "interactions",
-        "strategy",
-        "broadcast_limit_mb",
-        "user_shards",
-        "compute_threads",
-    }
-    named: dict[str, Any] = {}
-    for kind in (InteractionOptions, CfOptions):
-        parser = argparse.ArgumentParser()
-        kind._add_argparse_args(parser)
-        view = options.view_as(kind)
-        named |= {action.dest: getattr(view, action.dest) for action in parser._actions if action.dest != "help"}
-    return {name: value for name, value in sorted(named.items()) if name not in ways}
-
-
-def parse_half_life(text: str) -> int | None:
-    """Microseconds of a duration such as 12h, 30d or 2w; None if it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text)
-    duration = float(found[1]) * _UNITS_US[found[2]] if found else 0.0
-    return round(duration) if 1 <= duration < 2**62 else None

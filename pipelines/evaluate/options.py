@@ -1,26 +1,39 @@
-"""The flags of `split` and `evaluate`, and every problem they can have before anything is opened."""
+"""The flags of `split` and `evaluate`, their checks, and their values."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.evaluate import gate as gates
 from pipelines.evaluate.baselines import BASELINES, EASE_ITEMS
+from pipelines.evaluate.splitting import SplitRule
 from transforms.errors import BadUsage
-from transforms.interactions.options import InteractionOptions, check_options
+from transforms.interactions.files import split_globs
+from transforms.interactions.options import (
+    InteractionOptions,
+    InteractionSettings,
+    check_options,
+    interaction_settings,
+)
+from transforms.runs.settings import RunSettings, run_settings
 
 __all__ = [
     "EvaluateOptions",
+    "EvaluateSettings",
     "SplitOptions",
+    "SplitSettings",
     "check_evaluate",
     "check_split",
     "cut_offs",
-    "defining",
+    "evaluate_settings",
     "named_models",
     "publish_to",
     "read_gates",
+    "split_settings",
 ]
 
 
@@ -191,13 +204,92 @@ def read_gates(options: Any) -> list[gates.Gate]:
     return found
 
 
-def defining(options: Any) -> dict[str, Any]:
-    """The flags that decide what is written, for run.json: all but where, and where from (its digests are there)."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    for kind in (InteractionOptions, type(options)):
-        kind._add_argparse_args(parser)
-    names = set(vars(parser.parse_known_args([])[0])) - {"output", "overwrite", "interactions"}
-    return {name: getattr(options, name) for name in sorted(names)}
+@dataclasses.dataclass(frozen=True)
+class SplitSettings:
+    """The flags of `split` as plain values.
+
+    Args:
+        run: Where the run writes.
+        interactions: What it reads.
+        rule: Which rows are held out.
+    """
+
+    run: RunSettings
+    interactions: InteractionSettings
+    rule: SplitRule
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings:
+    """The flags of `evaluate` as plain values.
+
+    Args:
+        run: Where the run writes.
+        interactions: The train rows.
+        holdout: Patterns of the files of held-out interactions.
+        models: Folder of each model by name.
+        ks: Cut-offs of the metrics, ascending.
+        protocol: `fold_in`, `per_user`, or None to choose by the holdout's rows.
+        gates: Conditions for publishing.
+        publish: Name of the model to publish and the folder of its versions, None to publish nothing.
+        ease_lambda: Regularization of EASE.
+        tune_baselines: Choose the baselines' parameters on users held out of the train rows.
+        ease_items: EASE is left out for more items than this.
+    """
+
+    run: RunSettings
+    interactions: InteractionSettings
+    holdout: Sequence[str]
+    models: Mapping[str, str]
+    ks: Sequence[int]
+    protocol: str | None
+    gates: Sequence[gates.Gate]
+    publish: tuple[str, str] | None
+    ease_lambda: float
+    tune_baselines: bool
+    ease_items: int
+
+
+def split_settings(options: Any) -> SplitSettings:
+    """Read the flags of `split` once.
+
+    Args:
+        options: A command line without problems, see `check_split`.
+
+    Returns:
+        The values of the flags.
+    """
+    view = options.view_as(SplitOptions)
+    return SplitSettings(
+        run=run_settings(options, (InteractionOptions, SplitOptions), ()),
+        interactions=interaction_settings(options),
+        rule=SplitRule(view.by, view.holdout, view.fold_in, view.seed),
+    )
+
+
+def evaluate_settings(options: Any) -> EvaluateSettings:
+    """Read the flags of `evaluate` once.
+
+    Args:
+        options: A command line without problems, see `check_evaluate`.
+
+    Returns:
+        The values of the flags.
+    """
+    view = options.view_as(EvaluateOptions)
+    return EvaluateSettings(
+        run=run_settings(options, (InteractionOptions, EvaluateOptions), ()),
+        interactions=interaction_settings(options),
+        holdout=split_globs(view.holdout),
+        models=named_models(view),
+        ks=cut_offs(view),
+        protocol=view.protocol,
+        gates=read_gates(view),
+        publish=publish_to(view),
+        ease_lambda=view.ease_lambda,
+        tune_baselines=view.tune_baselines,
+        ease_items=view.ease_items,
+    )
 
 
 def _output_problems(options: Any) -> list[str]:

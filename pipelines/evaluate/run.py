@@ -1,4 +1,4 @@
-"""What the main process does around the graphs: open inputs, run, look at the reports, write results, gate, publish."""
+"""The runs of `split` and `evaluate`, from their settings to a committed folder and a published model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from pipelines.evaluate import gate as gates
@@ -16,16 +15,7 @@ from pipelines.evaluate import leakage, models, workspace
 from pipelines.evaluate.baselines import BASELINES
 from pipelines.evaluate.dataset import Dataset
 from pipelines.evaluate.holdout import has_given
-from pipelines.evaluate.options import (
-    EvaluateOptions,
-    SplitOptions,
-    cut_offs,
-    defining,
-    named_models,
-    publish_to,
-    read_gates,
-)
-from pipelines.evaluate.outputs import Run
+from pipelines.evaluate.options import EvaluateSettings, SplitSettings
 from pipelines.evaluate.pipeline import build_read, build_score, build_split
 from pipelines.evaluate.report import render
 from pipelines.evaluate.scoring import Fitted, user_blocks
@@ -36,97 +26,111 @@ from pipelines.evaluate.sums import Sums
 from pipelines.evaluate.terminal import print_evaluation, print_split
 from transforms.errors import BadInput, BadUsage, Refused
 from transforms.files import storage
-from transforms.interactions.files import match, split_globs
-from transforms.interactions.options import interaction_format, interaction_globs
 from transforms.interactions.read import check_first, check_reports
 from transforms.models import publish
 from transforms.ranking.metrics import columns
-from transforms.runs.command_line import pipeline_for
+from transforms.runs.run import PipelineFactory, Run
 from transforms.runs.run_record import Artifact, describe_inputs
 
 __all__ = ["evaluate", "split"]
 
 
-def split(options: PipelineOptions, clock: Callable[[], int]) -> str:
-    """`split`: write DIR/train and DIR/holdout; the closing sentence. clock: microseconds since 1970."""
-    view: Any = options.view_as(SplitOptions)
-    files = match(interaction_globs(options), options)
-    format = interaction_format(options)
+def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callable[[], int]) -> str:
+    """Write OUTPUT/train and OUTPUT/holdout.
+
+    Args:
+        settings: The checked command line.
+        new_pipeline: Makes the pipeline.
+        clock: Returns microseconds since 1970.
+
+    Returns:
+        The closing sentence.
+    """
+    rule, output, format = settings.rule, settings.run.output, settings.interactions.format
+    most_bad = settings.interactions.max_bad_fraction
+    run = Run(leakage.SPLIT, settings.run, new_pipeline, clock)
+    files = run.find_files(settings.interactions.globs)
     first = check_first(files, format)
-    if view.by == "time" and first.timestamp is None:
+    if rule.by == "time" and first.timestamp is None:
         raise BadInput(f"{files[0].uri}: has no times to split by; pass --timestamp_column, or use --by=user")
-    inputs = describe_inputs({file.uri: file.size_bytes for file in files})
-    run = Run(leakage.SPLIT, view.output, defining(view), inputs, clock)
-    if not view.overwrite and run.is_done():
-        return f"{view.output}: already done"
-    rule = SplitRule(view.by, view.holdout, view.fold_in, view.seed)
-    with run.folder(view.overwrite) as folder:
+    run.add_inputs(files)
+    if run.reuse():
+        return f"{output}: already done"
+    with run.open() as folder:
         work = folder.path("work")
         for name in ("train", "holdout", "work"):
             storage.make_folder(folder.path(name))
-        with run.step("split", "splitting"):
-            root = pipeline_for(options)
-            build_split(root, files, format, rule, folder.work, work)
-            root.run().wait_until_finish()
+        with run.stage("split", "splitting"):
+            run.run_pipeline(lambda root: build_split(root, files, format, rule, folder.work, work))
         reports = workspace.get(work, "reports")
-        check_reports(reports, view.max_bad_fraction, f"{view.output}/rejected")
+        check_reports(reports, most_bad, f"{output}/rejected")
         counts = sum(workspace.get(work, "counts"), SplitCounts())
-        _check_split(counts, view)
+        _check_split(counts, rule)
         rejected = sum(report.rows_rejected for report in reports)
         unused = sum(report.rows_read - report.rows_filtered for report in reports) - rejected
         unused -= counts.train_rows + counts.given_rows + counts.target_rows
         numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected}
-        run.commit(folder, ["train", "holdout", "dead_letters"], numbers)
-    print_split(_console(), counts, unused, rejected, view.output)
-    by = "user, in the order of a hash, as the input has no times" if first.timestamp is None else view.by
-    return f"{view.output}: split by {by}; train on {view.output}/train"
+        run.commit(["train", "holdout", "dead_letters"], numbers)
+    print_split(_console(), counts, unused, rejected, output)
+    by = "user, in the order of a hash, as the input has no times" if first.timestamp is None else rule.by
+    return f"{output}: split by {by}; train on {output}/train"
 
 
-def evaluate(options: PipelineOptions, clock: Callable[[], int]) -> str:
-    """`evaluate`: write DIR/metrics.json and DIR/report.html; publish or refuse; the closing sentence."""
-    view: Any = options.view_as(EvaluateOptions)
-    ks, publishing = cut_offs(view), publish_to(view)
-    sources = {name: models.locate(name, folder) for name, folder in named_models(view).items()}
+def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: Callable[[], int]) -> str:
+    """Write OUTPUT/metrics.json and OUTPUT/report.html, then publish a model or refuse it.
+
+    Args:
+        settings: The checked command line.
+        new_pipeline: Makes the pipelines.
+        clock: Returns microseconds since 1970.
+
+    Returns:
+        The closing sentence.
+
+    Raises:
+        Refused: A gate did not pass, or a model was trained on the holdout.
+    """
+    ks, publishing, output = settings.ks, settings.publish, settings.run.output
+    format, most_bad = settings.interactions.format, settings.interactions.max_bad_fraction
+    sources = {name: models.locate(name, folder) for name, folder in settings.models.items()}
     servable = models.publishable(sources[publishing[0]]) if publishing else None
-    conditions, serving = _with_serving(read_gates(view), publishing)
-    train = match(interaction_globs(options), options)
-    holdout = match(split_globs(view.holdout), options)
-    format = interaction_format(options)
+    conditions, serving = _with_serving(settings.gates, publishing)
+    run = Run("evaluate", settings.run, new_pipeline, clock)
+    train = run.find_files(settings.interactions.globs)
+    holdout = run.find_files(settings.holdout)
     check_first(train, format)
     given = has_given(holdout)
     if not given:
         check_first(holdout, format)
     asked = describe_inputs({file.uri: file.size_bytes for file in holdout})
     notes = _check_leaks(sources, asked)
-    inputs = describe_inputs({file.uri: file.size_bytes for file in train}) + asked
-    inputs += [one for source in sources.values() for one in describe_inputs(models.files(source))]
-    run = Run("evaluate", view.output, defining(view), inputs, clock)
-    if not view.overwrite and run.is_done():
-        _refuse(storage.read_json(storage.join(view.output, "metrics.json"))["gates"])
-        return f"{view.output}: already done"
+    run.add_inputs(train)
+    run.inputs += asked
+    run.inputs += [one for source in sources.values() for one in describe_inputs(models.files(source))]
+    if run.reuse():
+        _refuse(storage.read_json(storage.join(output, "metrics.json"))["gates"])
+        return f"{output}: already done"
     sources |= {serving.name: serving} if serving else {}
 
-    with run.folder(view.overwrite) as folder:
+    with run.open() as folder:
         work = folder.path("work")
         storage.make_folder(work)
-        with run.step("read", "reading train and holdout"):
-            root = pipeline_for(options)
-            build_read(root, train, holdout, given, format, view.protocol, folder.work, work)
-            root.run().wait_until_finish()
+        with run.stage("read", "reading train and holdout"):
+            places = (settings.protocol, folder.work, work)
+            run.run_pipeline(lambda root: build_read(root, train, holdout, given, format, *places))
         for part in ("train", "holdout"):
-            letters = f"{view.output}/rejected"
-            check_reports(workspace.get(work, f"{part}-reports"), view.max_bad_fraction, letters)
+            check_reports(workspace.get(work, f"{part}-reports"), most_bad, f"{output}/rejected")
         dataset: Dataset = workspace.get(work, "dataset")
         _check_dataset(dataset)
-        kinds = _kinds(dataset, view, conditions, notes)
+        kinds = _kinds(dataset, settings.ease_items, conditions, notes)
         baselines = [name for name in BASELINES if name != "ease" or "ease" in kinds]
         names = [*sources, *baselines]
         blocks = user_blocks(dataset.counts.users_evaluated)
-        with run.step("score", f"ranking for {dataset.counts.users_evaluated} users: {', '.join(names)}"):
-            root = pipeline_for(options)
-            tuning = (view.ease_lambda, view.tune_baselines)
-            build_score(root, blocks, names, list(sources.values()), kinds, ks, *tuning, work)
-            root.run().wait_until_finish()
+        with run.stage("score", f"ranking for {dataset.counts.users_evaluated} users: {', '.join(names)}"):
+            tuning = (settings.ease_lambda, settings.tune_baselines)
+            run.run_pipeline(
+                lambda root: build_score(root, blocks, names, list(sources.values()), kinds, ks, *tuning, work)
+            )
         sums: Sums = workspace.get(work, "sums")
         notes += _strangers(sums, names, list(sources), ks)
         fitted: list[Fitted] = workspace.get(work, "fitted")
@@ -144,23 +148,21 @@ def evaluate(options: PipelineOptions, clock: Callable[[], int]) -> str:
         if publishing and servable and all(verdict.passed for verdict in verdicts):
             numbers["published_version"] = publish.publish(servable, publishing[1], clock)
             published = f"; published {publishing[0]} as version {numbers['published_version']} in {publishing[1]}"
-        run.commit(folder, ["metrics.json", "report.html", "dead_letters"], numbers)
+        run.commit(["metrics.json", "report.html", "dead_letters"], numbers)
     print_evaluation(_console(), result)
     _refuse([gates.as_json(verdict) for verdict in verdicts])
-    return f"look at {storage.join(view.output, 'report.html')}{published}"
+    return f"look at {storage.join(output, 'report.html')}{published}"
 
 
-def _kinds(dataset: Dataset, view: Any, conditions: Sequence[gates.Gate], notes: list[str]) -> list[str]:
+def _kinds(dataset: Dataset, ease_items: int, conditions: Sequence[gates.Gate], notes: list[str]) -> list[str]:
     """The kinds of baselines to fit; adds a note, or raises BadUsage, where EASE is left out."""
     items = dataset.counts.train_items
-    if items <= view.ease_items:
+    if items <= ease_items:
         return ["neighbors", "rp3beta", "ease"]
     for condition in conditions:
         if "ease" in (condition.candidate, condition.baseline):
-            raise BadUsage(
-                f"--gate={condition}: EASE is left out for {items} items; raise --ease_items={view.ease_items}"
-            )
-    notes.append(f"EASE left out: {items} items are more than --ease_items={view.ease_items}")
+            raise BadUsage(f"--gate={condition}: EASE is left out for {items} items; raise --ease_items={ease_items}")
+    notes.append(f"EASE left out: {items} items are more than --ease_items={ease_items}")
     return ["neighbors", "rp3beta"]
 
 
@@ -211,11 +213,11 @@ def _check_leaks(sources: dict[str, models.ModelSource], holdout: Sequence[Artif
     return notes
 
 
-def _check_split(counts: SplitCounts, options: Any) -> None:
+def _check_split(counts: SplitCounts, rule: SplitRule) -> None:
     if counts.train_rows == 0 or counts.target_rows == 0:
         side = "train" if counts.train_rows == 0 else "holdout targets"
         raise BadInput(
-            f"--by={options.by} --holdout={options.holdout:g} leaves no {side} in this input; "
+            f"--by={rule.by} --holdout={rule.holdout:g} leaves no {side} in this input; "
             "change --holdout or --by, or pass more interactions"
         )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
-import math
 import os
 import shutil
 import time
@@ -14,23 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.vae_train import options as vae_options
 from pipelines.vae_train.features.items import read_vocabulary
 from pipelines.vae_train.features.side import write_sides
+from pipelines.vae_train.options import VaeSettings
 from pipelines.vae_train.pipeline import Job, build
 from transforms.errors import BadInput, RecbeamError
 from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue
 from transforms.interactions.files import InputFile
-from transforms.interactions.options import InteractionOptions, interaction_format
-from transforms.interactions.read import FileReport, check_reports
-from transforms.runs.command_line import pipeline_for
+from transforms.runs.run import Run, shards_for
 from transforms.runs.run_folder import RunFolder
 
 __all__ = ["Features", "await_features", "make_features"]
 
-_BYTES_PER_SHARD = 16 << 20
-"""Input bytes behind a shard of users: Parquet grows some tenfold in memory, so a shard takes some 200 MB."""
 _FACTS = "facts.json"
 _POLL_S = 1.0
 
@@ -49,7 +43,8 @@ class Features:
 
 
 def make_features(
-    options: Any,
+    run: Run,
+    settings: VaeSettings,
     files: Sequence[InputFile],
     has_times: bool,
     catalogue: Catalogue | None,
@@ -58,25 +53,40 @@ def make_features(
     *,
     refit: bool = False,
 ) -> Features:
-    """Run the pipeline into `path`, unless it has run. refit: validation users train as well.
+    """Run the pipeline into `path`, unless an earlier run has done so.
 
-    folder: where a refused run's dead letters are kept. Raises BadInput where the input cannot be trusted or does not
-    do for a model, BadUsage for side columns that the catalogue does not have.
+    Args:
+        run: The run that needs the features.
+        settings: The checked command line.
+        files: The interactions.
+        has_times: Whether the log has times.
+        catalogue: The catalogue of items, None without one.
+        path: Local folder of the features.
+        folder: Working folder of the run. It gets the dead letters of a refused input.
+        refit: Validation users train as well.
+
+    Returns:
+        The features.
+
+    Raises:
+        BadInput: The input cannot be trusted, or no model can be trained on it.
+        BadUsage: The catalogue lacks a side column.
     """
     if not _has_features(path):
         partial = f"{path}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # of a killed run
-        job = _job(options, files, has_times, catalogue, partial, refit)
-        pipeline = pipeline_for(options)
-        build(pipeline, job)
-        pipeline.run().wait_until_finish()
-        del pipeline
-        gc.collect()  # an in-process run leaves its blocks in reference cycles
-        pa.default_memory_pool().release_unused()
+        job = _job(settings, files, has_times, catalogue, partial, refit)
+        run.run_pipeline(lambda root: build(root, job))
         shutil.rmtree(os.path.join(partial, "tft_temp"), ignore_errors=True)
         os.rename(partial, path)
-    facts: dict[str, Any] = storage.read_json(os.path.join(path, _FACTS))
-    _check(facts, path, options.view_as(InteractionOptions).max_bad_fraction, folder)
+    facts = run.read_facts(os.path.join(path, _FACTS))
+    try:
+        _check(run, facts, path, settings.interactions.max_bad_fraction)
+    except BadInput:
+        letters = os.path.join(path, "dead_letters")
+        if os.path.isdir(letters):
+            storage.copy_folder(letters, folder.path("dead_letters"))
+        raise
     return Features(path, facts)
 
 
@@ -103,26 +113,24 @@ def await_features(path: str, sleep: Callable[[float], None] = time.sleep, patie
 
 
 def _job(
-    options: Any,
+    settings: VaeSettings,
     files: Sequence[InputFile],
     has_times: bool,
     catalogue: Catalogue | None,
     path: str,
     refit: bool,
 ) -> Job:
-    rules = vae_options.feature_rules(options)
     nothing = pa.table({"item_id": pa.array([], pa.string()), "available": pa.array([], pa.bool_())})
     known = nothing if catalogue is None else catalogue.table
-    read_bytes = sum(file.size_bytes for file in files)
     return Job(
         files=files,
-        format=interaction_format(options),
-        rules=rules,
-        split=vae_options.split_rule(options, has_times),
+        format=settings.interactions.format,
+        rules=settings.rules,
+        split=settings.split_rule(has_times),
         folder=path,
-        side_files=write_sides(known, rules.side_columns, os.path.join(path, "transform")),
+        side_files=write_sides(known, settings.rules.side_columns, os.path.join(path, "transform")),
         unavailable=known.filter(pc.invert(known["available"]))["item_id"].combine_chunks(),
-        user_shards=min(65_536, max(1, math.ceil(read_bytes / _BYTES_PER_SHARD))),
+        user_shards=shards_for(files),
         analyze_all=refit,
     )
 
@@ -132,16 +140,8 @@ def _has_features(path: str) -> bool:
     return os.path.isfile(os.path.join(path, _FACTS))
 
 
-def _check(facts: dict[str, Any], path: str, max_bad_fraction: float, folder: RunFolder) -> None:
-    reports = [FileReport(*report) for report in facts["new_reports"]]
-    letters = os.path.join(path, "dead_letters")
-    try:
-        check_reports(reports, max_bad_fraction, dead_letters=storage.join(folder.output, "rejected"))
-    except BadInput:
-        if os.path.isdir(letters):
-            storage.copy_folder(letters, folder.path("dead_letters"))
-            folder.keep_rejected("dead_letters")
-        raise
+def _check(run: Run, facts: dict[str, Any], path: str, max_bad_fraction: float) -> None:
+    run.check_reports(facts, max_bad_fraction)
     if facts["faults"]:
         raise BadInput(facts["faults"][0])
     if not read_vocabulary(path).available.any():

@@ -1,26 +1,21 @@
-"""The command line of vae_train as values: the flags, and what each part of the run takes from them."""
+"""The flags of vae_train and their values."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any, Literal
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.vae_train.config import FeatureRules, ModelConfig, SplitRule, TrainingConfig
-from transforms.interactions.options import InteractionOptions
+from transforms.interactions.options import InteractionOptions, InteractionSettings, interaction_settings
+from transforms.runs.settings import RunSettings, run_settings
 
-__all__ = [
-    "VaeOptions",
-    "defining",
-    "feature_rules",
-    "model_config",
-    "split_rule",
-    "training_config",
-]
+__all__ = ["VaeOptions", "VaeSettings", "vae_settings"]
 
-_WAYS = {"output", "overwrite", "model_dir", "interactions", "work_dir"}
-"""Flags that say where and how, not what: a rerun with another value is the same run."""
+_UNRECORDED = {"work_dir"}
+"""Flags that do not change the output."""
 
 _EPOCHS = {"recvae": 100, "multvae": 200}
 _LEARNING_RATE = 1e-3
@@ -221,23 +216,69 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def feature_rules(options: PipelineOptions) -> FeatureRules:
-    """What makes a feature."""
+@dataclasses.dataclass(frozen=True)
+class VaeSettings:
+    """The flags of vae_train as plain values.
+
+    Args:
+        run: Where the run writes.
+        interactions: What it reads.
+        work_dir: Local folder for features and checkpoints, None for one within the output.
+        split_by: What validation users are asked for. `auto` is `time` if the log has times, otherwise `user`.
+        split: Which users validate and test. `split_rule` replaces its `by`.
+        rules: What makes a feature.
+        model: The shape of the model.
+        training: How the model is trained.
+        linear_items: Largest number of items for which a linear term is tried.
+        refit: Train again on validation users too before the export.
+        serving_top_k: Items that the served model returns.
+    """
+
+    run: RunSettings
+    interactions: InteractionSettings
+    work_dir: str | None
+    split_by: Literal["auto", "user", "time"]
+    split: SplitRule
+    rules: FeatureRules
+    model: ModelConfig
+    training: TrainingConfig
+    linear_items: int
+    refit: bool
+    serving_top_k: int
+
+    def split_rule(self, has_times: bool) -> SplitRule:
+        """Return which users validate, for a log with or without times."""
+        by: Literal["user", "time"] = "time" if has_times else "user"
+        return dataclasses.replace(self.split, by=by if self.split_by == "auto" else self.split_by)
+
+
+def vae_settings(options: PipelineOptions) -> VaeSettings:
+    """Read the flags once.
+
+    Args:
+        options: A command line without problems, see `checks.check`.
+
+    Returns:
+        The values of the flags.
+    """
     view = options.view_as(VaeOptions)
     sides = tuple(name for name in (view.side_columns or "").split(",") if name)
-    return FeatureRules(view.min_item_users, view.max_items, view.min_user_items, sides, view.seed)
+    return VaeSettings(
+        run=run_settings(options, (InteractionOptions, VaeOptions), _UNRECORDED),
+        interactions=interaction_settings(options),
+        work_dir=view.work_dir,
+        split_by=view.split,
+        split=SplitRule("user", view.validation_fraction, view.test_fraction, view.fold_in, view.seed),
+        rules=FeatureRules(view.min_item_users, view.max_items, view.min_user_items, sides, view.seed),
+        model=_model_config(view),
+        training=_training_config(view),
+        linear_items=view.linear_items,
+        refit=view.refit,
+        serving_top_k=view.serving_top_k,
+    )
 
 
-def split_rule(options: PipelineOptions, has_times: bool) -> SplitRule:
-    """Who validates; has_times: whether the log has times, which --split=auto asks."""
-    view = options.view_as(VaeOptions)
-    by: Literal["user", "time"] = view.split if view.split != "auto" else "time" if has_times else "user"
-    return SplitRule(by, view.validation_fraction, view.test_fraction, view.fold_in, view.seed)
-
-
-def model_config(options: PipelineOptions) -> ModelConfig:
-    """The model's shape."""
-    view = options.view_as(VaeOptions)
+def _model_config(view: Any) -> ModelConfig:
     return ModelConfig(
         kind=view.model,
         hidden=view.hidden,
@@ -253,9 +294,7 @@ def model_config(options: PipelineOptions) -> ModelConfig:
     )
 
 
-def training_config(options: PipelineOptions) -> TrainingConfig:
-    """How the model is trained."""
-    view = options.view_as(VaeOptions)
+def _training_config(view: Any) -> TrainingConfig:
     return TrainingConfig(
         epochs=view.epochs or _EPOCHS[view.model],
         batch_users=view.batch_users,
@@ -269,14 +308,3 @@ def training_config(options: PipelineOptions) -> TrainingConfig:
         lazy=not view.dense_updates,
         distribute=view.distribute,
     )
-
-
-def defining(options: PipelineOptions) -> dict[str, Any]:
-    """The options that decide the output's content, for run.json and for recognising a finished run."""
-    named: dict[str, Any] = {}
-    for kind in (InteractionOptions, VaeOptions):
-        parser = argparse.ArgumentParser()
-        kind._add_argparse_args(parser)
-        view = options.view_as(kind)
-        named |= {action.dest: getattr(view, action.dest) for action in parser._actions if action.dest != "help"}
-    return {name: value for name, value in sorted(named.items()) if name not in _WAYS}

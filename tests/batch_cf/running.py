@@ -5,6 +5,7 @@ Most tests look at neighbors alone; they leave out TensorFlow's export, which ta
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pathlib
 from collections.abc import Sequence
@@ -13,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.batch_cf import options as cf_options
-from pipelines.batch_cf.options import CfOptions
+from pipelines.batch_cf.options import CfOptions, cf_settings, check
 from pipelines.batch_cf.run import run as run_batch_cf
 from transforms.interactions.options import InteractionOptions
-from transforms.runs.command_line import parse
+from transforms.runs.command_line import parse, pipeline_for
 
 from .oracle import Neighbor, Row
 
@@ -49,8 +49,9 @@ def run(interactions: str, output: pathlib.Path, *flags: str) -> pathlib.Path:
     if not any(flag.startswith("--runner") for flag in flags):
         argv.append(FN_API_RUNNER)
     options = parse([*argv, *flags], (InteractionOptions, CfOptions), "batch-cf", "")
-    assert cf_options.check(options) == []
-    run_batch_cf(options, lambda: NOW_US, export=_no_export)
+    assert check(options) == []
+    new_pipeline = functools.partial(pipeline_for, options)
+    run_batch_cf(cf_settings(options), new_pipeline, lambda: NOW_US, export=_no_export)
     return output
 
 

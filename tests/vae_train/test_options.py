@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.vae_train import options
 from pipelines.vae_train.config import FeatureRules, ModelConfig, SplitRule, TrainingConfig
+from pipelines.vae_train.options import vae_settings
 
 FEATURES = FeatureRules(min_item_users=3, max_items=70, min_user_items=4, side_columns=("topic", "level"), seed=9)
 SPLIT = SplitRule("time", validation_fraction=0.2, test_fraction=0.1, fold_in=0.7, seed=9)
@@ -38,11 +38,11 @@ def flags() -> list[str]:
 
 
 def test_every_field_of_every_config_has_its_flag() -> None:
-    parsed = PipelineOptions(flags())
-    assert options.feature_rules(parsed) == FEATURES
-    assert options.split_rule(parsed, has_times=True) == SPLIT
-    assert options.model_config(parsed) == MODEL
-    assert options.training_config(parsed) == TRAINING
+    settings = vae_settings(PipelineOptions(["--interactions=log", *flags()]))
+    assert settings.rules == FEATURES
+    assert settings.split_rule(has_times=True) == settings.split_rule(has_times=False) == SPLIT
+    assert settings.model == MODEL
+    assert settings.training == TRAINING
 
 
 @pytest.mark.parametrize("config", [FEATURES, SPLIT, MODEL, TRAINING])
@@ -53,12 +53,12 @@ def test_the_values_above_are_not_the_defaults(config: object) -> None:
 
 
 def test_without_flags_the_configs_are_the_defaults() -> None:
-    none = PipelineOptions([])
-    assert options.model_config(none) == ModelConfig()
-    assert options.training_config(none) == TrainingConfig()
-    assert options.feature_rules(none) == FeatureRules()
+    settings = vae_settings(PipelineOptions(["--interactions=log"]))
+    assert settings.model == ModelConfig()
+    assert settings.training == TrainingConfig()
+    assert settings.rules == FeatureRules()
 
 
 @pytest.mark.parametrize(("has_times", "by"), [(True, "time"), (False, "user")])
 def test_the_split_is_by_time_where_there_are_times(has_times: bool, by: str) -> None:
-    assert options.split_rule(PipelineOptions([]), has_times).by == by
+    assert vae_settings(PipelineOptions(["--interactions=log"])).split_rule(has_times).by == by

@@ -1,8 +1,9 @@
-"""The flags that say which interactions a run reads and how: the same names in every pipeline that reads them."""
+"""The flags for reading interactions, with the same names in every pipeline, and their values."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from typing import Any
 
@@ -13,7 +14,14 @@ from transforms.interactions.files import split_globs
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.times import UNITS_US, parse_time
 
-__all__ = ["InteractionOptions", "check_options", "interaction_format", "interaction_globs"]
+__all__ = [
+    "InteractionOptions",
+    "InteractionSettings",
+    "check_options",
+    "interaction_format",
+    "interaction_globs",
+    "interaction_settings",
+]
 
 
 class InteractionOptions(PipelineOptions):
@@ -80,8 +88,62 @@ class InteractionOptions(PipelineOptions):
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class InteractionSettings:
+    """The flags of InteractionOptions as plain values.
+
+    Args:
+        globs: Patterns of the files of interactions.
+        format: How to read them.
+        max_bad_fraction: Largest share of rejected rows.
+        items: File of the catalogue, None without one.
+        items_id_column: Column of the catalogue with the item's id.
+        items_title_column: Column of the catalogue with the item's title.
+    """
+
+    globs: tuple[str, ...]
+    format: InteractionFormat
+    max_bad_fraction: float
+    items: str | None
+    items_id_column: str
+    items_title_column: str
+
+
+def interaction_settings(options: PipelineOptions) -> InteractionSettings:
+    """Read the flags once.
+
+    Args:
+        options: The parsed command line.
+
+    Returns:
+        The values of the flags.
+
+    Raises:
+        BadUsage: A flag has a problem; the message names the first one.
+    """
+    view = options.view_as(InteractionOptions)
+    return InteractionSettings(
+        globs=tuple(interaction_globs(options)),
+        format=interaction_format(options),
+        max_bad_fraction=view.max_bad_fraction,
+        items=view.items,
+        items_id_column=view.items_id_column,
+        items_title_column=view.items_title_column,
+    )
+
+
 def interaction_globs(options: PipelineOptions) -> list[str]:
-    """The patterns of `--interactions`, for `files.match`. Raises BadUsage without any."""
+    """Return the patterns of `--interactions`.
+
+    Args:
+        options: The parsed command line.
+
+    Returns:
+        At least one pattern for `files.match`.
+
+    Raises:
+        BadUsage: `--interactions` is missing.
+    """
     globs = split_globs(options.view_as(InteractionOptions).interactions or "")
     if not globs:
         raise BadUsage("--interactions is missing; pass the files to read, for example --interactions='logs/*.parquet'")
@@ -89,7 +151,7 @@ def interaction_globs(options: PipelineOptions) -> list[str]:
 
 
 def check_options(options: PipelineOptions) -> list[str]:
-    """Every problem of the flags above, one sentence each; nothing is opened."""
+    """Return every problem of these flags, one sentence each. No file is opened."""
     view = options.view_as(InteractionOptions)
     problems = []
     if not split_globs(view.interactions or ""):
@@ -113,7 +175,17 @@ def check_options(options: PipelineOptions) -> list[str]:
 
 
 def interaction_format(options: PipelineOptions) -> InteractionFormat:
-    """The flags as a value. Raises BadUsage with the first problem of `check_options`, --interactions aside."""
+    """Return how to read the files.
+
+    Args:
+        options: The parsed command line.
+
+    Returns:
+        The format.
+
+    Raises:
+        BadUsage: A flag other than `--interactions` has a problem; the message names the first one.
+    """
     problems = [problem for problem in check_options(options) if not problem.startswith("--interactions ")]
     if problems:
         raise BadUsage(problems[0])

@@ -1,7 +1,8 @@
-"""What the main process must know of a run (reports, faults, counts), as one JSON file that the workers write.
+"""Facts: what the workers report to the main process (file reports, faults, counts), in one JSON file.
 
-The facts travel in a file and not in counters, which some runners report late or count again on a retry. A fact is a
-name with a number (they are added up), a list (they are joined) or any other value (of which there is one).
+Facts travel in a file and not in counters, because some runners report counters late or count them again on a retry.
+A fact is a name with a value. Numbers of one name are added. Lists of one name are joined. A value of another type must
+be the only one of its name.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import apache_beam as beam
 from transforms.files import storage
 from transforms.interactions.read import FileReport
 
-__all__ = ["WriteFacts", "join_facts", "name_fault", "name_report"]
+__all__ = ["WriteFacts", "join_facts", "name_fault", "name_report", "reports_of"]
 
 
 @dataclasses.dataclass
 class WriteFacts(beam.PTransform[beam.PCollection[Any], beam.PCollection[str]]):
-    """(name, value) pairs, or mappings of them, to one JSON object; missing: facts that nobody may tell."""
+    """Write (name, value) pairs, or mappings of them, as one JSON object.
+
+    Args:
+        uri: The file.
+        missing: Values of facts that no worker reported.
+    """
 
     uri: str
     missing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -33,7 +39,7 @@ class WriteFacts(beam.PTransform[beam.PCollection[Any], beam.PCollection[str]]):
 
 
 def join_facts(facts: Iterable[tuple[str, Any] | dict[str, Any]]) -> dict[str, Any]:
-    """One value a name; lists sorted. Joined facts join again."""
+    """Join facts to one value per name. Lists are sorted, and joined facts can be joined again."""
     joined: dict[str, Any] = {}
     for each in facts:
         for name, value in each.items() if isinstance(each, dict) else [each]:
@@ -45,12 +51,17 @@ def join_facts(facts: Iterable[tuple[str, Any] | dict[str, Any]]) -> dict[str, A
 
 
 def name_report(report: FileReport, origin: str = "new") -> tuple[str, Any]:
-    """A report as a fact: `new_reports`, or of another origin."""
+    """Return a file report as the fact `new_reports`, or `ORIGIN_reports`."""
     return f"{origin}_reports", [list(dataclasses.astuple(report))]
 
 
+def reports_of(facts: Mapping[str, Any], origin: str = "new") -> list[FileReport]:
+    """Return the file reports that `name_report` made facts of, none for an unknown origin."""
+    return [FileReport(*report) for report in facts.get(f"{origin}_reports", [])]
+
+
 def name_fault(fault: str) -> tuple[str, Any]:
-    """A sentence for the person as a fact."""
+    """Return a sentence for the user as a fact."""
     return "faults", [fault]
 
 
