@@ -35,7 +35,7 @@ class RunFolder:
     work: str
 
     def path(self, *parts: str) -> str:
-        """A path in the working folder."""
+        """Return a path in the working folder."""
         return storage.join(self.work, *parts)
 
     def commit(self, parts: Sequence[str], record: RunRecord) -> RunRecord:
@@ -75,9 +75,18 @@ class RunFolder:
 
 @contextlib.contextmanager
 def open_folder(output: str, run_id: str, overwrite: bool) -> Iterator[RunFolder]:
-    """A working folder in `output`, gone when the block ends; what is not committed by then leaves no trace.
+    """Open a working folder in `output` and remove it when the block ends.
 
-    Raises BadUsage where `output` holds something else and overwrite is off, cannot be written, or is in use.
+    Args:
+        output: Folder of the output.
+        run_id: Name of the run.
+        overwrite: Allow an output that holds something else.
+
+    Yields:
+        The folder. Parts that are not committed when the block ends are lost.
+
+    Raises:
+        BadUsage: `output` holds something else and overwrite is off, or it cannot be written, or another run uses it.
     """
     record = storage.read_json(storage.join(output, _RECORD))
     if not overwrite and record is not None:
@@ -122,7 +131,15 @@ def is_complete(output: str) -> bool:
 
 
 def check_apart(output: str, inputs: Sequence[str]) -> None:
-    """Raises BadUsage where an input lies in the output folder: a rerun would read or replace its own files."""
+    """Check that no input lies in the output folder, where a rerun would read or replace it.
+
+    Args:
+        output: Folder of the output.
+        inputs: Uris of the inputs.
+
+    Raises:
+        BadUsage: An input lies in the output folder.
+    """
     root = os.path.realpath(output) if storage.is_local(output) else output.rstrip("/")
     for uri in inputs:
         if (os.path.realpath(uri) if storage.is_local(uri) else uri).startswith(root + "/"):

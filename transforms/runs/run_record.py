@@ -60,7 +60,7 @@ class RunRecord:
     status: str = "done"
 
     def to_json(self) -> str:
-        """The text of run.json; options whose name suggests a secret are left out."""
+        """Return the text of run.json without options whose name suggests a secret."""
         fields = dataclasses.asdict(self)
         fields["options"] = {
             name: value for name, value in self.options.items() if not any(word in name for word in _SECRET_WORDS)
@@ -69,7 +69,14 @@ class RunRecord:
 
 
 def new_run_id(clock: Callable[[], int]) -> str:
-    """A name for a run that sorts by time: 20261123T201500-3fa2c1. clock: microseconds since 1970."""
+    """Return a name for a run that sorts by time, for example 20261123T201500-3fa2c1.
+
+    Args:
+        clock: Returns microseconds since 1970.
+
+    Returns:
+        The name.
+    """
     return f"{datetime.fromtimestamp(clock() / 1e6, UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
@@ -79,7 +86,7 @@ def rfc3339(time_us: int) -> str:
 
 
 def code_version() -> str:
-    """The version of recbeam, with the commit where it runs from a git checkout."""
+    """Return the version of recbeam, with the commit if it runs from a git checkout."""
     try:
         version = importlib.metadata.version("recbeam")
     except importlib.metadata.PackageNotFoundError:
