@@ -1,7 +1,12 @@
-"""Run the server from the command line: `python -m local_serving --model_name=NAME --model_base_path=PATH`.
+"""The command `recbeam serve`, also installed as `local-serving`: the command line around `server`.
 
-Exit codes: 0 after SIGTERM or SIGINT, when the requests in flight were answered. 1 if the server could not start, or
-requests or models were still in use 20 s after the signal. 2 for wrong flags.
+    python -m local_serving --model_name=NAME --model_base_path=PATH
+
+Exit codes:
+
+    0  stopped by SIGTERM or SIGINT, after the requests in flight
+    1  the server could not start, or requests or models were still in use 20 s after the signal
+    2  bad usage
 """
 
 from __future__ import annotations
@@ -23,37 +28,41 @@ PROGRAM = "local-serving"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def main(argv: Sequence[str] | None = None, drain_s: float | None = None) -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit code.
+def main(argv: Sequence[str] | None = None, drain_s: float | None = None, prog: str = PROGRAM) -> int:
+    """Serve until SIGTERM or SIGINT.
 
     Args:
-        argv: Arguments of the command line. None reads sys.argv.
-        drain_s: How long to wait for requests in flight, in seconds. None waits `server.DRAIN_S`.
+        argv: The arguments. None means those of the process.
+        drain_s: Seconds to wait for requests in flight, see `Server.stop`. None means the server's default.
+        prog: Name of the command in usage and errors.
+
+    Returns:
+        The exit code, see the module.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if sys.stderr is None:
-        print(f"{PROGRAM}: stderr is closed, and the log goes there; send it elsewhere (2>/dev/null)")
+        print(f"{prog}: stderr is closed, and the log goes there; send it elsewhere (2>/dev/null)")
         return 1
     if {"--help", "-h", "--helpfull"} & set(arguments):
-        return _printed(flags_.usage(PROGRAM))
+        return _printed(flags_.usage(prog), prog)
     try:
         flags = flags_.parse(arguments)
         if flags.version:
-            return _printed(_versions())
+            return _printed(_versions(), prog)
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         if flags.ignored:
             names = ", ".join(f"--{name}" for name in flags.ignored)
             logging.getLogger(__name__).warning("without effect in local_serving: %s", names)
         return _serve(flags, drain_s)
     except StartError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return error.exit_code
 
 
 def _serve(flags: flags_.Flags, drain_s: float | None) -> int:
-    """Start the server in its own thread, so that a signal is handled while models load."""
-    # Signals are blocked before any thread starts, including NumPy's at its import. A thread that does not block them
-    # would receive them between two calls of sigtimedwait, and the program would end with KeyboardInterrupt.
+    """Start the server in a thread, so that a signal is handled while models load."""
+    # Block the signals before any thread starts, also NumPy's at its import. A thread that does not block them would
+    # receive them between two calls of sigtimedwait, and the program would end with KeyboardInterrupt.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     failed: list[BaseException] = []
     try:
@@ -82,25 +91,25 @@ def _serve(flags: flags_.Flags, drain_s: float | None) -> int:
                 return 0
             logging.getLogger(__name__).error("requests or models are still in use; ending without them")
             logging.shutdown()
-            # The interpreter's own end waits for every thread, native ones that compute included.
+            # A normal exit of the interpreter waits for every thread, also for native threads that compute.
             os._exit(1)
         raise failed[0]
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _printed(text: str) -> int:
-    """Print a text. Return 0, also if the reader closed the pipe (`| head`), or 1 if stdout cannot be written."""
+def _printed(text: str, prog: str) -> int:
+    """Print the text; return 0, also if the reader has gone (`| head`), or 1 if stdout cannot be written."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
         code = 0
     except OSError as error:
-        print(f"{PROGRAM}: cannot write to stdout ({error.strerror}); send it elsewhere", file=sys.stderr)
+        print(f"{prog}: cannot write to stdout ({error.strerror}); send it elsewhere", file=sys.stderr)
         code = 1
     else:
         return 0
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered would fail once more at the end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of the buffer must not fail again at exit
     return code
 
 

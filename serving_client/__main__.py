@@ -1,8 +1,11 @@
-"""The command `python -m serving_client`, installed as `serving-client`: asks a model server from a terminal.
+"""The command `recbeam ask`, also installed as `serving-client`: ask a model server from a terminal.
 
-Results go to stdout; the last line of stderr is one sentence. Exit codes: 0 done; 2 bad usage; 3 the server does not
-know what was asked for, or a file or an item cannot be used; 1 anything else, as a server that does not answer, or
-output that nobody takes.
+Results go to stdout. The last line of stderr is one sentence. Exit codes:
+
+    0  done
+    2  bad usage
+    3  the server does not have the model or version, or a file or an item is invalid
+    1  anything else, for example a server that does not answer, or a closed output
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 try:
+    from recbeam.arguments import EXIT_CODES, Parser
     from serving_client.commands import bench, recommend, status
     from serving_client.commands.options import BadInput
     from serving_client.errors import InvalidRequest, NotFound, NotSupported, ServingError
@@ -23,38 +27,49 @@ except KeyboardInterrupt:  # the imports take longer than most calls
 
 __all__ = ["main"]
 
-EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+CODE_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (BadInput, 3),
     (NotFound, 3),
     (InvalidRequest, 3),
     (NotSupported, 3),
     (ServingError, 1),
 )
-"""The first class that fits counts."""
+"""Exit code per error class. The first class that matches decides."""
 COMMANDS = {
-    "recommend": (recommend, "print what a model recommends for a list of items"),
-    "status": (status, "print which versions of a model the servers hold, and in which state"),
-    "bench": (bench, "measure recommendations a second and their latency"),
+    "recommend": (recommend, "print a model's recommendations for a list of items"),
+    "status": (status, "print the versions of a model that the servers hold, with their states"),
+    "bench": (bench, "measure recommendations per second and their latency"),
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code, see above. A command line that cannot be read exits 2 by SystemExit."""
+def main(argv: Sequence[str] | None = None, prog: str = "serving-client") -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments. None means those of the process.
+        prog: Name of the command in usage and errors.
+
+    Returns:
+        The exit code, see the module.
+
+    Raises:
+        SystemExit: The command line is invalid (code 2), or `--help` is given (code 0).
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # titles in a terminal that has no such letters
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack letters of a title
     try:
         try:
-            options = _parser().parse_args(argv)
+            options = _parser(prog).parse_args(argv)
             code: int = COMMANDS[options.command][0].run(options)
             return code
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, where its failure has a name
-    except tuple(kind for kind, _ in EXIT_CODES) as error:
+                sys.stdout.flush()  # here, so that a failure is reported below
+    except tuple(kind for kind, _ in CODE_OF_ERROR) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
-        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+        return next(code for kind, code in CODE_OF_ERROR if isinstance(error, kind))
     except OSError as error:
-        with contextlib.suppress(OSError):  # what is left in the buffer shall not fail again at exit
+        with contextlib.suppress(OSError):  # the rest of the buffer must not fail again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"the output cannot be written ({error.strerror})", file=sys.stderr)
         return 1
@@ -63,14 +78,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="serving-client", description="Asks a model server that speaks TensorFlow Serving's gRPC API."
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=prog,
+        description="Ask a model server that offers TensorFlow Serving's gRPC API.",
+        epilog=f"{prog} COMMAND --help shows the flags of a command.\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, sentence) in COMMANDS.items():
-        what = f"{sentence[0].upper()}{sentence[1:]}."
-        command = commands.add_parser(name, help=sentence, description=what, epilog=module.EXAMPLE)
+        command = commands.add_parser(
+            name,
+            help=sentence,
+            description=f"{sentence[0].upper()}{sentence[1:]}.",
+            epilog=f"{module.EXAMPLE}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_to(command)
     return parser
 

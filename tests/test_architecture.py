@@ -18,8 +18,10 @@ from collections.abc import Iterator
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from recbeam.__main__ import COMMANDS
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PACKAGES = ("pipelines", "transforms", "serving_client", "local_serving")
+PACKAGES = ("recbeam", "pipelines", "transforms", "serving_client", "local_serving")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PIPELINES = sorted(path.parent.name for path in (ROOT / "pipelines").glob("*/__init__.py"))
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -272,22 +274,36 @@ def test_every_package_is_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
+@pytest.mark.parametrize("path", [p for p in MODULES if under(p, "recbeam")], ids=str)
+def test_the_recbeam_command_imports_the_standard_library_alone(path: pathlib.Path) -> None:
+    """The sub-commands' modules are imported when they run; the one import inside a function is as light."""
+    assert roots(path) <= sys.stdlib_module_names | {"recbeam", "transforms"}
+    names = {name for name in imports(path) if name.startswith("transforms")}
+    assert names <= {"transforms.extras.missing"}
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_installed_command_exists_and_is_in_the_readme(script: str) -> None:
+def test_every_installed_script_exists_and_is_in_the_readme(script: str) -> None:
     module, function = SCRIPTS[script].split(":")
     tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text())
     assert function in dict(definitions(tree))
-    name = module.removesuffix(".__main__")
-    readme = (ROOT / "README.md").read_text()
-    assert script in readme, f"README.md does not name the command {script}"
-    assert f"python -m {name}" in readme, f"README.md does not name python -m {name}"
+    assert script in (ROOT / "README.md").read_text(), f"README.md does not name the command {script}"
 
 
-def test_every_pipeline_with_a_command_line_is_installed_as_a_command() -> None:
-    mains = {
-        f"pipelines.{name}.__main__:main" for name in PIPELINES if (ROOT / f"pipelines/{name}/__main__.py").exists()
-    }
-    assert mains == {target for target in SCRIPTS.values() if target.startswith("pipelines.")}
+def test_the_installed_scripts_are_recbeam_and_the_two_that_a_base_install_needs() -> None:
+    assert set(SCRIPTS) == {"recbeam", "serving-client", "local-serving"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_sub_command_exists_and_is_in_the_readme(name: str) -> None:
+    path = (ROOT / COMMANDS[name].module.replace(".", "/")).with_suffix(".py")
+    assert "main" in dict(definitions(ast.parse(path.read_text())))
+    assert f"recbeam {name}" in (ROOT / "README.md").read_text(), f"README.md does not name recbeam {name}"
+
+
+def test_every_pipeline_with_a_command_line_is_a_sub_command() -> None:
+    mains = {f"pipelines.{name}.__main__" for name in PIPELINES if (ROOT / f"pipelines/{name}/__main__.py").exists()}
+    assert mains == {command.module for command in COMMANDS.values() if command.module.startswith("pipelines.")}
 
 
 def test_the_flags_of_all_pipelines_live_in_one_process() -> None:

@@ -1,4 +1,4 @@
-"""python -m transforms.publish SRC MODEL_DIR publishes a model; `rollback` goes back to an older version."""
+"""The command `python -m transforms.publish`, the same as `recbeam publish`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""python -m transforms.sync SRC LOCAL brings published versions to a model server's folder."""
+"""The command `python -m transforms.sync`, the same as `recbeam sync`."""
 
 import sys
 

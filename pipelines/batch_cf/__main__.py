@@ -1,4 +1,4 @@
-"""The command `python -m pipelines.batch_cf`, installed as `batch-cf`; all it does is in `command`."""
+"""The command `recbeam batch-cf`, also `python -m pipelines.batch_cf`. The module `command` defines it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
+    """Run the command.
+
+    Args:
+        argv: The arguments. None means those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
+    """
     return run_command("pipelines.batch_cf.command", argv)
 
 

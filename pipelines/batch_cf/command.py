@@ -1,4 +1,4 @@
-"""The command line of batch_cf: read the flags, carry out the run, print its summary."""
+"""The command line of batch_cf: read the flags, run the pipeline, print a table and a closing sentence."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from transforms.runs.command_line import parse, pipeline_for, run_main
 __all__ = ["main"]
 
 _EXAMPLE = """example:
-  batch-cf --interactions='logs/*.parquet' --items=courses.csv --output=out/cf --model_dir=models/cf
+  %(prog)s --interactions='logs/*.parquet' --items=courses.csv --output=out/cf --model_dir=models/cf
 """
+_COMMON = (
+    "interactions", "output", "model_dir", "items", "user_column", "item_column", "since", "similarity", "top_k",
+    "overwrite",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: The flags. None takes them from sys.argv.
+        argv: The arguments. None means those of the process.
 
     Returns:
-        The exit code: 0 done, 2 bad usage, 3 bad input, 1 any other error.
+        The exit code: 0 done, 2 bad usage, 3 bad input, 1 anything else.
     """
     return run_main(lambda: _run(sys.argv[1:] if argv is None else argv))
 
@@ -37,9 +41,10 @@ def _run(argv: Sequence[str]) -> str:
     options = parse(
         argv,
         (InteractionOptions, CfOptions),
-        "batch-cf",
-        "Interactions to item neighbors and a servable model.",
+        "recbeam batch-cf",
+        "Compute the neighbors of every item from interactions, and export a model that serves recommendations.",
         _EXAMPLE,
+        _COMMON,
     )
     problems = check(options)
     if problems:

@@ -1,4 +1,4 @@
-"""The command line of evaluate: `split` a log, `evaluate` models on what was held out."""
+"""The command line of evaluate: `split` divides a log, `evaluate` measures models on the held-out part."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipelines.evaluate.options import (
     evaluate_settings,
     split_settings,
 )
+from recbeam.arguments import EXIT_CODES, closest
 from transforms.errors import BadUsage
 from transforms.interactions.options import InteractionOptions
 from transforms.runs.command_line import parse, pipeline_for, run_main
@@ -29,45 +30,64 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], list[str]], Callable[[Any], Any],
         check_split,
         split_settings,
         run.split,
-        "Divide an interaction log into train and holdout.",
+        "Divide an interaction log into rows to train on and held-out rows.",
     ),
     "evaluate": (
         EvaluateOptions,
         check_evaluate,
         evaluate_settings,
         run.evaluate,
-        "Measure models and baselines on held-out interactions; gate and publish.",
+        "Measure models and baselines on held-out interactions. Optionally gate and publish a model.",
     ),
 }
 EXAMPLES = {
-    "split": "example:\n  evaluate split --interactions='logs/*.parquet' --output=split\n",
-    "evaluate": "example:\n  evaluate evaluate --model=cf=out/cf --interactions=split/train --holdout=split/holdout "
-    "--output=out/report\n",
+    "split": "example:\n  %(prog)s --interactions='logs/*.parquet' --output=split\n",
+    "evaluate": "example:\n  %(prog)s --model=cf=out/cf --interactions=split/train "
+    "--holdout=split/holdout \\\n      --output=out/report\n",
 }
-USAGE = "usage: evaluate {split,evaluate} FLAGS\n"
+COMMON = {
+    "split": (
+        "interactions", "output", "by", "holdout", "fold_in", "user_column", "item_column", "timestamp_column", "seed",
+        "overwrite",
+    ),
+    "evaluate": (
+        "interactions", "holdout", "model", "output", "k", "gate", "publish", "protocol", "tune_baselines", "overwrite",
+    ),
+}  # fmt: skip
+PROGRAM = "recbeam evaluate"
+USAGE = f"usage: {PROGRAM} COMMAND [--FLAG=VALUE ...]\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
+    """Run `split` or `evaluate`.
+
+    Args:
+        argv: The arguments. None means those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["-h"], ["--help"]):
         print(USAGE)
         for name, (*_, purpose) in COMMANDS.items():
-            print(f"  {name:9} {purpose}  (evaluate {name} --help)")
+            print(f"  {name:9} {purpose}")
+        print(f"\n{PROGRAM} COMMAND --help shows the flags of a command.\n{EXIT_CODES}")
         return 0
-    try:
-        return run_main(lambda: _run(arguments))
-    except SystemExit as end:  # argparse after --help, or after a value it does not take, which it has explained
-        return end.code if isinstance(end.code, int) else 0
+    return run_main(lambda: _run(arguments))
 
 
 def _run(arguments: list[str]) -> str:
-    if not arguments or arguments[0] not in COMMANDS:
-        given = f"{arguments[0]} is no command" if arguments else "no command given"
-        raise BadUsage(f"evaluate: {given}; use split or evaluate (see --help)")
+    if not arguments:
+        raise BadUsage(f"{PROGRAM}: the command is missing; use split or evaluate (see --help)")
+    if arguments[0] not in COMMANDS:
+        close = closest(arguments[0], COMMANDS)
+        hint = f"; did you mean {close}?" if close else ";"
+        raise BadUsage(f"{PROGRAM}: {arguments[0]} is not a command{hint} (commands: {', '.join(COMMANDS)})")
     kind, check, settings, carry_out, purpose = COMMANDS[arguments[0]]
     flags = (InteractionOptions, kind)
-    options = parse(arguments[1:], flags, f"evaluate {arguments[0]}", purpose, EXAMPLES[arguments[0]])
+    name = arguments[0]
+    options = parse(arguments[1:], flags, f"{PROGRAM} {name}", purpose, EXAMPLES[name], COMMON[name])
     problems = check(options.view_as(kind))
     if problems:
         raise BadUsage("\n".join(problems))

@@ -1,4 +1,4 @@
-"""The command line of reward_stream: flags to a run, the run to a closing sentence; inspect and replay beside it."""
+"""The command line of reward_stream: read the flags, run, print a closing sentence. It also runs inspect and replay."""
 
 from __future__ import annotations
 
@@ -19,22 +19,41 @@ from transforms.runs.command_line import parse, run_main
 __all__ = ["main"]
 
 _SUBCOMMANDS = ("inspect", "replay")
+_PROGRAM = "recbeam reward-stream"
 _EXAMPLE = """\
-Beside it: reward-stream inspect DEST, and reward-stream replay; each has a --help of its own.
+Two more commands have a --help of their own:
+  %(prog)s inspect DEST    print the newest snapshots
+  %(prog)s replay          recount a time range or dead letters
 
 examples:
-  reward-stream --bandits=bandits.yaml --decisions='logs/decisions/*' --rewards='logs/rewards/*' \\
+  %(prog)s --bandits=bandits.yaml --decisions='logs/decisions/*' --rewards='logs/rewards/*' \\
       --snapshots=out/snapshots --dead_letters=out/dead_letters
-  reward-stream … --streaming --state=out/state --metrics_port=9464
+  %(prog)s ... --streaming --state=out/state --metrics_port=9464
 
-SIGTERM or Ctrl-C ends a stream: it saves its state, publishes, and closes no window; the same command goes on.
+SIGTERM or Ctrl-C stops a stream. The stream saves its state and publishes, and leaves open windows open. The same
+command resumes it.
 
-exit code: 0 done; 2 bad usage; 3 bad input; 4 refused, such as another run that publishes there; 1 anything else
+A refused run (exit code 4) found for example another run that publishes to the same place.
 """
+_COMMON = (
+    "bandits", "decisions", "rewards", "snapshots", "dead_letters", "state", "publish_interval", "stop_when_idle",
+    "metrics_port", "verbose",
+)  # fmt: skip
+_STREAMING = (
+    "run until stopped and read new records as they arrive; without --runner the stream runs on PrismRunner (default: "
+    "off, read all records once and end)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
+    """Run the command.
+
+    Args:
+        argv: The arguments. None means those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None and "--verbose" not in arguments:  # a process of its own
         threading.excepthook = _without_closed_channels
@@ -45,20 +64,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _without_closed_channels(args: threading.ExceptHookArgs) -> None:
-    """Beam's threads listen to a runner that has ended; what they say of it would stand below the closing sentence."""
+    """Print a thread's error, except that of a gRPC call.
+
+    Beam's threads listen to the runner. When the runner has ended, their errors would follow the closing sentence.
+    """
     if not (args.exc_type is not None and issubclass(args.exc_type, grpc.RpcError)):
         threading.__excepthook__(args)
 
 
 def _run(argv: Sequence[str]) -> str:
-    _set_up_logging(verbose="--verbose" in argv)  # first: Beam's options set up a handler that prints all
+    _set_up_logging(verbose="--verbose" in argv)  # before parse: Beam's options add a handler that prints everything
     options = parse(
         argv,
         (RewardStreamOptions,),
-        "reward-stream",
-        "Decisions and rewards to arm statistics: all there is, or with --streaming whatever comes, until stopped. "
-        "The runner's own flags (--runner and so on) are taken, too.",
+        _PROGRAM,
+        "Join rewards to decisions, and publish the statistics of every arm.",
         _EXAMPLE,
+        _COMMON,
+        _STREAMING,
     )
     view = options.view_as(RewardStreamOptions)
     problems = check(view)
@@ -68,14 +91,14 @@ def _run(argv: Sequence[str]) -> str:
 
 
 def _set_up_logging(*, verbose: bool) -> None:
-    """Our own warnings go to stderr as they are; the runner's talk, which is long, only if asked for.
+    """Show this pipeline's warnings on stderr, and the runner's log with `verbose` only.
 
-    A worker's error is told by the closing sentence.
+    The closing sentence reports a worker's error.
     """
     ours, root = logging.getLogger("pipelines.reward_stream"), logging.getLogger()
     if not ours.handlers:
         shown = logging.StreamHandler()
-        # On a terminal the line that is written over goes first.
+        # On a terminal, clear the status line first.
         shown.setFormatter(logging.Formatter("\r\x1b[K%(message)s" if sys.stderr.isatty() else "%(message)s"))
         ours.addHandler(shown)
         ours.setLevel(logging.INFO)
@@ -89,7 +112,7 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 
 def _closing(result: StreamResult, view: RewardStreamOptions) -> str:
-    """The last line; raises BadInput where a bounded run found no record."""
+    """Return the closing sentence. Raise BadInput if a bounded run found no record."""
     status = result.status
     versions = ", ".join(f"{name} version {written.version}" for name, written in sorted(status.versions.items()))
     if not versions:

@@ -1,4 +1,4 @@
-"""The command `python -m pipelines.vae_train`, installed as `vae-train`; all it does is in `command`."""
+"""The command `recbeam vae-train`, also `python -m pipelines.vae_train`. The module `command` defines it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else."""
+    """Run the command.
+
+    Args:
+        argv: The arguments. None means those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
+    """
     return run_command("pipelines.vae_train.command", argv)
 
 

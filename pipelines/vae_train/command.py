@@ -1,4 +1,4 @@
-"""The command line of vae_train: read the flags, carry out the run, print its summary."""
+"""The command line of vae_train: read the flags, train, print a table and a closing sentence."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from transforms.runs.command_line import parse, pipeline_for, run_main
 __all__ = ["main"]
 
 _EXAMPLE = """example:
-  vae-train --interactions='logs/*.parquet' --items=courses.csv --output=out/vae --model_dir=models/vae
+  %(prog)s --interactions='logs/*.parquet' --items=courses.csv --output=out/vae --model_dir=models/vae
 """
+_COMMON = (
+    "interactions", "output", "model_dir", "items", "side_columns", "user_column", "item_column", "since", "epochs",
+    "overwrite",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: The flags. None takes them from sys.argv.
+        argv: The arguments. None means those of the process.
 
     Returns:
-        The exit code: 0 done, 2 bad usage, 3 bad input, 1 any other error.
+        The exit code: 0 done, 2 bad usage, 3 bad input, 1 anything else.
     """
     return run_main(lambda: _run(sys.argv[1:] if argv is None else argv))
 
@@ -38,9 +42,10 @@ def _run(argv: Sequence[str]) -> str:
     options = parse(
         argv,
         (InteractionOptions, VaeOptions),
-        "vae-train",
-        "Interactions to a variational autoencoder with its features inside, ready to serve.",
+        "recbeam vae-train",
+        "Train a variational autoencoder on interactions, and export a model that computes its own features.",
         _EXAMPLE,
+        _COMMON,
     )
     problems = check(options)
     if problems:

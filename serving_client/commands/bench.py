@@ -28,7 +28,7 @@ from serving_client.errors import ServingError
 
 __all__ = ["Measured", "add_to", "measure", "report", "run"]
 
-EXAMPLE = "example: serving-client bench --server=localhost:8500 --model=cf --seconds=10 --concurrency=16 c07 c12"
+EXAMPLE = "example: %(prog)s --server=localhost:8500 --model=cf --seconds=10 --concurrency=16 c07 c12"
 PERCENTILES = (50.0, 90.0, 99.0)
 
 
@@ -46,12 +46,22 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_version(parser, label=True)
     add_query(parser)
-    parser.add_argument("--seconds", type=positive_s, default=10.0, help="how long to measure (default: 10)")
     parser.add_argument(
-        "--concurrency", type=positive_count, default=8, metavar="N", help="threads that ask at once (default: 8)"
+        "--seconds", type=positive_s, default=10.0, metavar="SECONDS", help="seconds to measure (default: 10)"
     )
     parser.add_argument(
-        "--connections", type=positive_count, default=1, metavar="N", help="to each server, shared evenly (default: 1)"
+        "--concurrency",
+        type=positive_count,
+        default=8,
+        metavar="N",
+        help="threads that call at the same time (default: 8)",
+    )
+    parser.add_argument(
+        "--connections",
+        type=positive_count,
+        default=1,
+        metavar="N",
+        help="connections to each server; the threads share them evenly (default: 1)",
     )
 
 

@@ -40,37 +40,51 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         action=_Servers,
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of a model server; repeat it for replicas",
+        help="gRPC address of a model server; repeat the flag for replicas; required",
     )
-    parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="name of the model on the server")
     parser.add_argument(
-        "--timeout", type=positive_s, default=5.0, metavar="SECONDS", help="for one call, retries included (default: 5)"
+        "--model", type=_name, required=True, metavar="NAME", help="name of the model on the server; required"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive_s,
+        default=5.0,
+        metavar="SECONDS",
+        help="deadline of one call in seconds, retries included (default: 5)",
     )
 
 
 def add_version(parser: argparse.ArgumentParser, *, label: bool) -> None:
     """--version and, where the server knows them, --label."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=_version, metavar="N", help="this version (default: the server's choice)")
+    which.add_argument("--version", type=_version, metavar="N", help="version to ask (default: the server chooses)")
     if label:
         which.add_argument(
-            "--label", type=_name, metavar="NAME", help="the version that has this label, as in stable or canary"
+            "--label",
+            type=_name,
+            metavar="NAME",
+            help="ask the version with this label, for example stable (default: none)",
         )
 
 
 def add_query(parser: argparse.ArgumentParser) -> None:
     """ITEM…, --exclude and --k: what is asked of a recommender."""
     parser.add_argument(
-        "history", nargs="*", metavar="ITEM", help="the user's items, oldest first; none: popular items"
+        "history",
+        nargs="*",
+        metavar="ITEM",
+        help="the user's items, oldest first (default: none, which gives popular items)",
     )
     parser.add_argument(
         "--exclude",
         action="append",
         default=[],
         metavar="ITEM",
-        help="not to be recommended either; repeat it for more",
+        help="item that must not be recommended; repeat the flag for more (default: none)",
     )
-    parser.add_argument("--k", type=positive_count, metavar="N", help="at most so many items (default: all it gives)")
+    parser.add_argument(
+        "--k", type=positive_count, metavar="N", help="most items to print (default: all that the model returns)"
+    )
 
 
 class _Servers(argparse.Action):

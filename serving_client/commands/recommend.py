@@ -15,7 +15,7 @@ from serving_client.results import Recommendation
 
 __all__ = ["add_to", "read_titles", "run"]
 
-EXAMPLE = "example: serving-client recommend --server=localhost:8500 --model=cf --k=5 --items=items.csv c07 c12"
+EXAMPLE = "example: %(prog)s --server=localhost:8500 --model=cf --k=5 --items=items.csv c07 c12"
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_version(parser, label=True)
     add_query(parser)
-    parser.add_argument("--items", metavar="CSV", help="titles to show: a file with the columns item_id and title")
+    parser.add_argument(
+        "--items", metavar="CSV", help="CSV file with the columns item_id and title; titles are printed (default: none)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

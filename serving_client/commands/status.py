@@ -12,7 +12,7 @@ from serving_client.errors import ServingError
 
 __all__ = ["add_to", "run"]
 
-EXAMPLE = "example: serving-client status --server=replica-1:8500 --server=replica-2:8500 --model=cf"
+EXAMPLE = "example: %(prog)s --server=replica-1:8500 --server=replica-2:8500 --model=cf"
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

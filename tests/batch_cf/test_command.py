@@ -29,7 +29,10 @@ USAGE = {
     ),
     "no number": (("--interactions=in", "--output=out", "--user_exponent=nan"), "--user_exponent=nan is not a number"),
     "negative seed": (("--interactions=in", "--output=out", "--seed=-1"), "--seed=-1 is not between"),
-    "a word for a number": (("--interactions=in", "--output=out", "--top_k=many"), "invalid int value"),
+    "a word for a number": (
+        ("--interactions=in", "--output=out", "--top_k=many"),
+        "--top_k=many is not a whole number",
+    ),
     "input in the output": (("--interactions=in", "--output=."), "lies in --output=."),
     "output is a file": (("--interactions=in", "--output=in/rows-0.parquet"), "cannot be written"),
     "a file for models": (("--interactions=in", "--output=out", "--model_dir=in/rows-0.parquet"), "is a file"),

@@ -1,7 +1,7 @@
 """Give a model a version number under which servers find it: MODEL_DIR/<epoch seconds>.
 
-    python -m transforms.publish DIR/model MODEL_DIR
-    python -m transforms.publish rollback MODEL_DIR --to=V
+    recbeam publish DIR/model MODEL_DIR
+    recbeam publish rollback MODEL_DIR --to=V
 
 A server that watches MODEL_DIR sees a version whole or not at all. The files are copied to MODEL_DIR/.tmp-…, which
 servers ignore, synced to disk, and renamed. Version numbers only grow, also when the clock is set back and when two
@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from recbeam.arguments import EXIT_CODES, Parser
 from transforms.errors import BadInput, RecbeamError
 from transforms.files.durable import fsync, one_at_a_time, sync_to_disk
 from transforms.models.manifest import is_version
@@ -130,7 +131,14 @@ def versions(model_dir: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. It prints the folder of the new version."""
+    """Run the command: publish or roll back, and print the folder of the new version.
+
+    Args:
+        argv: The arguments. None means those of the process.
+
+    Returns:
+        The exit code: 0 done, 3 bad input, 1 anything else. Bad usage exits with code 2.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments[:1] == ["rollback"]:
@@ -150,25 +158,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _publish_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m transforms.publish",
+    parser = Parser(
+        prog="recbeam publish",
         description="Publish a model as a new version.",
-        epilog="To go back: python -m transforms.publish rollback MODEL_DIR --to=V",
+        epilog="To go back to an older version: %(prog)s rollback MODEL_DIR --to=V\n\n"
+        f"examples:\n  %(prog)s out/cf/model models/cf\n  %(prog)s rollback models/cf --to=1767225600\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SRC", help="folder with the SavedModel, for example a trainer's DIR/model")
     parser.add_argument(
-        "model_dir", metavar="MODEL_DIR", help="folder or bucket prefix of the versions; created if it does not exist"
+        "model_dir", metavar="MODEL_DIR", help="folder or bucket prefix of the versions; created if missing"
     )
     return parser
 
 
 def _rollback_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m transforms.publish rollback",
+    parser = Parser(
+        prog="recbeam publish rollback",
         description="Publish an older version again, under a number above all others.",
+        epilog=f"example: %(prog)s models/cf --to=1767225600\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model_dir", metavar="MODEL_DIR", help="folder or bucket prefix of the versions")
-    parser.add_argument("--to", metavar="V", type=int, required=True, help="version to go back to")
+    parser.add_argument("--to", metavar="V", type=int, required=True, help="version to publish again; required")
     return parser
 
 

@@ -1,6 +1,6 @@
 """Copy published versions of a model to the folder that a local model server reads, and remove old versions.
 
-    python -m transforms.sync s3://bucket/models/cf models/cf --server=localhost:8500
+    recbeam sync s3://bucket/models/cf models/cf --server=localhost:8500
 
 Only whole versions are copied (`sync_source`). Each one is written to LOCAL/.tmp-sync-…, checked, synced to disk and
 renamed, so a server sees it whole or not at all. A round wants the newest --keep of all versions at SRC and in LOCAL,
@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from recbeam.arguments import EXIT_CODES, Parser
 from transforms import progress
 from transforms.errors import BadInput, BadUsage, RecbeamError
 from transforms.files.durable import fsync, one_at_a_time, sync_to_disk
@@ -152,7 +153,15 @@ def sync(
 
 
 def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
-    """Run the command line. It prints the folders of the copied versions."""
+    """Run the command: sync once or repeatedly, and print the folders of the versions that were copied.
+
+    Args:
+        argv: The arguments. None means those of the process.
+        wait: Sleeps between two rounds of `--watch`, in seconds.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 bad input, 1 anything else.
+    """
     options = _parser().parse_args(argv)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)  # Beam logs a stack trace for each retried request
     try:
@@ -312,32 +321,38 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m transforms.sync",
-        description="Copy whole versions of a model to a local folder, and remove old versions there.",
+    parser = Parser(
+        prog="recbeam sync",
+        description="Copy complete versions of a model to a local folder, and remove old versions there.",
+        epilog=f"example: %(prog)s s3://bucket/models/cf models/cf --server=localhost:8500\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SRC", help="bucket prefix (s3://, gs://) or folder of the versions")
-    parser.add_argument(
-        "local", metavar="LOCAL", help="folder that the model server reads; created if it does not exist"
-    )
-    parser.add_argument("--keep", type=int, default=3, help="how many of the newest versions to have (default: 3)")
+    parser.add_argument("local", metavar="LOCAL", help="folder that the model server reads; created if missing")
+    parser.add_argument("--keep", metavar="N", type=int, default=3, help="newest versions to keep (default: 3)")
     parser.add_argument(
         "--server",
         metavar="HOST:PORT",
-        help="gRPC address of the model server that reads LOCAL. Versions that it holds are not removed. If it does "
-        "not answer, nothing is removed. (default: do not ask; then no server may be reading versions beyond --keep)",
+        help="gRPC address of the model server that reads LOCAL. Versions that the server holds are not removed. If "
+        "the server does not answer, no version is removed (default: ask no server and remove every version beyond "
+        "--keep)",
     )
-    parser.add_argument("--model_name", metavar="NAME", help="name of the model at the server (default: LOCAL's name)")
+    parser.add_argument(
+        "--model_name",
+        metavar="NAME",
+        help="name of the model on the server and in the config file (default: the last part of LOCAL)",
+    )
     parser.add_argument(
         "--model_config_file",
         metavar="FILE",
-        help="the server's config file (text protobuf). Versions that it labels or lists are copied and never removed. "
+        help="the server's ModelServerConfig as text. Versions that it labels or lists are copied and not removed "
         "(default: none)",
     )
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
         type=float,
-        help="repeat every SECONDS until SIGTERM or Ctrl-C; print errors and try again (default: run once)",
+        help="sync again after this many seconds, until SIGTERM or Ctrl-C. Errors are printed, and the next round "
+        "tries again (default: sync once)",
     )
     return parser

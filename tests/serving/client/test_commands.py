@@ -253,7 +253,7 @@ def test_what_the_server_says_is_one_sentence_and_its_exit_code(command, argumen
         (["bench", "--server=h:1", "--model=cf", "--label=\udcff"], "argument --label: '\\udcff' is no UTF-8"),
         (["status", "--server=\udcff:1", "--model=cf"], "argument --server: '\\udcff:1' is no UTF-8"),
         (["bench", "--server=h:1", "--model=cf", "--seconds=0"], "0 is not a number of seconds above 0"),
-        (["status", "--server=h:1", "--model=cf", "--label=stable"], "unrecognized arguments: --label=stable"),
+        (["status", "--server=h:1", "--model=cf", "--label=stable"], "unknown argument --label=stable"),
     ],
 )
 def test_a_command_line_that_cannot_be_meant_exits_2(arguments, says, capsys):
