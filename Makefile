@@ -26,10 +26,10 @@ WORKERS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help env prism others demo test lint conformance bench clean
+.PHONY: help env prism others demo test test-slow lint conformance bench release clean
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 14
 
 env: $(STAMP) prism  ## Make or repair .venv (PYTHON=python3.12 picks another Python)
 
@@ -37,8 +37,11 @@ demo: env  ## Recommend courses from a generated log, or INTERACTIONS=… ITEMS=
 	@$(PY) -m examples.course_platform.demo --output='$(OUT)' \
 		$(if $(INTERACTIONS),--interactions='$(INTERACTIONS)') $(if $(ITEMS),--items='$(ITEMS)') $(DEMO_ARGS)
 
-test: env others lint  ## Check style and types, then run all tests (TEST_ARGS=… for pytest)
-	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
+test: env others lint  ## Check style and types, then run the tests that are not marked slow (TEST_ARGS=… for pytest)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m 'not slow' $(TEST_ARGS)
+
+test-slow: env others  ## Run the tests that are marked slow (TEST_ARGS=… for pytest)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m slow $(TEST_ARGS)
 
 lint: env  ## Check style and types
 	@$(PY) -m ruff format --check .
@@ -53,6 +56,10 @@ conformance: env  ## Hold a model server against TF Serving's behaviour: SERVER=
 bench: env  ## Time batch_cf beside its peers: DATA=PATH of an interaction log
 	@test -n '$(DATA)' || { echo "make bench needs a log to run on: make bench DATA=PATH" >&2; exit 2; }
 	@$(PY) benchmarks/batch_cf.py --data '$(DATA)' $(BENCH_ARGS)
+
+release: env  ## Build, check and date a release: VERSION=0.1.0
+	@test -n '$(VERSION)' || { echo "VERSION is not set; run make release VERSION=0.1.0" >&2; exit 2; }
+	@$(PY) -m tools.release '$(VERSION)'
 
 clean:  ## Remove caches and everything the demo wrote; .venv and .peers stay
 	@rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
