@@ -47,6 +47,7 @@ def test_flags_go_to_the_step_they_are_for() -> None:
     assert others == ["--similarity=llr", "--top_k=20"]
 
 
+@pytest.mark.slow
 def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_nothing(
     tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

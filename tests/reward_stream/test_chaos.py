@@ -30,6 +30,7 @@ from tests.reward_stream.publisher_setup import SECOND, T0, Clock, label, publis
 KNOBS = dataclasses.replace(Knobs().clean(), malformed=0.002, future=0.002, late=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("prism")
 def test_a_stream_killed_at_any_moment_ends_at_the_truth(tmp_path: pathlib.Path) -> None:
     modes = tuple(np.random.default_rng(7).permutation(MODES[:-1]).tolist())

@@ -19,6 +19,7 @@ from tests.vae_train.exporting import unchecked
 from tests.vae_train.running import ROOT, Done, clusters, run, snapshot, tiny, write_log
 from transforms.runs.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow  # five trainings share one killed run, about a minute in all
 ITEMS = [f"c{place:02}" for place in range(30)]
 DEADLINE_S = 240
 FLAGS = [

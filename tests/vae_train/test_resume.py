@@ -100,6 +100,7 @@ def test_a_run_that_crashed_before_its_epoch_was_saved_notes_it_once(
     assert_same(outcome(train(features, str(tmp_path), ITEMS, TINY, settings), tmp_path), expected)
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_random_moments_ends_with_the_same_weights(tmp_path: pathlib.Path) -> None:
     """SIGKILL twice after the first checkpoint of an epoch of 300 steps with one every 20; then it may finish."""
     features = write_features(tmp_path / "features", ITEMS, users=600)
