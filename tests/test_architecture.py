@@ -114,7 +114,7 @@ def definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
             names = [node.target.id]
         else:
             continue
-        yield from ((name, node) for name in names if not name.startswith("_"))
+        yield from ((name, node) for name in names if not name.startswith("_") or name == "__version__")
 
 
 def taken_from(module: str) -> set[str]:
