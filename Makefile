@@ -26,7 +26,7 @@ WORKERS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help env prism others demo test test-slow lint conformance bench release clean
+.PHONY: help env prism others demo test test-slow lint conformance bench docs release clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 14
@@ -56,6 +56,9 @@ conformance: env  ## Hold a model server against TF Serving's behaviour: SERVER=
 bench: env  ## Time batch_cf beside its peers: DATA=PATH of an interaction log
 	@test -n '$(DATA)' || { echo "make bench needs a log to run on: make bench DATA=PATH" >&2; exit 2; }
 	@$(PY) benchmarks/batch_cf.py --data '$(DATA)' $(BENCH_ARGS)
+
+docs: env  ## Build the documentation as a site in build/site
+	@$(PY) -m mkdocs build --strict
 
 release: env  ## Build, check and date a release: VERSION=0.1.0
 	@test -n '$(VERSION)' || { echo "VERSION is not set; run make release VERSION=0.1.0" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""Predict, numbered as in docs/conformance.md."""
+"""Predict, numbered as in docs/reference/conformance.md."""
 
 from __future__ import annotations
 

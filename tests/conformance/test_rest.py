@@ -1,4 +1,4 @@
-"""REST, numbered as in docs/conformance.md."""
+"""REST, numbered as in docs/reference/conformance.md."""
 
 from __future__ import annotations
 

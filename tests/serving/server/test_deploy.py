@@ -1,4 +1,4 @@
-"""The files of deploy/tensorflow_serving and docs/conformance.md agree with the programs they are for."""
+"""The files of deploy/tensorflow_serving and docs/reference/conformance.md agree with the programs they are for."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_what_keeps_a_label_where_it_is_is_one_sentence(arguments, code, says, t
 
 
 def test_the_page_names_every_test_of_the_suite_and_no_other():
-    named = re.findall(r"`(test_\d\d_\w+)`", (ROOT / "docs" / "conformance.md").read_text())
+    named = re.findall(r"`(test_\d\d_\w+)`", (ROOT / "docs" / "reference" / "conformance.md").read_text())
     files = (ROOT / "tests" / "conformance").glob("test_*.py")
     defined = [name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)]
     assert sorted(named) == sorted(defined)

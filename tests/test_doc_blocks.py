@@ -1,0 +1,274 @@
+"""Every command block of README and docs runs, page by page, in a temporary folder with a small generated log.
+
+A block that cannot run here stands below the comment `<!-- not run: REASON -->` in its page, and in NOT_RUN below.
+The folder of a page holds what `make demo` leaves in out/demo: the log and a published model `cf`.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import markdown_it
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "deploy/**/README.md")
+    for path in ROOT.glob(pattern)
+)
+
+# Page -> first line of each block that does not run here. The page gives the reason.
+NOT_RUN: dict[str, list[str]] = {}
+
+# Commands of the pages -> modules that run them.
+MODULES = {
+    "recbeam batch-cf": "pipelines.batch_cf",
+    "recbeam vae-train": "pipelines.vae_train",
+    "recbeam evaluate": "pipelines.evaluate",
+    "recbeam reward-stream": "pipelines.reward_stream",
+    "recbeam publish": "transforms.publish",
+    "recbeam sync": "transforms.sync",
+    "recbeam serve": "local_serving",
+    "recbeam ask": "serving_client",
+    "local-serving": "local_serving",
+    "serving-client": "serving_client",
+}
+# Ports that pages name. Each page run gets free ports instead.
+PORTS = ("8500", "8501", "9464")
+TIMEOUT_S = 300
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+    marked: bool
+
+    @property
+    def first_line(self) -> str:
+        lines = [line for line in self.text.splitlines() if line.strip()]
+        return lines[0].removeprefix("$ ") if lines else ""
+
+
+def blocks_of(page: str, text: str) -> Iterator[Block]:
+    """Yield the fenced blocks of a page in order."""
+    previous = ""
+    for token in markdown_it.MarkdownIt("commonmark").parse(text):
+        if token.type == "fence":
+            assert token.map is not None
+            marked = re.search(r"<!-- not run: \S", previous) is not None
+            yield Block(page, token.map[0] + 1, token.info.strip(), token.content, marked)
+        if token.type in ("fence", "html_block", "paragraph_open", "heading_open"):
+            previous = token.content if token.type == "html_block" else ""
+
+
+def commands_of(block: Block) -> list[str]:
+    """Return the shell commands of a console or sh block, continuation lines joined."""
+    commands: list[str] = []
+    pending = False
+    for line in block.text.splitlines():
+        if block.language == "sh":
+            starts, shown = not pending and bool(line.strip()) and not line.lstrip().startswith("#"), line
+        else:
+            starts, shown = line.startswith("$ "), line.removeprefix("$ ")
+        if pending:
+            commands[-1] += "\n" + line
+        elif starts:
+            commands.append(shown)
+        else:
+            continue
+        heredoc = re.search(r"<<'?(\w+)'?", commands[-1])
+        pending = commands[-1].endswith("\\") or (
+            heredoc is not None and not commands[-1].endswith("\n" + heredoc.group(1))
+        )
+    return commands
+
+
+def every_block() -> list[Block]:
+    """Return the fenced blocks of all pages."""
+    return [block for page in PAGES for block in blocks_of(page, (ROOT / page).read_text())]
+
+
+def runs(block: Block) -> bool:
+    """Tell whether a block must run."""
+    return block.language in ("console", "sh", "bash", "python") and not block.marked
+
+
+def test_every_fenced_block_names_its_language() -> None:
+    assert [f"{block.page}:{block.line}" for block in every_block() if not block.language] == []
+
+
+def test_blocks_that_do_not_run_are_listed_here() -> None:
+    marked: dict[str, list[str]] = {}
+    for block in every_block():
+        if block.marked:
+            marked.setdefault(block.page, []).append(block.first_line)
+    assert marked == NOT_RUN
+
+
+@pytest.fixture(scope="module")
+def shims(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder for PATH with the commands that the pages call."""
+    folder = tmp_path_factory.mktemp("bin")
+    names = {command.split()[0] for command in MODULES}
+    for name in names:
+        table = {command: module for command, module in MODULES.items() if command.split()[0] == name}
+        lines = [f"#!{shlex.quote(sys.executable)}", "import os, sys", f"table = {table!r}", f"name = {name!r}"]
+        lines += [
+            "arguments = sys.argv[1:]",
+            "if name not in table:",
+            "    name, arguments = f'{name} {arguments[0]}', arguments[1:]",
+            "if name == 'recbeam vae-train' and '--help' not in arguments:",
+            "    arguments += ['--epochs=1', '--hidden=16', '--latent=8']  # pages train longer",
+            "os.execv(sys.executable, [sys.executable, '-m', table[name], *arguments])",
+        ]
+        path = folder / name
+        path.write_text("\n".join(lines))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    (folder / "python").symlink_to(sys.executable)
+    return folder
+
+
+def environment(shims: pathlib.Path) -> dict[str, str]:
+    """Return the environment of a page's commands."""
+    paths = f"{shims}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": paths, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "120"}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, shims: pathlib.Path) -> pathlib.Path:
+    """A folder with what `make demo` leaves behind, in small."""
+    folder = tmp_path_factory.mktemp("demo")
+    for command in (
+        "python -m examples.course_platform.generate --output=out/demo/platform --users=600",
+        "recbeam batch-cf --interactions='out/demo/platform/interactions/*.parquet'"
+        " --items=out/demo/platform/items.csv --output=out/demo/cf --model_dir=out/demo/models/cf",
+    ):
+        subprocess.run(["bash", "-c", command], cwd=folder, env=environment(shims), check=True, timeout=TIMEOUT_S)
+    return folder
+
+
+class Place:
+    """The folder in which the blocks of one page run."""
+
+    def __init__(self, folder: pathlib.Path, env: dict[str, str]) -> None:
+        self.folder, self.env = folder, env
+        self.background: list[subprocess.Popen[bytes]] = []
+        self.ports = {port: str(_free_port()) for port in PORTS}
+
+    def run(self, block: Block) -> None:
+        """Run the commands of a block; fail at the first that ends with another exit code than 0."""
+        where = f"{block.page}:{block.line}"
+        if block.language == "python":
+            self._finish(where, [sys.executable, "-c", self._translate(block.text)])
+            return
+        commands = commands_of(block)
+        assert commands, f"{where}: a block without a command; start commands with '$ '"
+        for command in commands:
+            if command.rstrip().endswith("&"):
+                self._start(command.rstrip().removesuffix("&"))
+            else:
+                self._finish(where, ["bash", "-e", "-o", "pipefail", "-c", self._translate(command)])
+                self._check_outputs(where, command)
+
+    def stop(self) -> None:
+        """End what the page started in the background."""
+        for process in self.background:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.background:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+    def _translate(self, text: str) -> str:
+        for port, free in self.ports.items():
+            text = re.sub(rf"\b{port}\b", free, text)
+        return text
+
+    def _start(self, command: str) -> None:
+        log = (self.folder / "background.log").open("ab")
+        with log:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {self._translate(command)}"],
+                cwd=self.folder,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.background.append(process)
+        if port := re.search(r"--port=(\d+)", self._translate(command)):
+            _wait_for_port(int(port.group(1)), process)
+
+    def _finish(self, where: str, argv: list[str]) -> None:
+        done = subprocess.run(
+            argv, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        assert done.returncode == 0, f"{where}: {argv[-1]}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+
+    def _check_outputs(self, where: str, command: str) -> None:
+        for path in re.findall(r"--(?:output|model_dir|snapshots|state)=([\w./-]+)(?=\s|$)", command):
+            assert (self.folder / path).exists(), f"{where}: {path} is missing after {command}"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        select_wait(process)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+def select_wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait a quarter of a second, or until the process ends."""
+    try:
+        process.wait(0.25)
+    except subprocess.TimeoutExpired:
+        return
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in every_block() if runs(block)}))
+def test_the_blocks_of_a_page_run(
+    page: str, demo: pathlib.Path, shims: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "checkout"
+    shutil.copytree(demo, folder)
+    for name in ("examples", "deploy"):
+        (folder / name).symlink_to(ROOT / name)
+    place = Place(folder, environment(shims))
+    try:
+        for block in blocks_of(page, (ROOT / page).read_text()):
+            if runs(block):
+                place.run(block)
+    finally:
+        place.stop()
