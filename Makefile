@@ -58,7 +58,7 @@ bench: env  ## Time batch_cf beside its peers: DATA=PATH of an interaction log
 	@$(PY) benchmarks/batch_cf.py --data '$(DATA)' $(BENCH_ARGS)
 
 docs: env  ## Build the documentation as a site in build/site
-	@$(PY) -m mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 release: env  ## Build, check and date a release: VERSION=0.1.0
 	@test -n '$(VERSION)' || { echo "VERSION is not set; run make release VERSION=0.1.0" >&2; exit 2; }
