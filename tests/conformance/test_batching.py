@@ -1,4 +1,4 @@
-"""Server-side batching, numbered as in docs/reference/conformance.md; the parameters are tests.conformance.models.BATCHING."""
+"""Server-side batching, numbered as in the conformance page; the parameters are tests.conformance.models.BATCHING."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata, status and reload, numbered as in docs/reference/conformance.md. The reloads come last and restore the config."""
+"""Metadata, status and reload, numbered as in the conformance page. The reloads come last and restore the config."""
 
 from __future__ import annotations
 
