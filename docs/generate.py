@@ -1,4 +1,4 @@
-"""Write docs/commands.md: the `--help` of every command, so that the page cannot differ from the program.
+"""Write docs/reference/commands.md: the `--help` of every command, so that the page cannot differ from the program.
 
 python docs/generate.py
 """
@@ -14,7 +14,7 @@ import sys
 __all__ = ["commands_page"]
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = pathlib.Path(__file__).with_name("commands.md")
+PAGE = ROOT / "docs" / "reference" / "commands.md"
 COMMANDS = {
     "recbeam batch-cf": ("pipelines.batch_cf.__main__", ["--help"]),
     "recbeam vae-train": ("pipelines.vae_train.__main__", ["--help"]),

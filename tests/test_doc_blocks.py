@@ -83,18 +83,7 @@ NOT_RUN: dict[str, list[str]] = {
 }
 
 # Commands of the pages -> modules that run them.
-MODULES = {
-    "recbeam batch-cf": "pipelines.batch_cf",
-    "recbeam vae-train": "pipelines.vae_train",
-    "recbeam evaluate": "pipelines.evaluate",
-    "recbeam reward-stream": "pipelines.reward_stream",
-    "recbeam publish": "transforms.publish",
-    "recbeam sync": "transforms.sync",
-    "recbeam serve": "local_serving",
-    "recbeam ask": "serving_client",
-    "local-serving": "local_serving",
-    "serving-client": "serving_client",
-}
+MODULES = {"recbeam": "recbeam", "local-serving": "local_serving", "serving-client": "serving_client"}
 # Ports that pages name. Each page run gets free ports instead.
 PORTS = ("8500", "8501", "9464")
 TIMEOUT_S = 300
@@ -175,17 +164,14 @@ def test_blocks_that_do_not_run_are_listed_here() -> None:
 def shims(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder for PATH with the commands that the pages call."""
     folder = tmp_path_factory.mktemp("bin")
-    names = {command.split()[0] for command in MODULES}
-    for name in names:
-        table = {command: module for command, module in MODULES.items() if command.split()[0] == name}
-        lines = [f"#!{shlex.quote(sys.executable)}", "import os, sys", f"table = {table!r}", f"name = {name!r}"]
-        lines += [
+    for name, module in MODULES.items():
+        lines = [
+            f"#!{shlex.quote(sys.executable)}",
+            "import os, sys",
             "arguments = sys.argv[1:]",
-            "if name not in table:",
-            "    name, arguments = f'{name} {arguments[0]}', arguments[1:]",
-            "if name == 'recbeam vae-train' and '--help' not in arguments:",
+            "if arguments[:1] == ['vae-train'] and '--help' not in arguments:",
             "    arguments += ['--epochs=1', '--hidden=16', '--latent=8']  # pages train longer",
-            "os.execv(sys.executable, [sys.executable, '-m', table[name], *arguments])",
+            f"os.execv(sys.executable, [sys.executable, '-m', {module!r}, *arguments])",
         ]
         path = folder / name
         path.write_text("\n".join(lines))

@@ -19,7 +19,7 @@ def test_the_commands_page_is_the_help_of_every_command(monkeypatch) -> None:
 
 
 def test_every_flag_named_in_the_readme_exists() -> None:
-    known = set(re.findall(r"--[a-z_0-9]+", (ROOT / "docs" / "commands.md").read_text()))
+    known = set(re.findall(r"--[a-z_0-9]+", (ROOT / "docs" / "reference" / "commands.md").read_text()))
     beams = {"--runner", "--flink_master", "--sdk_container_image", "--project", "--region", "--temp_location"}
     beams |= {"--setup_file", "--requirements_file", "--checkpointing_interval"}
     named = set(re.findall(r"--[a-z_0-9]+", (ROOT / "README.md").read_text()))
