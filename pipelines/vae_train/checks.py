@@ -1,4 +1,4 @@
-"""What can be said against a command line before anything is opened, one sentence a problem."""
+"""Check the command line before any file is opened."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["check"]
 
 
 def check(options: Any) -> list[str]:
-    """Every problem of the command line, one sentence each; nothing is opened."""
+    """Return every problem of the command line, one sentence each. Open no file."""
     view, reading = options.view_as(VaeOptions), options.view_as(InteractionOptions)
     problems = check_options(options)
     if not view.output:
-        problems.append("--output is missing; pass the folder to write")
+        problems.append("--output is not set; pass the folder to write")
     counts: tuple[str, ...] = (
         "serving_top_k",
         "min_item_users",
@@ -35,14 +35,14 @@ def check(options: Any) -> list[str]:
     ]
     for name in ("max_items", "epochs"):
         if getattr(view, name) is not None and getattr(view, name) < 1:
-            problems.append(f"--{name}={getattr(view, name)} is below 1; use 1 or more, or leave it out")
+            problems.append(f"--{name}={getattr(view, name)} is below 1; use 1 or more, or omit the option")
     if view.linear_items < 0:
-        problems.append(f"--linear_items={view.linear_items} is below 0; use 0 for no linear term")
+        problems.append(f"--linear_items={view.linear_items} is below 0; use 0 to train no linear term")
     problems += _range_problems(view)
     if not 0 <= view.seed < 2**63:
-        problems.append(f"--seed={view.seed} is not between 0 and 2^63 - 1")
+        problems.append(f"--seed={view.seed} must be between 0 and 2^63 - 1")
     if view.side_columns and not reading.items:
-        problems.append(f"--side_columns={view.side_columns} needs --items=FILE, the catalogue that has them")
+        problems.append(f"--side_columns={view.side_columns} needs --items=FILE; pass the catalogue with these columns")
     problems += _place_problems(view)
     return problems
 
@@ -50,40 +50,48 @@ def check(options: Any) -> list[str]:
 def _range_problems(view: Any) -> list[str]:
     problems = []
     if view.validation_fraction is not None and not 0 < view.validation_fraction < 0.9:
-        problems.append(f"--validation_fraction={view.validation_fraction} is not between 0 and 0.9, both excluded")
+        problems.append(f"--validation_fraction={view.validation_fraction} must be greater than 0 and less than 0.9")
     if not 0 <= view.test_fraction <= 0.9:
-        problems.append(f"--test_fraction={view.test_fraction} is not between 0 and 0.9")
+        problems.append(f"--test_fraction={view.test_fraction} must be between 0 and 0.9")
     elif (view.validation_fraction or 0.0) + view.test_fraction > 0.9:
-        problems.append("--validation_fraction and --test_fraction leave less than a tenth of the users to train on")
+        problems.append(
+            "--validation_fraction plus --test_fraction must be at most 0.9; lower one to leave users for training"
+        )
     if not 0 < view.fold_in < 1:
-        problems.append(f"--fold_in={view.fold_in} is not between 0 and 1, both excluded")
+        problems.append(f"--fold_in={view.fold_in} must be greater than 0 and less than 1")
     if not 0 <= view.dropout < 1:
-        problems.append(f"--dropout={view.dropout} is not at least 0 and below 1")
+        problems.append(f"--dropout={view.dropout} must be at least 0 and less than 1")
     if not 0 < view.anneal_fraction <= 1:
-        problems.append(f"--anneal_fraction={view.anneal_fraction} is not above 0 and at most 1")
+        problems.append(f"--anneal_fraction={view.anneal_fraction} must be greater than 0 and at most 1")
     problems += [
-        f"--{name}={getattr(view, name)} is not a number of at least 0"
+        f"--{name}={getattr(view, name)} must be a number of at least 0"
         for name in ("gamma", "beta_cap")
         if not 0 <= getattr(view, name) < math.inf
     ]
     for name in ("recency_half_life", "learning_rate"):
         value = getattr(view, name)
         if value is not None and not 0 < value < math.inf:
-            problems.append(f"--{name}={value} is not a positive number")
+            problems.append(f"--{name}={value} must be a number greater than 0")
     return problems
 
 
 def _place_problems(view: Any) -> list[str]:
     problems = []
     if view.work_dir and not storage.is_local(view.work_dir):
-        problems.append(f"--work_dir={view.work_dir} is remote; TensorFlow trains from a local folder")
+        problems.append(
+            f"--work_dir={view.work_dir} is remote; pass a local folder, because TensorFlow trains from local files"
+        )
     if view.distribute == "multiworker":
         try:
             cluster = json.loads(os.environ.get("TF_CONFIG", ""))["cluster"]["worker"]
         except (ValueError, KeyError, TypeError):
             cluster = None
         if not view.work_dir and view.output and not storage.is_local(view.output):
-            problems.append("--distribute=multiworker: pass --work_dir=DIR, a folder that all workers see")
+            problems.append(
+                "--distribute=multiworker needs --work_dir if --output is remote; pass a folder that all workers share"
+            )
         if not cluster:
-            problems.append("--distribute=multiworker: TF_CONFIG names no workers; set it as tf.distribute describes")
+            problems.append(
+                "--distribute=multiworker: TF_CONFIG lists no workers; set it as the guide of tf.distribute describes"
+            )
     return problems

@@ -1,4 +1,7 @@
-"""What the command line decided, as values that every stage shares. No Beam, no TensorFlow."""
+"""Hold the settings of a run that all stages share.
+
+This module imports neither Beam nor TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,18 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True)
 class SplitRule:
-    """Which users validate and test, by a hash of seed and user (features/splitting.py).
+    """How users are divided into training, validation and test users.
 
-    by: how a held-out user's items are divided: `time`, the newest fifth is asked for; `user`, a fifth by hash.
-    validation_fraction: None for 5% of the users, at least 500, at most 10,000, never more than a fifth of them.
-    test_fraction: 0 for none. fold_in: share of a held-out user's items that is shown.
+    A hash of the seed and the user decides (features/splitting.py).
+
+    Attributes:
+        by: How a held-out user's items are divided. `time` makes the newest items the targets. `user` chooses the
+            targets by hash.
+        validation_fraction: Share of the users. None for 5% of the users, at least 500 and at most 10,000, but never
+            more than a fifth of all users.
+        test_fraction: Share of the users, 0 for no test users.
+        fold_in: Share of a held-out user's items that are input. The others are the targets.
+        seed: Seed of the hash.
     """
 
     by: Literal["user", "time"]
@@ -29,10 +39,14 @@ class SplitRule:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureRules:
-    """From histories to features. min_item_users: items with fewer training users are unknown to the model.
+    """How histories become features.
 
-    max_items: size of the vocabulary, the most frequent stay; None: no limit. min_user_items: users with fewer items
-    are left out. side_columns: columns of --items that become features. seed: of the hash that divides the users.
+    Attributes:
+        min_item_users: Items with fewer training users are not in the vocabulary.
+        max_items: Largest size of the vocabulary. The most frequent items are kept. None for no limit.
+        min_user_items: Users with fewer items are skipped.
+        side_columns: Columns of --items that become features.
+        seed: Seed of the hash that divides the users.
     """
 
     min_item_users: int = 1
@@ -44,13 +58,21 @@ class FeatureRules:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Shape of the model and its loss.
+    """The shape of the model and its loss.
 
-    hidden, latent: widths. dropout: share of a history's items hidden from the encoder. recency_half_life: places from
-    the end of a history after which an item's input weight halves; None: all alike. gamma: recvae, weight of the KL
-    term per item of the history. beta_cap, anneal_fraction: multvae, the KL weight rises linearly to beta_cap over that
-    share of the planned steps. sampled_items: past this catalogue size the softmax is sampled. samples: negatives per
-    step. precision: of the output layer's products.
+    Attributes:
+        kind: `recvae` or `multvae`.
+        hidden: Width of the hidden layers.
+        latent: Width of the latent vector.
+        dropout: Share of a history's items that the encoder does not see in training.
+        recency_half_life: Number of places before the newest item after which an item's input weight halves. None gives
+            all items the same weight.
+        gamma: Weight of the KL term per item of the history, for recvae.
+        beta_cap: Final weight of the KL term, for multvae. The weight rises linearly to it.
+        anneal_fraction: Share of the planned steps over which the weight of the KL term rises, for multvae.
+        sampled_items: The softmax is sampled for a larger catalogue than this.
+        samples: Negatives per step of a sampled softmax.
+        precision: Type of the output layer's matrix products.
     """
 
     kind: ModelKind = "recvae"
@@ -68,12 +90,22 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How it is trained. An epoch of recvae is `encoder_passes` over the users for the encoder, then one for the
-    decoder.
+    """How the model is trained.
 
-    patience: epochs without a better validation score after which training stops. shuffle_users: users held in memory
-    to be put in random order. checkpoint_steps: steps between checkpoints within an epoch; one follows every epoch.
-    lazy: rows of the input layer that no user of a step has keep their value and moments (lazy Adam).
+    An epoch of recvae is `encoder_passes` passes over the users for the encoder, then one pass for the decoder.
+
+    Attributes:
+        epochs: Largest number of epochs.
+        batch_users: Users per step, over all replicas.
+        learning_rate: Initial learning rate of Adam.
+        encoder_passes: Passes for the encoder per epoch, for recvae.
+        patience: Training stops after this many epochs without a better validation score.
+        seed: Seed of weights, order and noise.
+        deterministic: Whether TensorFlow uses only deterministic operations.
+        shuffle_users: Number of users in the shuffle buffer in memory.
+        checkpoint_steps: Steps between checkpoints within an epoch. Every epoch ends with a checkpoint too.
+        lazy: Update only the input layer's rows of items that a step contains (lazy Adam).
+        distribute: Strategy of tf.distribute.
     """
 
     epochs: int = 100

@@ -1,4 +1,7 @@
-"""The counters that vae_train adds to Beam's own; the readers count rows under the namespace `interactions`."""
+"""Define the Beam counters of vae_train.
+
+The readers count rows in the namespace `interactions`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ __all__ = ["VaeMetrics"]
 
 
 class VaeMetrics:
-    """Namespace `vae_train`.
+    """Counters in the namespace `vae_train`.
 
-    interactions: user-item pairs after deduplication and limits. users: users with at least one of them. examples:
-    training, validation and test records made. Units: plain counts.
+    Attributes:
+        interactions: Number of user-item pairs after deduplication and limits.
+        users: Number of users with at least one such pair.
+        examples: Number of training, validation and test records.
     """
 
     NAMESPACE = "vae_train"
@@ -24,12 +29,12 @@ class VaeMetrics:
         self.examples = Metrics.counter(self.NAMESPACE, "examples")
 
     def grouped(self, users: int, interactions: int) -> None:
-        """Note the histories of a shard, for the counters and for whoever watches."""
+        """Count the histories of a shard, also for the progress display."""
         self.users.inc(users)
         self.interactions.inc(interactions)
         progress.advance("users grouped", users)
 
     def encoded(self, users: int) -> None:
-        """Note records made."""
+        """Count records, also for the progress display."""
         self.examples.inc(users)
         progress.advance("examples made", users)

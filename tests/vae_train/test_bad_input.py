@@ -96,8 +96,8 @@ def test_negative_weights_and_nan_are_rejected_with_the_rows_that_say_so(before,
         (["--model=transformer"], 2, "--model=transformer is not a choice; (choices: recvae, multvae)"),
         (["--model_dir=log.parquet"], 2, "--model_dir=log.parquet: is a file; name a folder"),
         (["--output=."], 2, "is an input and lies in --output=."),
-        (["--distribute=multiworker"], 2, "--distribute=multiworker: TF_CONFIG names no workers"),
-        (["--learning_rate=0"], 2, "--learning_rate=0.0 is not a positive number"),
+        (["--distribute=multiworker"], 2, "--distribute=multiworker: TF_CONFIG lists no workers"),
+        (["--learning_rate=0"], 2, "--learning_rate=0.0 must be a number greater than 0"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_leaves_the_output_as_it_was(

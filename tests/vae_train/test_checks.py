@@ -24,24 +24,24 @@ PROBLEMS = {
     "--shuffle_users=0": "is below 1",
     "--checkpoint_steps=0": "is below 1",
     "--sampled_items=0": "is below 1",
-    "--epochs=0": "or leave it out",
-    "--max_items=0": "or leave it out",
-    "--linear_items=-1": "use 0 for no linear term",
-    "--validation_fraction=0": "is not between 0 and 0.9",
-    "--validation_fraction=nan": "is not between 0 and 0.9",
-    "--validation_fraction=0.9": "is not between 0 and 0.9",
-    "--test_fraction=-0.1": "is not between 0 and 0.9",
-    "--test_fraction=nan": "is not between 0 and 0.9",
-    "--fold_in=1": "is not between 0 and 1",
-    "--dropout=1": "is not at least 0 and below 1",
-    "--dropout=nan": "is not at least 0 and below 1",
-    "--anneal_fraction=0": "is not above 0 and at most 1",
-    "--gamma=-1": "is not a number of at least 0",
-    "--beta_cap=inf": "is not a number of at least 0",
-    "--recency_half_life=0": "is not a positive number",
-    "--learning_rate=0": "is not a positive number",
-    "--learning_rate=nan": "is not a positive number",
-    "--seed=-1": "is not between 0 and 2^63 - 1",
+    "--epochs=0": "or omit the option",
+    "--max_items=0": "or omit the option",
+    "--linear_items=-1": "use 0 to train no linear term",
+    "--validation_fraction=0": "must be greater than 0 and less than 0.9",
+    "--validation_fraction=nan": "must be greater than 0 and less than 0.9",
+    "--validation_fraction=0.9": "must be greater than 0 and less than 0.9",
+    "--test_fraction=-0.1": "must be between 0 and 0.9",
+    "--test_fraction=nan": "must be between 0 and 0.9",
+    "--fold_in=1": "must be greater than 0 and less than 1",
+    "--dropout=1": "must be at least 0 and less than 1",
+    "--dropout=nan": "must be at least 0 and less than 1",
+    "--anneal_fraction=0": "must be greater than 0 and at most 1",
+    "--gamma=-1": "must be a number of at least 0",
+    "--beta_cap=inf": "must be a number of at least 0",
+    "--recency_half_life=0": "must be a number greater than 0",
+    "--learning_rate=0": "must be a number greater than 0",
+    "--learning_rate=nan": "must be a number greater than 0",
+    "--seed=-1": "must be between 0 and 2^63 - 1",
     "--side_columns=topic": "needs --items=FILE",
     "--work_dir=s3://bucket/work": "is remote",
     "--max_bad_fraction=2": "is not between 0 and 1",
@@ -71,7 +71,7 @@ def test_all_problems_are_named_at_once() -> None:
 
 def test_fractions_that_leave_nobody_to_train_on() -> None:
     [sentence] = problems("--interactions=in", "--output=out", "--validation_fraction=0.6", "--test_fraction=0.6")
-    assert sentence.startswith("--validation_fraction and --test_fraction leave less than a tenth")
+    assert sentence.startswith("--validation_fraction plus --test_fraction must be at most 0.9")
 
 
 @pytest.mark.parametrize("config", [None, "", "no json", "[]", "{}", '{"cluster": {}}', '{"cluster": {"worker": []}}'])
@@ -80,7 +80,7 @@ def test_several_machines_without_tf_config(config: str | None, monkeypatch: pyt
     if config is not None:
         monkeypatch.setenv("TF_CONFIG", config)
     [sentence] = problems("--interactions=in", "--output=out", "--distribute=multiworker")
-    assert sentence.startswith("--distribute=multiworker: TF_CONFIG names no workers; set it")
+    assert sentence.startswith("--distribute=multiworker: TF_CONFIG lists no workers; set it")
 
 
 def test_several_machines_and_a_bucket_need_a_folder_that_all_see(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,5 +88,5 @@ def test_several_machines_and_a_bucket_need_a_folder_that_all_see(monkeypatch: p
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     several = ("--interactions=in", "--output=s3://bucket/out", "--distribute=multiworker")
     [sentence] = problems(*several)
-    assert "--work_dir=DIR" in sentence
+    assert sentence.startswith("--distribute=multiworker needs --work_dir if --output is remote")
     assert problems(*several, "--work_dir=/shared") == []

@@ -1,1 +1,1 @@
-"""The variational autoencoders: what they compute, their losses and their random numbers."""
+"""Define the variational autoencoders: layers, losses and random numbers."""

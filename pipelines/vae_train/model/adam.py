@@ -1,8 +1,9 @@
-"""Adam (Kingma and Ba 2015) whose state is plain variables: checkpointed, deterministic, usable below tf.distribute.
+"""Implement the Adam optimiser (Kingma and Ba 2015) with plain variables as its state.
 
-The step is the paper's efficient order (end of its section 2): epsilon is added to the root of the uncorrected second
-moment. Rows of a sparse gradient are updated lazily on request: a row that a step does not touch keeps its value and
-its moments, where plain Adam would decay the moments and move the row on.
+The state is saved in checkpoints, is deterministic and works with tf.distribute. A step follows the paper's efficient
+order (end of its section 2), which adds epsilon to the root of the uncorrected second moment. With `lazy`, a row that
+the sparse gradient of a step does not contain keeps its value and its moments. Plain Adam would decay the moments of
+such a row and change its value.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ import tensorflow as tf
 __all__ = ["Adam"]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-"""The paper's values."""
+"""The values of the paper."""
 
 
 class Adam(tf.Module):  # type: ignore[misc]
-    """An optimiser of the given variables. learning_rate: a number, or a scalar variable that a schedule writes.
+    """An Adam optimiser for a fixed list of variables.
 
-    lazy: IndexedSlices update their rows alone; otherwise they are made dense. One optimiser per phase of a model, as
-    the step counts for the bias of the moments. Below tf.distribute it is made in the strategy's scope.
+    Create one optimiser per phase of a model, because the bias correction of the moments depends on the number of
+    steps. With tf.distribute, create the optimiser in the scope of the strategy.
+
+    Args:
+        variables: The variables to train.
+        learning_rate: A number, or a scalar variable that a schedule writes.
+        lazy: Update only the rows that a gradient of type IndexedSlices contains. If False, such a gradient is
+            converted to a dense tensor.
     """
 
     def __init__(self, variables: Sequence[Any], learning_rate: Any, lazy: bool) -> None:
@@ -33,30 +40,45 @@ class Adam(tf.Module):  # type: ignore[misc]
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.first = [tf.Variable(tf.zeros_like(v), trainable=False, name="first") for v in variables]
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False, name="second") for v in variables]
-        copies = tf.distribute.get_strategy().experimental_local_results  # of each replica; a plain variable: itself
+        copies = tf.distribute.get_strategy().experimental_local_results  # one per replica; a plain variable is its own
         moments = {
             copy.ref(): slots
             for mirrored in zip(variables, self.first, self.second, strict=True)
             for copy, *slots in zip(*map(copies, mirrored), strict=True)
         }
-        self._moments = MappingProxyType(moments)  # a dict would be taken for a part of the checkpoint
+        self._moments = MappingProxyType(moments)  # tf.Module would track a dict and save it in the checkpoint
 
     def apply(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
-        """One step on all the pairs. Raises ValueError for a variable without gradient or unknown to the optimiser."""
+        """Take one step on all variables.
+
+        Args:
+            grads_and_vars: Pairs of a gradient and its variable.
+
+        Raises:
+            ValueError: A variable has no gradient or does not belong to this optimiser.
+        """
         self.advance()
         for gradient, variable in grads_and_vars:
             self.update_one(variable, gradient)
 
     def advance(self) -> None:
-        """Begins a step. `apply` does it; who calls `update_one` calls this first, once for all variables."""
+        """Begin a step. `apply` calls this method. Call it once before the calls of `update_one` for all variables."""
         self.step.assign_add(1)
 
     def update_one(self, variable: Any, gradient: Any) -> None:
-        """The step of one variable; to be called directly, or by `strategy.extended.update`."""
+        """Update one variable. Call it directly or through `strategy.extended.update`.
+
+        Args:
+            variable: A variable of this optimiser.
+            gradient: Its gradient, dense or IndexedSlices.
+
+        Raises:
+            ValueError: The gradient is None, or the variable does not belong to this optimiser.
+        """
         if gradient is None:
-            raise ValueError(f"{variable.name} has no gradient: leave it out of the optimiser's variables")
+            raise ValueError(f"{variable.name} has no gradient; remove it from the variables of the optimiser")
         if variable.ref() not in self._moments:
-            raise ValueError(f"{variable.name} is not one of the variables this optimiser was made for")
+            raise ValueError(f"{variable.name} does not belong to this optimiser; pass it to the constructor")
         first, second = self._moments[variable.ref()]
         power_1, power_2 = self._powers()
         rate = tf.cast(self.learning_rate, tf.float32)
@@ -83,9 +105,9 @@ class Adam(tf.Module):  # type: ignore[misc]
 
 
 def _update_rows(variable: Any, first: Any, second: Any, gradient: Any, rate: Any) -> None:
-    """Moves the rows of a sparse gradient, each once: rows that it names twice are summed."""
+    """Update each row of a sparse gradient once. Gradients of the same row are summed."""
     rows, places = tf.unique(gradient.indices)
-    values = tf.cond(  # a gradient that names no row twice is not copied
+    values = tf.cond(  # avoids a copy if the gradient contains no row twice
         tf.equal(tf.size(rows), tf.size(gradient.indices)),
         true_fn=lambda: gradient.values,
         false_fn=lambda: tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows)),

@@ -1,6 +1,6 @@
-"""A history as the encoder's first layer takes it: item rows and the weights they are summed with.
+"""Represent histories as the input of the encoder's first layer: item rows and their weights.
 
-The dense [users, items] matrix this stands for never exists.
+The dense [users, items] matrix is never materialised.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ __all__ = ["Bag", "drop", "make_bag", "trained_sum", "weighted_sum"]
 
 
 class Bag(NamedTuple):
-    """Histories of b users.
+    """The histories of b users.
 
-    ids: RaggedTensor int32 [b, (n)]. weights: float32, aligned with `ids.flat_values`. sides: one RaggedTensor int32
-    [b, (n)] per side column, aligned with `ids`, 0 where there is no value.
+    Attributes:
+        ids: Item indices, RaggedTensor int32 [b, (n)].
+        weights: float32, aligned with `ids.flat_values`.
+        sides: One RaggedTensor int32 [b, (n)] per side column, aligned with `ids`. 0 if an item has no value.
     """
 
     ids: Any
@@ -28,10 +30,13 @@ class Bag(NamedTuple):
 
 
 def make_bag(item_ids: Any, recency_half_life: float | None = None, sides: Mapping[str, Any] | None = None) -> Bag:
-    """Histories with weights of Euclidean length 1 per user; an empty history has none.
+    """Create a bag whose weights have Euclidean length 1 per user. An empty history has no weights.
 
-    item_ids, sides: RaggedTensor [b, (n)] of integers, oldest first. recency_half_life: an item p places from the
-    newest weighs 2^(-p / half-life) before the normalisation; None: all alike.
+    Args:
+        item_ids: Item indices, RaggedTensor of integers [b, (n)], oldest first.
+        recency_half_life: An item p places before the newest weighs 2^(-p / recency_half_life) before the
+            normalisation. None gives all items the same weight.
+        sides: Values of each side column, RaggedTensor of integers [b, (n)], aligned with item_ids.
     """
     ids = item_ids.with_flat_values(tf.cast(item_ids.flat_values, tf.int32))
     rows = ids.value_rowids()
@@ -49,13 +54,21 @@ def make_bag(item_ids: Any, recency_half_life: float | None = None, sides: Mappi
 
 
 def drop(bag: Bag, keep_probability: float, streams: Any) -> Bag:
-    """Inverted dropout: each item stays with the probability, its weight divided by it; the others leave the bag.
+    """Apply inverted dropout: keep each item with a probability and divide its weight by that probability.
 
-    The coin of an item is a function of the user's stream (uint64 [b]) and the item's index, whatever else there is.
-    As in the paper this comes after the normalisation.
+    Whether an item is kept depends only on the user's stream and the item's index. As in the paper, dropout follows
+    the normalisation.
+
+    Args:
+        bag: The histories of b users.
+        keep_probability: Greater than 0 and at most 1.
+        streams: Noise keys of the users, uint64 [b].
+
+    Raises:
+        ValueError: keep_probability is out of range.
     """
     if not 0 < keep_probability <= 1:
-        raise ValueError(f"dropout keeps a share in (0, 1], got {keep_probability}")
+        raise ValueError(f"keep_probability={keep_probability} must be greater than 0 and at most 1")
     if keep_probability == 1:
         return bag
     rows = bag.ids.value_rowids()
@@ -71,20 +84,36 @@ def drop(bag: Bag, keep_probability: float, streams: Any) -> Bag:
 
 
 def weighted_sum(table: Any, ids: Any, weights: Any) -> Any:
-    """Sum of a table's rows, float32 [b, width]: of each user, sum_i weights_i table[ids_i]; of no item, 0.
+    """Sum the weighted rows of a table per user.
 
-    table: variable or tensor [rows, width]. ids: RaggedTensor [b, (n)]; weights: aligned with its flat values. Made of
-    gathered rows, in operations that every runtime of a saved model has.
+    The function gathers rows. It uses only operations that every runtime of a saved model supports.
+
+    Args:
+        table: Variable or tensor float32 [rows, width].
+        ids: Row indices, RaggedTensor [b, (n)].
+        weights: float32, aligned with `ids.flat_values`.
+
+    Returns:
+        float32 [b, width]: sum_i weights_i table[ids_i] for each user. 0 for a user without items.
     """
     chosen = tf.gather(table, ids.flat_values) * weights[:, tf.newaxis]
     return tf.math.unsorted_segment_sum(chosen, ids.value_rowids(), ids.nrows())
 
 
 def trained_sum(table: Any, ids: Any, weights: Any) -> Any:
-    """As weighted_sum, for training: the gradient of the table is IndexedSlices that name each row once.
+    """Sum the weighted rows of a table per user, faster, for training.
 
-    Both ways are products with a CSR matrix of the batch's distinct rows; nothing of size [n, width] is made. With 500
-    users of 117 items and a width of 600: 4 ms and 11 ms, where gathered rows and their gradient take 29 and 55.
+    The forward and the backward pass are products with a CSR matrix over the batch's distinct rows, so nothing of size
+    [n, width] is allocated. With 500 users of 117 items and a width of 600, the two passes take 4 ms and 11 ms.
+    `weighted_sum` takes 29 ms and 55 ms.
+
+    Args:
+        table: Variable or tensor float32 [rows, width].
+        ids: Row indices, RaggedTensor [b, (n)].
+        weights: float32, aligned with `ids.flat_values`.
+
+    Returns:
+        float32 [b, width], as `weighted_sum`. The gradient of the table is IndexedSlices with distinct rows.
     """
     distinct, columns = tf.unique(ids.flat_values, out_idx=tf.int64)
     rows = tf.cast(ids.value_rowids(), tf.int64)
@@ -103,7 +132,7 @@ def trained_sum(table: Any, ids: Any, weights: Any) -> Any:
 
 
 def _product(places: Any, values: Any, shape: Any, dense: Any) -> Any:
-    """A sparse matrix, its places in order of their rows, times a dense one."""
+    """Multiply a sparse matrix, whose places are sorted by row, by a dense matrix."""
     matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=places, values=values, dense_shape=shape)
     return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense)
 

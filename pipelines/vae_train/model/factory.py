@@ -1,4 +1,4 @@
-"""The model that a configuration names."""
+"""Create the model that a configuration selects."""
 
 from __future__ import annotations
 
@@ -13,5 +13,12 @@ __all__ = ["make_model"]
 
 
 def make_model(items: int, config: ModelConfig, sides: Mapping[str, int], seed: int) -> Model:
-    """A new model with initial weights of the seed. sides: per side column, how many numbers it has (`side_sizes`)."""
+    """Create a model with initial weights.
+
+    Args:
+        items: Size of the catalogue.
+        config: Kind and shape of the model.
+        sides: Number of distinct values per side column, including 0 for "no value" (`side_sizes`).
+        seed: Seed of the initial weights.
+    """
     return (RecVae if config.kind == "recvae" else MultVae)(items, config, sides, seed)

@@ -1,6 +1,6 @@
-"""What training, validation and export know of a model: the batch it learns from, its losses, its methods.
+"""Define the interface of a model for training, validation and export: its batches, its losses and its methods.
 
-It says nothing of how a model computes them; multvae.py and recvae.py do.
+multvae.py and recvae.py implement the interface.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ __all__ = ["Batch", "Losses", "Model", "NoiseKeys"]
 
 
 class Batch(NamedTuple):
-    """Users of a training step; `b` users, n items each.
+    """The b users of a training step.
 
-    user_keys: uint64 [b]. item_ids: RaggedTensor int64 [b, (n)], known and distinct, oldest first. weights:
-    RaggedTensor float32 [b, (n)], of each item's log-probability in the loss, >= 0; 0: input alone. sides: one
-    RaggedTensor int64 [b, (n)] per side column, 0 where the item has no value.
+    Attributes:
+        user_keys: uint64 [b].
+        item_ids: Item indices, RaggedTensor int64 [b, (n)], oldest first. The items of a user are distinct, and all
+            are in the vocabulary.
+        weights: Weight of each item's log-probability in the loss, RaggedTensor float32 [b, (n)], at least 0. An item
+            with weight 0 is only input.
+        sides: One RaggedTensor int64 [b, (n)] per side column. 0 if an item has no value.
     """
 
     user_keys: Any
@@ -26,10 +30,12 @@ class Batch(NamedTuple):
 
 
 class NoiseKeys(NamedTuple):
-    """What random numbers depend on besides the user. All three may be Python integers or int64 scalars.
+    """The keys of the random numbers, in addition to the user. Each is a Python integer or an int64 scalar.
 
-    seed: of the run. pass_number: how often training has been over the users, so that each pass draws anew. step: of
-    the optimiser, for what a batch draws as a whole (the negatives of a sampled softmax).
+    Attributes:
+        seed: Seed of the run.
+        pass_number: Number of completed passes over the users, so that each pass draws different numbers.
+        step: Step of the optimiser. It keys the numbers drawn once per batch, the negatives of a sampled softmax.
     """
 
     seed: Any
@@ -38,10 +44,15 @@ class NoiseKeys(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Sums over a batch's users, float32 scalars: the caller divides by the number of users of the global batch.
+    """Losses of a batch, float32 scalars, summed over its users.
 
-    total: what is minimised. log_likelihood: of the items, weighted. kl: divergence of the posteriors from the prior,
-    summed over latent dimensions, before its weight; 0 where a phase does not need it.
+    The caller divides by the number of users of the global batch.
+
+    Attributes:
+        total: The loss to minimise.
+        log_likelihood: Weighted log-likelihood of the items.
+        kl: Divergence of the posteriors from the prior, summed over latent dimensions, without its weight. 0 in a phase
+            that does not need it.
     """
 
     total: Any
@@ -55,19 +66,45 @@ class Model(Protocol):
     phases: tuple[str, ...]
 
     def posterior(self, bag: Any, training: bool = False) -> tuple[Any, Any]:
-        """Mean and log-variance [b, latent] of the users' latent vectors. bag: bag.Bag; training: in a step."""
+        """Compute the mean and the log-variance of the users' latent vectors.
+
+        Args:
+            bag: The histories, a `bag.Bag`.
+            training: True in a training step.
+
+        Returns:
+            Two tensors [b, latent].
+        """
 
     def decode(self, z: Any) -> Any:
-        """Logits [b, items] of latent vectors [b, latent]."""
+        """Return the logits [b, items] of latent vectors [b, latent]."""
 
     def scores(self, item_ids: Any, sides: Mapping[str, Any]) -> Any:
-        """Log-probabilities [b, items] at the posterior's mean, without noise; a history may be empty."""
+        """Score all items at the posterior's mean, without noise.
+
+        Args:
+            item_ids: Histories, RaggedTensor [b, (n)]. A history may be empty.
+            sides: One RaggedTensor [b, (n)] per side column.
+
+        Returns:
+            Log-probabilities [b, items].
+        """
 
     def loss(self, batch: Batch, noise: NoiseKeys, phase: str, kl_weight: Any) -> Losses:
-        """Losses of a step of one of `phases`. Raises ValueError for another phase."""
+        """Compute the losses of a training step.
+
+        Args:
+            batch: The users of the step.
+            noise: Keys of the random numbers.
+            phase: One of `phases`.
+            kl_weight: Weight of the KL term, a number or a scalar tensor.
+
+        Raises:
+            ValueError: The model has no such phase.
+        """
 
     def variables_of(self, phase: str) -> list[Any]:
-        """Variables that the phase trains: all others get no gradient from `loss`."""
+        """Return the variables that a phase trains. All other variables get no gradient from `loss`."""
 
     def end_of_encoder_phase(self) -> None:
-        """To be called after the encoder's passes of an epoch."""
+        """Finish the encoder's passes of an epoch. Training calls this before the decoder's pass."""

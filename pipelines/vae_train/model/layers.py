@@ -1,4 +1,7 @@
-"""Layers both models are made of: dense, layer norm, the sparse first layer. A seed alone sets the initial weights."""
+"""Define the layers of both models: dense, layer norm and the sparse input layer.
+
+Initial weights depend only on a seed.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,32 @@ __all__ = ["Dense", "InputLayer", "LayerNorm", "glorot"]
 
 
 def glorot(rows: int, columns: int, seed: int, layer: int, *, pair: tuple[int, int] | None = None) -> Any:
-    """Glorot and Bengio's uniform initial weights [rows, columns], the same for the same seed and layer.
+    """Draw uniform initial weights (Glorot and Bengio 2010). The same seed and layer give the same weights.
 
-    pair: the layer's inputs and outputs, where the matrix's sides are others.
+    Args:
+        rows: Rows of the matrix.
+        columns: Columns of the matrix.
+        seed: Seed of the model.
+        layer: Number of the layer within the model.
+        pair: Number of inputs and outputs that set the bound. None uses rows and columns.
+
+    Returns:
+        float32 [rows, columns].
     """
     bound = math.sqrt(6.0 / sum(pair or (rows, columns)))
     return tf.random.stateless_uniform([rows, columns], seed=[seed % 2**31, layer], minval=-bound, maxval=bound)
 
 
 class Dense(tf.Module):  # type: ignore[misc]
-    """x [b, inputs] to x W + c [b, outputs]."""
+    """A dense layer: x [b, inputs] to x W + c [b, outputs].
+
+    Args:
+        inputs: Width of the input.
+        outputs: Width of the output.
+        seed: Seed of the model.
+        layer: Number of the layer within the model, for its initial weights.
+        name: Name of the module.
+    """
 
     def __init__(self, inputs: int, outputs: int, seed: int, layer: int, name: str) -> None:
         super().__init__(name=name)
@@ -31,11 +50,18 @@ class Dense(tf.Module):  # type: ignore[misc]
         self.bias = tf.Variable(tf.zeros([outputs]), name="bias")
 
     def __call__(self, x: Any) -> Any:
+        """Return x W + c."""
         return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
 
 
 class LayerNorm(tf.Module):  # type: ignore[misc]
-    """Layer normalisation over the last axis, with scale and offset."""
+    """Layer normalisation over the last axis, with scale and offset.
+
+    Args:
+        width: Size of the last axis.
+        epsilon: Added to the variance.
+        name: Name of the module.
+    """
 
     def __init__(self, width: int, epsilon: float, name: str) -> None:
         super().__init__(name=name)
@@ -44,14 +70,24 @@ class LayerNorm(tf.Module):  # type: ignore[misc]
         self.epsilon = epsilon
 
     def __call__(self, x: Any) -> Any:
+        """Normalise x over its last axis."""
         mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
         return tf.nn.batch_normalization(x, mean, variance, self.offset, self.scale, self.epsilon)
 
 
 class InputLayer(tf.Module):  # type: ignore[misc]
-    """A bag to [b, hidden]: the weighted sum of its items' rows and of their side values' rows, plus an offset.
+    """The input layer: a bag to [b, hidden].
 
-    sides: per side column, how many numbers it has, 0 for no value included; 0 adds nothing.
+    The output is the weighted sum of the rows of the items and of their side values, plus an offset. The side value 0
+    adds nothing.
+
+    Args:
+        items: Size of the catalogue.
+        hidden: Width of the output.
+        sides: Number of distinct values per side column, including 0 for "no value".
+        seed: Seed of the model.
+        layer: Number of the layer within the model, for its initial weights.
+        name: Name of the module.
     """
 
     def __init__(self, items: int, hidden: int, sides: Mapping[str, int], seed: int, layer: int, name: str) -> None:
@@ -66,7 +102,12 @@ class InputLayer(tf.Module):  # type: ignore[misc]
         }
 
     def __call__(self, bag: Bag, training: bool) -> Any:
-        """training: by the faster sums, whose operations not every runtime of a saved model need have."""
+        """Compute the layer's output.
+
+        Args:
+            bag: The histories.
+            training: Use the faster sums, whose operations some runtimes of saved models do not support.
+        """
         summed = trained_sum if training else weighted_sum
         total = summed(self.kernel, bag.ids, bag.weights)
         for column, table in self.sides.items():

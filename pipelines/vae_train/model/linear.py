@@ -1,4 +1,4 @@
-"""The linear part of a served model: EASE's item-item weights, and its mixture with the VAE's scores."""
+"""Score items with the item-item weights of EASE, and blend the scores with those of the VAE."""
 
 from __future__ import annotations
 
@@ -10,20 +10,32 @@ __all__ = ["LinearTerm", "blend", "standardise"]
 
 
 class LinearTerm(tf.Module):  # type: ignore[misc]
-    """Scores as a sum over the history of an item's weights. weights: float32 [items, items], row = history item."""
+    """A linear model: the score of an item is a sum of weights over the history.
+
+    Args:
+        weights: float32 [items, items]. Rows are history items, columns are scored items.
+
+    Raises:
+        ValueError: The weights are not a square matrix.
+    """
 
     def __init__(self, weights: Any) -> None:
         super().__init__(name="linear")
         self.weights = tf.Variable(weights, dtype=tf.float32, trainable=False, name="weights")
         rows, columns = self.weights.shape
         if rows != columns:
-            raise ValueError(f"a linear term weighs each item by each: {rows} by {columns} weights are not square")
+            raise ValueError(f"the weights of a linear term must be a square matrix, got {rows} by {columns}")
 
     def scores(self, item_ids: Any) -> Any:
-        """float32 [b, items]: the sum of the history's rows, every item counting 1; 0 for an empty history.
+        """Score all items.
 
-        item_ids: RaggedTensor [b, (n)] of integers. A sparse product, not gathered rows: those would be n times as much
-        memory as the scores.
+        This is a sparse product. Gathered rows would need n times as much memory as the scores.
+
+        Args:
+            item_ids: Histories, RaggedTensor of integers [b, (n)].
+
+        Returns:
+            float32 [b, items]: the sum of the rows of the history's items, each with weight 1. 0 for an empty history.
         """
         ids = tf.cast(item_ids.flat_values, tf.int64)
         places = tf.stack([tf.cast(item_ids.value_rowids(), tf.int64), ids], axis=1)
@@ -33,18 +45,29 @@ class LinearTerm(tf.Module):  # type: ignore[misc]
 
 
 def standardise(scores: Any) -> Any:
-    """Each user's scores [b, items] with mean 0 and standard deviation 1 over the catalogue; 0 where they are equal."""
+    """Scale each user's scores [b, items] to mean 0 and standard deviation 1. Equal scores become 0."""
     mean, variance = tf.nn.moments(scores, axes=[1], keepdims=True)
     return (scores - mean) * tf.math.divide_no_nan(1.0, tf.sqrt(variance))
 
 
 def blend(vae_scores: Any, linear_scores: Any, share: float) -> Any:
-    """share * standardised VAE + (1 - share) * standardised linear scores, [b, items]; share from 0 to 1.
+    """Blend standardised scores: share * VAE + (1 - share) * linear.
 
-    Where the linear scores say nothing, all equal (an empty history), the VAE's alone.
+    A user whose linear scores are all equal, for example because the history is empty, gets only the VAE's scores.
+
+    Args:
+        vae_scores: [b, items].
+        linear_scores: [b, items].
+        share: Share of the VAE's scores, from 0 to 1.
+
+    Returns:
+        [b, items].
+
+    Raises:
+        ValueError: share is out of range.
     """
     if not 0 <= share <= 1:
-        raise ValueError(f"the VAE's share of a blend is from 0 to 1, got {share}")
+        raise ValueError(f"share={share} must be between 0 and 1")
     vae, linear = standardise(vae_scores), standardise(linear_scores)
     silent = tf.reduce_all(tf.equal(linear_scores, linear_scores[:, :1]), axis=1, keepdims=True)
     return tf.where(silent, vae, share * vae + (1.0 - share) * linear)

@@ -1,4 +1,7 @@
-"""Mult-VAE (Liang et al. 2018): tanh encoder and decoder around a Gaussian latent vector, multinomial likelihood."""
+"""Implement Mult-VAE (Liang et al. 2018).
+
+Encoder and decoder use tanh. The latent vector is Gaussian and the likelihood multinomial.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,17 @@ __all__ = ["MultVae"]
 
 
 class MultVae(tf.Module):  # type: ignore[misc]
-    """items -> hidden (tanh) -> latent -> hidden (tanh) -> items; one phase, `all`.
+    """Mult-VAE: items -> hidden (tanh) -> latent -> hidden (tanh) -> items.
 
-    items: size of the catalogue, sides: per side column, how many numbers it has. regulariser: weight of the sum of
-    squared kernels in the loss of an average user (the paper's lambda; it used 0); with it, gradients are dense.
+    It has one phase, `all`.
+
+    Args:
+        items: Size of the catalogue.
+        config: Shape of the model and its loss.
+        sides: Number of distinct values per side column, including 0 for "no value".
+        seed: Seed of the initial weights.
+        regulariser: Weight of the sum of squared kernels in the loss of an average user (lambda in the paper, which
+            used 0). A weight above 0 makes the gradients dense.
     """
 
     phases = ("all",)
@@ -39,21 +49,46 @@ class MultVae(tf.Module):  # type: ignore[misc]
         self.output = OutputLayer(items, config.hidden, config, seed, 5)
 
     def posterior(self, bag: Bag, training: bool = False) -> tuple[Any, Any]:
-        """Mean and log-variance [b, latent] of the users' latent vectors. training: in a step, see InputLayer."""
+        """Compute the mean and the log-variance of the users' latent vectors, each [b, latent].
+
+        Args:
+            bag: The histories.
+            training: True in a training step (see InputLayer).
+        """
         hidden = tf.tanh(self.input(bag, training))
         return self.mu(hidden), self.logvar(hidden)
 
     def decode(self, z: Any) -> Any:
-        """Logits float32 [b, items] of latent vectors [b, latent]."""
+        """Return the logits float32 [b, items] of latent vectors [b, latent]."""
         return self.output.logits(tf.tanh(self.hidden(z)))
 
     def scores(self, item_ids: Any, sides: Mapping[str, Any]) -> Any:
-        """Log-probabilities float32 [b, items] at z = mu, without dropout. item_ids, sides: RaggedTensor [b, (n)]."""
+        """Score all items at z = mu, without dropout.
+
+        Args:
+            item_ids: Histories, RaggedTensor [b, (n)].
+            sides: One RaggedTensor [b, (n)] per side column.
+
+        Returns:
+            Log-probabilities float32 [b, items].
+        """
         mu, _ = self.posterior(make_bag(item_ids, self.config.recency_half_life, sides))
         return tf.nn.log_softmax(self.decode(mu))
 
     def loss(self, batch: Batch, noise: NoiseKeys, phase: str, kl_weight: Any) -> Losses:
-        """Sums over the batch; total = -log-likelihood + kl_weight KL (+ users * regulariser * squared kernels)."""
+        """Compute the losses of a step, summed over the batch.
+
+        The total is -log-likelihood + kl_weight * KL + users * regulariser * squared kernels.
+
+        Args:
+            batch: The users of the step.
+            noise: Keys of the random numbers.
+            phase: `all`.
+            kl_weight: Weight of the KL term, a number or a scalar tensor.
+
+        Raises:
+            ValueError: The phase is not `all`.
+        """
         self.variables_of(phase)
         bag = make_bag(batch.item_ids, self.config.recency_half_life, batch.sides)
         streams = user_stream(noise.seed, noise.pass_number, batch.user_keys, DROPOUT)
@@ -69,10 +104,14 @@ class MultVae(tf.Module):  # type: ignore[misc]
         return Losses(total, log_likelihood, kl)
 
     def variables_of(self, phase: str) -> list[Any]:
-        """All variables, of phase `all`. Raises ValueError for another."""
+        """Return all variables.
+
+        Raises:
+            ValueError: The phase is not `all`.
+        """
         if phase not in self.phases:
-            raise ValueError(f"Mult-VAE has the phase all, not {phase}")
+            raise ValueError(f"Mult-VAE has no phase {phase!r}, only 'all'")
         return list(self.trainable_variables)
 
     def end_of_encoder_phase(self) -> None:
-        """Nothing: its prior is fixed."""
+        """Do nothing. The prior is fixed."""

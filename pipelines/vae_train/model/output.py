@@ -1,4 +1,4 @@
-"""From the posterior to the likelihood, as both models do it: the latent draw, the output layer, full or sampled."""
+"""Compute the likelihood from the posterior, for both models: the latent draw and the output layer, full or sampled."""
 
 from __future__ import annotations
 
@@ -17,14 +17,34 @@ __all__ = ["OutputLayer", "draw_latent"]
 
 
 def draw_latent(mu: Any, logvar: Any, batch: Batch, noise: NoiseKeys) -> Any:
-    """z = mu + exp(logvar / 2) e [b, latent], with e standard normal, a number per user and dimension."""
+    """Draw the latent vectors z = mu + exp(logvar / 2) e, with e standard normal per user and dimension.
+
+    Args:
+        mu: Mean [b, latent].
+        logvar: Log-variance [b, latent].
+        batch: The users, for their keys.
+        noise: Keys of the random numbers.
+
+    Returns:
+        [b, latent].
+    """
     streams = user_stream(noise.seed, noise.pass_number, batch.user_keys, LATENT)
     dimensions = tf.range(mu.shape[1], dtype=tf.int64)
     return mu + tf.exp(0.5 * logvar) * normal(mix(streams[:, tf.newaxis], dimensions))
 
 
 class OutputLayer(tf.Module):  # type: ignore[misc]
-    """[b, width] to logits of all items, or to a batch's log-likelihood. kernel: [items, width], a row per item."""
+    """The output layer: hidden vectors [b, width] to logits of all items, or to the log-likelihood of a batch.
+
+    Its kernel is [items, width], one row per item.
+
+    Args:
+        items: Size of the catalogue.
+        width: Width of the hidden vectors.
+        config: Precision of the products, and when to sample the softmax.
+        seed: Seed of the model.
+        layer: Number of the layer within the model, for its initial weights.
+    """
 
     def __init__(self, items: int, width: int, config: ModelConfig, seed: int, layer: int) -> None:
         super().__init__(name="output")
@@ -35,13 +55,17 @@ class OutputLayer(tf.Module):  # type: ignore[misc]
         self.samples = config.samples if items > config.sampled_items else None
 
     def logits(self, hidden: Any) -> Any:
-        """Logits float32 [b, items]."""
+        """Return the logits float32 [b, items] of hidden vectors [b, width]."""
         return output_logits(hidden, self.kernel, self.bias)
 
     def log_likelihood(self, hidden: Any, batch: Batch, noise: NoiseKeys, trained: bool = True) -> Any:
-        """Log-likelihood [b] of the batch; sampled for a catalogue past the configured size.
+        """Compute the log-likelihood [b] of a batch. Sample the softmax if the catalogue exceeds the configured size.
 
-        trained: False where the layer itself stays as it is: nothing is computed for its gradient.
+        Args:
+            hidden: float32 [b, width].
+            batch: The users of the step.
+            noise: Keys of the random numbers.
+            trained: Whether the layer itself is trained. If False, its gradient is not computed.
         """
         kernel, bias = (self.kernel, self.bias) if trained else map(tf.stop_gradient, (self.kernel, self.bias))
         if self.samples is None:

@@ -1,11 +1,11 @@
-"""Log-likelihood under a softmax whose normaliser is estimated from a sample of the catalogue, for large catalogues.
+"""Compute the log-likelihood with a softmax whose normaliser is estimated from a sample of a large catalogue.
 
-Candidates of a step are the batch's positives and negatives drawn log-uniformly over the items in order of frequency
-(Jean et al. 2015's correction: a logit less the logarithm of its chance of being there). A user's own positives are in
-the sum for certain; of the other candidates only those that were drawn count, each divided by the chance that any of
-the draws hits it, so the estimate of the normaliser is unbiased whatever the items' true frequencies. The
-log-likelihood itself comes out too high on average (Jensen), the less so the more negatives; figures shown to people
-are those of the full softmax.
+The candidates of a step are the batch's positives, and negatives drawn log-uniformly over the items in order of
+frequency. The correction is that of Jean et al. 2015: a logit is reduced by the logarithm of its chance to be drawn. A
+user's own positives are always in the sum. Of the other candidates only drawn ones are, each divided by the chance that
+at least one draw hits it. The estimate of the normaliser is therefore unbiased for any item frequencies. The
+log-likelihood is too high on average (Jensen's inequality), and less so with more negatives. Reported figures use the
+full softmax.
 """
 
 from __future__ import annotations
@@ -21,14 +21,23 @@ from pipelines.vae_train.model.noise import NEGATIVES, mix, uniform64
 __all__ = ["log_uniform_negatives", "sampled_multinomial"]
 
 ABSENT = 1e30
-"""Taken off the logit of a candidate that does not count; finite, so that nothing becomes NaN."""
+"""Subtracted from the logit of a candidate that is not in the sum. It is finite to avoid NaN."""
 
 
 def log_uniform_negatives(items: int, samples: int, noise: NoiseKeys) -> tuple[Any, Any]:
-    """Distinct item indices int64 [k], k <= samples, and the logarithm float32 [k] of their chance to be among them.
+    """Draw negatives log-uniformly over the catalogue.
 
-    Each of `samples` draws takes item i with probability log((i + 2) / (i + 1)) / log(items + 1); repeats are dropped.
-    Depends on noise.seed, pass_number and step alone, hence is the same on every device.
+    Each draw takes item i with probability log((i + 2) / (i + 1)) / log(items + 1). Repeated items are dropped. The
+    draws depend only on noise.seed, noise.pass_number and noise.step, so they are the same on every device.
+
+    Args:
+        items: Size of the catalogue.
+        samples: Number of draws.
+        noise: Keys of the random numbers.
+
+    Returns:
+        Distinct item indices int64 [k], k <= samples, and the logarithm float32 [k] of the chance that an item is drawn
+        at least once.
     """
     stream = mix(mix(mix(noise.seed, noise.pass_number), NEGATIVES), noise.step)
     uniforms = uniform64(mix(stream, tf.range(samples, dtype=tf.int64)))
@@ -50,16 +59,28 @@ def sampled_multinomial(
     negatives: Any,
     log_chance: Any,
 ) -> Any:
-    """As likelihood.multinomial, over the candidates. Gradients of kernel and bias are IndexedSlices, each row once.
+    """Compute the log-likelihood of each user as `likelihood.multinomial`, over the candidates.
 
-    negatives int64 [k], distinct, and log_chance float32 [k]: of log_uniform_negatives. With the whole catalogue and
-    zeros it is the full softmax.
+    The gradients of kernel and bias are IndexedSlices with distinct rows.
+
+    Args:
+        hidden: float32 [b, h].
+        kernel: float32 [items, h], one row per item.
+        bias: float32 [items].
+        ids: Item indices, RaggedTensor [b, (n)].
+        weights: RaggedTensor [b, (n)], at least 0.
+        precision: Type of the products, `float32` or `bfloat16`.
+        negatives: Distinct item indices int64 [k], from log_uniform_negatives.
+        log_chance: float32 [k], from log_uniform_negatives. The whole catalogue with log_chance 0 is the full softmax.
+
+    Returns:
+        float32 [b].
     """
     kind = tf.as_dtype(precision)
     rows = ids.value_rowids()
     positives = tf.cast(ids.flat_values, tf.int64)
     flat = tf.cast(weights.flat_values, tf.float32)
-    # the negatives come first, so that they are the first k candidates
+    # the negatives must be the first k candidates
     candidates, columns = tf.unique(tf.concat([negatives, positives], axis=0), out_idx=tf.int64)
     drawn = tf.size(negatives)
     places = tf.stack([tf.cast(rows, tf.int64), columns[drawn:]], axis=1)
