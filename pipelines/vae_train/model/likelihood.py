@@ -61,7 +61,7 @@ def multinomial(hidden: Any, kernel: Any, bias: Any, ids: Any, weights: Any, pre
         result = at_positives - totals * log_sums
 
         def gradient(upstream: Any) -> tuple[Any, Any, Any]:
-            """Return the gradient w - W p = -W (p - w / W) of the logits: p changes in place and W scales only [b, h]."""
+            """Use the logits' gradient w - W p = -W (p - w / W): p changes in place and W scales only [b, h]."""
             with tf.control_dependencies([result]):  # p has no other readers left, so its update needs no copy
                 shares = flat * tf.gather(tf.math.divide_no_nan(1.0, totals), rows)
             excess = tf.tensor_scatter_nd_sub(probabilities, places, shares)

@@ -1,1 +1,1 @@
-"""From examples to trained weights: order of users, steps, validation, checkpoints."""
+"""Train a model on examples: order of users, steps, validation and checkpoints."""

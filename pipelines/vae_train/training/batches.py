@@ -1,9 +1,9 @@
-"""Training examples as an endless row of batches, pass after pass, from any batch of any pass on.
+"""Read training examples as an endless sequence of batches that can start at any batch of any pass.
 
-Users who all fit in `shuffle_users` are decoded once and held in memory; their order is then a function of (seed, pass,
-user) alone. More of them are read anew in every pass: shards in the order of a hash, users sorted by theirs within
-windows of `shuffle_users`. Either way the same arguments give the same batches, whatever the threads. The last batch of
-a pass may be smaller; no batch holds users of two passes.
+If there are at most `shuffle_users` users, they are decoded once and held in memory. Their order then depends only on
+the seed, the pass and the user. If there are more users, every pass re-reads the files. A hash orders the shards, and
+users are sorted by their hash within windows of `shuffle_users`. In both cases the same arguments give the same batches
+with any number of threads. The last batch of a pass may be smaller. No batch holds users of two passes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,22 @@ from transforms.errors import BadInput
 __all__ = ["TrainingExamples", "open_examples", "training_batches"]
 
 _AHEAD = 8
-"""Batches prepared while one is trained on: 8 x 500 users are a few MB."""
+"""Batches to prepare ahead of training. 8 batches of 500 users take a few MB."""
 _CYCLE = 4
-"""Shards read at a time. Fixed, because it decides the order of users in a window."""
+"""Shards to read at a time. The number is fixed because the order of users in a window depends on it."""
 _KEY = {"user_key": tf.io.FixedLenFeature([], tf.int64)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingExamples:
-    """Where the training users are. users: how many. held: the users in memory, None if there are too many."""
+    """The training examples of a run.
+
+    Attributes:
+        shards: Paths of the example files.
+        sides: Names of the side columns.
+        users: Number of users.
+        held: The users in memory, None if there are more than `shuffle_users`.
+    """
 
     shards: tuple[str, ...]
     sides: tuple[str, ...]
@@ -41,19 +48,38 @@ class TrainingExamples:
 
 
 def open_examples(features_dir: str, shuffle_users: int, sides: Sequence[str] = ()) -> TrainingExamples:
-    """Read the training split, to memory where it fits. Raises BadInput if it is empty or damaged."""
+    """Open the training split. Read it into memory if it fits.
+
+    Args:
+        features_dir: Folder of the features.
+        shuffle_users: Largest number of users to hold in memory.
+        sides: Names of the side columns.
+
+    Raises:
+        BadInput: The split is empty or damaged.
+    """
     shards = tuple(reading.shards_of(features_dir, "train"))
     held = reading.decode(shards, sides, limit=shuffle_users)
     users = len(held) if held is not None else reading.count_users(shards)
     if users == 0:
-        raise BadInput(f"{features_dir}: holds no training user; loosen the limits on users and items")
+        raise BadInput(f"{features_dir}: holds no training user; lower --min_user_items or --min_item_users")
     return TrainingExamples(shards, tuple(sides), users, held)
 
 
 def training_batches(
     examples: TrainingExamples, config: TrainingConfig, pass_number: int = 0, start_batch: int = 0
 ) -> tf.data.Dataset:
-    """Batches (model.interface.Batch) of pass `pass_number` from batch `start_batch` on, and of all passes after it."""
+    """Return the batches of a pass and of all passes after it.
+
+    Args:
+        examples: The training examples.
+        config: Seed, size of a batch and of the shuffle buffer.
+        pass_number: First pass, from 0.
+        start_batch: First batch of that pass, from 0.
+
+    Returns:
+        An endless data set of `model.interface.Batch`.
+    """
     passes = tf.data.Dataset.counter(pass_number)
     if examples.held is None:
         batches = passes.flat_map(_StreamedPass(examples.shards, config)).skip(start_batch)
@@ -67,7 +93,7 @@ def training_batches(
 
 
 class _HeldUsers:
-    """Users in memory, as tensors that the data graph gathers from."""
+    """Users in memory, as tensors."""
 
     def __init__(self, users: reading.Users, config: TrainingConfig) -> None:
         self._config = config
@@ -78,19 +104,19 @@ class _HeldUsers:
         self._sides = {name: self._items.with_values(tf.constant(values)) for name, values in users.sides.items()}
 
     def order(self, pass_number: Any) -> tf.data.Dataset:
-        """Rows of the pass, int64 [b] each."""
+        """Return the rows of each batch of a pass, int64 [b]."""
         rows = order.user_order(self._keys, self._config.seed, pass_number)
         return tf.data.Dataset.from_tensor_slices(rows).batch(self._config.batch_users)
 
     def batch(self, rows: Any) -> Batch:
-        """The users of the rows."""
+        """Return the users of the given rows."""
         sides = {name: tf.cast(tf.gather(side, rows), tf.int64) for name, side in self._sides.items()}
         items = tf.cast(tf.gather(self._items, rows), tf.int64)
         return Batch(tf.gather(self._keys, rows), items, tf.gather(self._weights, rows), sides)
 
 
 class _StreamedPass:
-    """A pass over files that do not fit in memory, as serialized examples, string [b] each."""
+    """A pass over files that do not fit in memory, as batches of serialized examples, string [b]."""
 
     def __init__(self, shards: tuple[str, ...], config: TrainingConfig) -> None:
         self._shards = shards

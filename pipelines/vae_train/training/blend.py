@@ -1,7 +1,7 @@
-"""Does a linear term help the model, how strong, and in which share? Chosen on validation users by ndcg@100.
+"""Choose the strength and the share of the linear term by ndcg@100 on the validation users.
 
-EASE is fitted for each strength to the items that training users took (weight above 0) and blended with the model's
-scores exactly as the served model does it. Where no share of it helps, the model's own share is 1.
+For each strength, EASE is fitted to the training users' items with a weight above 0. Its scores are blended with the
+model's scores exactly as in the served model. If no share of the linear term helps, the model's share is 1.
 """
 
 from __future__ import annotations
@@ -29,13 +29,19 @@ STRENGTHS = (100.0, 250.0, 500.0, 1000.0, 2000.0)
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of the model's own scores to try."""
 LINEAR_ITEMS = 20_000
-"""Past this many items there is no linear term: its weights take 1.6 GB at this size, twice that to compute."""
+"""A larger catalogue gets no linear term. At this size its weights take 1.6 GB, and twice that to compute."""
 _K = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class BlendScore:
-    """What a blend reached on validation. strength: None for the model alone (share 1)."""
+    """The validation result of one blend.
+
+    Attributes:
+        strength: EASE's lambda, None for the model alone.
+        share: Share of the model's scores, 1 for the model alone.
+        ndcg: ndcg@100.
+    """
 
     strength: float | None
     share: float
@@ -44,9 +50,12 @@ class BlendScore:
 
 @dataclasses.dataclass(frozen=True)
 class LinearChoice:
-    """The best blend. strength: lambda of EASE, None where there is none; share: the model's, 1 where there is none.
+    """The best blend.
 
-    scores: all that were compared, the model alone first; empty where nothing was.
+    Attributes:
+        strength: EASE's lambda, None if the model alone is best.
+        share: Share of the model's scores, 1 if the model alone is best.
+        scores: All compared blends, first the model alone. Empty if nothing was compared.
     """
 
     strength: float | None
@@ -63,11 +72,19 @@ def choose_linear(
     shares: Sequence[float] = SHARES,
     limit_items: int = LINEAR_ITEMS,
 ) -> LinearChoice:
-    """The strength and share with the highest ndcg@100; of equal ones the larger share, then the first strength.
+    """Choose the strength and the share with the highest ndcg@100.
 
-    heldout: the validation users; vae_scores: the model's scores of their histories. Without users, or past
-    limit_items items, the model alone, unmeasured. Memory: the weights of one strength, twice while they are computed,
-    and the scores of a block of users; the model scores every block once per strength.
+    A tie goes to the larger share, then to the first strength. Without validation users, or with more than limit_items
+    items, the choice is the model alone, without a measurement. Memory holds the weights of one strength, twice while
+    they are computed, and the scores of a block of users. The model scores every block once per strength.
+
+    Args:
+        features_dir: Folder of the features.
+        heldout: The validation users.
+        vae_scores: The model's scoring function.
+        strengths: Values of EASE's lambda to try.
+        shares: Shares of the model's scores to try.
+        limit_items: Largest catalogue that gets a linear term.
     """
     if not len(heldout) or heldout.items > limit_items:
         return LinearChoice(None, 1.0, ())
@@ -80,7 +97,7 @@ def choose_linear(
         linear = LinearTerm(ease_weights(train, strength))
         reached = _mean_ndcg(heldout, vae_scores, linear, mixed)
         scores += [BlendScore(strength, share, ndcg) for share, ndcg in zip(mixed, reached, strict=True)]
-        del linear  # before the next one is computed
+        del linear  # frees memory before the next strength
         progress.advance("strengths tried", 1)
     best = max(scores, key=_preference)
     return LinearChoice(best.strength, best.share, tuple(scores))
@@ -89,14 +106,30 @@ def choose_linear(
 def linear_weights(
     features_dir: str, items: int, strength: float, splits: Sequence[str] = ("train",)
 ) -> npt.NDArray[np.float32]:
-    """EASE's weights float32 [items, items], row = history item, of all users of the splits."""
+    """Compute EASE's weights from all users of the splits.
+
+    Args:
+        features_dir: Folder of the features.
+        items: Size of the vocabulary.
+        strength: EASE's lambda.
+        splits: Names of the splits.
+
+    Returns:
+        float32 [items, items]. Rows are history items.
+    """
     return ease_weights(read_matrix(features_dir, items, splits), strength)
 
 
 def read_matrix(features_dir: str, items: int, splits: Sequence[str] = ("train",)) -> sp.csr_array:
-    """Who took what, 0/1 float32 [users, items]; items of weight 0 were not taken. Users as the files have them.
+    """Read the interactions of the splits as a sparse matrix.
 
-    Of held-out users it is what they show.
+    Args:
+        features_dir: Folder of the features.
+        items: Size of the vocabulary.
+        splits: Names of the splits. Only the input items of held-out users count, not their targets.
+
+    Returns:
+        float32 [users, items], 1 for an interaction with a weight above 0. Users are in the order of the files.
     """
     parts = []
     for split in splits:
@@ -115,7 +148,7 @@ def _preference(score: BlendScore) -> tuple[float, float]:
 def _mean_ndcg(
     heldout: HeldOut, vae_scores: ScoreFn, linear: LinearTerm | None, shares: Sequence[float]
 ) -> list[float]:
-    """ndcg@100 of each share, the mean over the users."""
+    """Return the mean ndcg@100 over the users for each share."""
     sums = np.zeros(len(shares))
     for block in blocks(heldout):
         given, sides = given_of(block)

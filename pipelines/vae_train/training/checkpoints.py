@@ -1,7 +1,9 @@
-"""What a killed training run needs to go on: weights, optimiser and place, whole or not at all.
+"""Save and restore checkpoints, so that a killed training run can resume.
 
-checkpoints/ckpt-STEP*        the newest two, from which a run goes on
-checkpoints/best/epoch-N*     the best weights so far, which count only once a checkpoint says so
+A checkpoint holds the weights, the optimisers and the position in the run. It is written completely or not at all.
+
+checkpoints/ckpt-STEP*        the newest two checkpoints; a run resumes from the newest
+checkpoints/best/epoch-N*     the best weights so far; valid once a checkpoint names their epoch
 """
 
 from __future__ import annotations
@@ -25,11 +27,19 @@ _KEPT = 2
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Where a run is. epoch: epochs done; then, in the epoch under way: passes done, batches of the next pass done.
+    """The position of a run.
 
-    step: steps since the beginning. sums: total loss, log-likelihood and KL of the epoch under way, over `users` users;
-    kl_users: those of passes that compute KL. best_epoch: 0 before the first validation. seconds: spent on the epoch
-    under way.
+    Attributes:
+        epoch: Number of completed epochs.
+        passes: Number of completed passes of the current epoch.
+        batches: Number of completed batches of the current pass.
+        step: Number of steps since the run began.
+        sums: Total loss, log-likelihood and KL of the current epoch, summed over `users` users.
+        users: Users in `sums`, once per pass.
+        kl_users: Users in `sums` of passes that compute KL.
+        best_epoch: Epoch of the best weights, 0 before the first validation.
+        best_metrics: Validation metrics of that epoch.
+        seconds: Seconds spent on the current epoch.
     """
 
     epoch: int = 0
@@ -45,7 +55,14 @@ class State:
 
 
 class Checkpoints:
-    """Checkpoints of a model and its optimisers below work_dir. Only the chief writes; all may restore."""
+    """The checkpoints of a model and its optimisers. Only the chief writes, and every worker may restore.
+
+    Args:
+        work_dir: Folder of the run. Checkpoints are in its subfolder `checkpoints`.
+        model: The model.
+        optimizers: One optimiser per phase.
+        chief: Whether this process writes.
+    """
 
     def __init__(self, work_dir: str, model: Any, optimizers: Mapping[str, Any], *, chief: bool = True) -> None:
         self._folder = os.path.join(work_dir, "checkpoints")
@@ -57,9 +74,13 @@ class Checkpoints:
         self._manager = tf.train.CheckpointManager(self._all, self._folder, max_to_keep=_KEPT) if chief else None
 
     def restore(self) -> State:
-        """Put the newest checkpoint's values in place; State() where there is none.
+        """Restore the newest checkpoint into the model and the optimisers.
 
-        Raises BadInput for a checkpoint of another model.
+        Returns:
+            The state of the checkpoint, or State() if there is no checkpoint.
+
+        Raises:
+            BadInput: The checkpoint belongs to another model.
         """
         newest = tf.train.latest_checkpoint(self._folder)
         if newest is None:
@@ -69,9 +90,15 @@ class Checkpoints:
         return State(**{**values, "sums": tuple(values["sums"])})
 
     def save(self, state: State) -> None:
-        """Write everything; the best weights of other epochs than state.best_epoch go. Once per step at most.
+        """Write a checkpoint and remove the best weights of all epochs except state.best_epoch.
 
-        Raises RecbeamError where the disk takes no more; the checkpoint before is whole.
+        Call this at most once per step.
+
+        Args:
+            state: The position of the run.
+
+        Raises:
+            RecbeamError: The disk is full or fails. The previous checkpoint stays valid.
         """
         if self._manager is None:
             return
@@ -83,13 +110,20 @@ class Checkpoints:
                 storage.remove(path)
 
     def save_best(self, epoch: int) -> None:
-        """Write the model's weights as the best, for a State with that best_epoch to be saved next."""
+        """Write the model's weights as the best. Afterwards save a State whose best_epoch is this epoch."""
         if self._chief:
             with _writing(self._best_folder):
                 self._model.write(os.path.join(self._best_folder, _name(epoch)))
 
     def restore_best(self, epoch: int) -> None:
-        """Put the best weights in the model. Raises BadInput if they are not there."""
+        """Restore the best weights into the model.
+
+        Args:
+            epoch: Epoch of the best weights.
+
+        Raises:
+            BadInput: The weights do not exist or belong to another model.
+        """
         self._read(self._model, os.path.join(self._best_folder, _name(epoch)))
 
     def _read(self, checkpoint: Any, path: str) -> None:
@@ -98,7 +132,7 @@ class Checkpoints:
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             reason = str(error).partition("\n")[0]
             raise BadInput(
-                f"{path}: is not a checkpoint of this model ({reason}); remove {self._folder} to train anew"
+                f"{path}: is not a checkpoint of this model ({reason}); remove {self._folder} to train from the start"
             ) from error
 
 
@@ -109,8 +143,8 @@ def _writing(folder: str) -> Iterator[None]:
     except (tf.errors.OpError, OSError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
         raise RecbeamError(
-            f"{folder}: a checkpoint cannot be written ({reason}); free space or pass --work_dir on another disk, "
-            "then the same command goes on from the last one"
+            f"{folder}: a checkpoint cannot be written ({reason}); free space and run the same command to "
+            "resume from the last checkpoint, or pass --work_dir on another disk"
         ) from error
 
 

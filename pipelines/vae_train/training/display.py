@@ -1,6 +1,7 @@
-"""How training goes, on the terminal: a bar with epoch, loss, KL, beta, validation score, best and time left.
+"""Show the progress of training on the terminal.
 
-Silent where stderr is no terminal. No other live display may be open meanwhile.
+A bar shows epoch, loss, KL, beta, validation score, best score and time left. If stderr is not a terminal, nothing is
+shown. No other live display may be open at the same time.
 """
 
 from __future__ import annotations
@@ -17,38 +18,58 @@ __all__ = ["Display", "Silent", "open_display"]
 
 _REFRESHES_PER_S = 5
 WIDE = 150
-"""Columns that the whole line takes; below, what one watches stays: epoch, bar, loss, best score, time left."""
+"""Width of the full line in columns. A narrower terminal shows only epoch, bar, loss, best score and time left."""
 
 
 class Display(Protocol):
-    """What the loop tells while it trains."""
+    """The progress events of the training loop."""
 
     def plan(self, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
-        """What is to be done, and how much of it an earlier run did."""
+        """Report the plan.
+
+        Args:
+            epochs: Planned epochs.
+            steps_per_epoch: Steps of an epoch.
+            done_steps: Steps that an earlier run completed.
+        """
 
     def step(self, epoch: int, phase: str, loss: float, kl: float, beta: float) -> None:
-        """One step was made. epoch from 1; loss and kl: means per user since the epoch began."""
+        """Report a completed step.
+
+        Args:
+            epoch: Current epoch, from 1.
+            phase: Phase of the step.
+            loss: Mean loss per user since the epoch began.
+            kl: Mean KL per user since the epoch began.
+            beta: Weight of the KL term.
+        """
 
     def validated(self, score: float, best: float, best_epoch: int) -> None:
-        """An epoch was validated."""
+        """Report the validation of an epoch.
+
+        Args:
+            score: ndcg@100 of the epoch.
+            best: Best ndcg@100 so far.
+            best_epoch: Epoch of the best score.
+        """
 
 
 class Silent:
-    """Says nothing."""
+    """A display that shows nothing."""
 
     def plan(self, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, epoch: int, phase: str, loss: float, kl: float, beta: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def validated(self, score: float, best: float, best_epoch: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @contextlib.contextmanager
 def open_display(title: str) -> Iterator[Display]:
-    """A display on stderr for as long as the block runs; Silent where stderr is no terminal."""
+    """Open a display on stderr while the block runs. Return Silent if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield Silent()
         return
@@ -63,7 +84,7 @@ def open_display(title: str) -> Iterator[Display]:
     )
 
     console = Console(stderr=True)
-    wide = console.width >= WIDE  # rich shortens every column of a line that is too long, the epoch and the bar first
+    wide = console.width >= WIDE  # rich shortens all columns of a line that is too long, first the epoch and the bar
     columns = (
         TextColumn("{task.description}"),
         BarColumn(40 if wide else 8),
@@ -79,7 +100,7 @@ def open_display(title: str) -> Iterator[Display]:
 
 
 class _Bar:
-    """One bar over all steps of the plan."""
+    """One bar for all steps of the plan."""
 
     def __init__(self, bars: Progress, wide: bool) -> None:
         self._bars = bars

@@ -1,7 +1,8 @@
-"""One machine or many: how replicas divide a batch, add up their gradients and agree on a score.
+"""Distribute training: divide batches among replicas, sum gradients and average scores.
 
-Every worker reads the same global batches; replica r of n trains on the rows i with i mod n = r. Gradients of the loss
-divided by the global batch are summed, so n replicas make the step that one would make, up to the order of sums.
+Every worker reads the same global batches. Replica r of n trains on the rows i with i mod n = r. The loss is divided by
+the size of the global batch, and gradients are summed. A step of n replicas therefore equals a step of one replica, up
+to the order of the sums.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ __all__ = ["Distribution", "open_distribution", "replica_part"]
 
 
 class Distribution:
-    """A tf.distribute strategy and this process's part in it. chief: whether it writes checkpoints and journal."""
+    """A tf.distribute strategy and the role of this process.
+
+    Args:
+        strategy: The strategy.
+        chief: Whether this process writes checkpoints and the journal.
+    """
 
     def __init__(self, strategy: tf.distribute.Strategy, *, chief: bool) -> None:
         self.strategy = strategy
@@ -27,22 +33,28 @@ class Distribution:
 
     @property
     def replicas(self) -> int:
-        """Copies of the model that train in step, over all workers."""
+        """Number of synchronised copies of the model over all workers."""
         return int(self.strategy.num_replicas_in_sync)
 
     def apply(self, gradients: Sequence[Any], variables: Sequence[Any], update: Callable[[Any, Any], Any]) -> None:
-        """Sum each variable's gradients over the replicas and call update(variable, sum) wherever it is kept."""
+        """Sum the gradients of each variable over the replicas and update every copy of the variable.
+
+        Args:
+            gradients: Per-replica gradients, aligned with variables.
+            variables: The variables.
+            update: Called with a variable and its summed gradient.
+        """
         extended = self.strategy.extended
         summed = extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(gradients, variables, strict=True)))
         for variable, gradient in zip(variables, summed, strict=True):
             extended.update(variable, update, args=(gradient,))
 
     def summed(self, value: Any) -> Any:
-        """The sum of a per-replica value."""
+        """Return the sum of a per-replica value."""
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
 
     def agreed(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """The mean over the workers: they add up in different orders, and must all decide alike."""
+        """Return the mean of each metric over the workers, so that all workers take the same decisions."""
         if self.replicas == 1 or not metrics:
             return dict(metrics)
         values = tf.constant(list(metrics.values()), tf.float64)
@@ -50,10 +62,14 @@ class Distribution:
 
 
 def open_distribution(kind: Literal["none", "mirrored", "multiworker"]) -> Distribution:
-    """The strategy of --distribute. `mirrored` takes all GPUs; without any, all logical CPU devices.
+    """Open the strategy of --distribute.
 
-    `multiworker` is described by TF_CONFIG and must be opened before TensorFlow does anything else in the process.
-    Raises BadUsage where TF_CONFIG is missing or it is too late.
+    Args:
+        kind: `mirrored` uses all GPUs, or all logical CPU devices if there is no GPU. `multiworker` uses the cluster of
+            TF_CONFIG. Open it before any other use of TensorFlow in the process.
+
+    Raises:
+        BadUsage: TF_CONFIG is not set or not valid, or TensorFlow was used before.
     """
     if kind == "none":
         return Distribution(tf.distribute.get_strategy(), chief=True)
@@ -64,11 +80,21 @@ def open_distribution(kind: Literal["none", "mirrored", "multiworker"]) -> Distr
     try:
         return Distribution(tf.distribute.MultiWorkerMirroredStrategy(), chief=chief)
     except RuntimeError as error:
-        raise BadUsage(f"--distribute=multiworker: cannot begin after TensorFlow was used ({error})") from error
+        raise BadUsage(
+            f"--distribute=multiworker: must be opened before any other use of TensorFlow in the process ({error})"
+        ) from error
 
 
 def replica_part(rows: Any, context: Any) -> Any:
-    """The rows of a batch that are this replica's, int64 [n]. rows: how many there are, int64 scalar."""
+    """Return the rows of a batch that this replica trains on.
+
+    Args:
+        rows: Number of rows of the batch, int64 scalar.
+        context: Replica context of tf.distribute.
+
+    Returns:
+        int64 [n].
+    """
     first = tf.cast(context.replica_id_in_sync_group, tf.int64)
     return tf.range(first, rows, context.num_replicas_in_sync, dtype=tf.int64)
 

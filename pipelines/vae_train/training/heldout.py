@@ -1,4 +1,4 @@
-"""The users a model is validated or tested on: what they show, what is asked for."""
+"""Read the users on which a model is validated or tested: their input items and their targets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ __all__ = ["HeldOut", "number_targets", "read_heldout"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Held-out users. keys: uint64 [users]; given: known items, oldest first, possibly none; sides: int32, as given.
+    """Held-out users.
 
-    targets: at least one item a user, sorted; items that the model does not know have numbers from `items` on.
-    items: of the model. numbers: one above the largest number of a target.
+    Attributes:
+        keys: uint64 [users].
+        given: Input items in the vocabulary, oldest first. A user may have none.
+        sides: int32 values of each side column, aligned with the items of `given`.
+        targets: Item indices to rank high, sorted, at least one per user. Items outside the vocabulary have numbers
+            from `items` on.
+        items: Size of the vocabulary.
+        numbers: Largest number in `targets` plus 1, at least `items`.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -33,7 +39,7 @@ class HeldOut:
         return len(self.keys)
 
     def part(self, start: int, stop: int) -> HeldOut:
-        """Users start..stop-1."""
+        """Return the users from start to stop - 1."""
         places = slice(int(self.given.indptr[start]), int(self.given.indptr[min(stop, len(self))]))
         return dataclasses.replace(
             self,
@@ -45,7 +51,17 @@ class HeldOut:
 
 
 def read_heldout(features_dir: str, split: str, items: int, sides: Sequence[str] = ()) -> HeldOut:
-    """The users of the split `validation` or `test`; nobody if it has none. Raises BadInput for a damaged file."""
+    """Read the users of a split.
+
+    Args:
+        features_dir: Folder of the features.
+        split: `validation` or `test`. A split without files has no users.
+        items: Size of the vocabulary.
+        sides: Names of the side columns.
+
+    Raises:
+        BadInput: A file is damaged.
+    """
     users = read_users(features_dir, split, sides)
     targets = number_targets(users.targets, items)
     numbers = max(items, int(targets.items.max(initial=-1)) + 1)
@@ -53,7 +69,7 @@ def read_heldout(features_dir: str, split: str, items: int, sides: Sequence[str]
 
 
 def number_targets(targets: Lists, items: int) -> Lists:
-    """Sorted targets in which a user's unknown ones (-1) become items, items + 1, ...: they count and are never hit."""
+    """Sort the targets and number each user's unknown targets (-1) as items, items + 1, and so on."""
     rows, numbers = targets.rows(), targets.items.astype(np.int64)
     unknown = numbers < 0
     before = np.concatenate([[0], np.cumsum(unknown)])  # unknown targets before each place

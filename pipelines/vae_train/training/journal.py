@@ -1,7 +1,7 @@
-"""What happened in each epoch: a line of training.jsonl and TensorBoard scalars under the same names.
+"""Record each epoch as a line of training.jsonl and as TensorBoard scalars with the same names.
 
-The file is written whole and renamed at every epoch, so a reader never sees half a line; an epoch that a killed run
-noted but did not keep is dropped when the run goes on, and noted anew.
+Every epoch rewrites the complete file and renames it, so a reader never sees a partial line. A killed run may have
+recorded an epoch for which it has no checkpoint. When the run resumes, that line is dropped and written again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,18 @@ __all__ = ["EpochRecord", "Journal", "read_journal"]
 
 @dataclasses.dataclass(frozen=True)
 class EpochRecord:
-    """One line. epoch from 1, steps since the run's beginning; loss, log_likelihood, kl: means per user of the epoch.
+    """The record of one epoch.
 
-    log_likelihood is larger where the model is better, loss smaller. beta: weight of the KL term at the last step.
-    validation: metrics by name, empty where none was done. seconds: spent on the epoch, interruptions left out.
+    Attributes:
+        epoch: Epoch, from 1.
+        steps: Steps since the run began.
+        loss: Mean per user over the epoch. Smaller is better.
+        log_likelihood: Mean per user over the epoch. Larger is better.
+        kl: Mean per user over the epoch.
+        beta: Weight of the KL term at the last step.
+        learning_rate: Learning rate of the optimisers.
+        validation: Metrics by name, empty without validation.
+        seconds: Seconds spent on the epoch, without interruptions.
     """
 
     epoch: int
@@ -37,13 +45,13 @@ class EpochRecord:
     seconds: float
 
     def line(self) -> dict[str, Any]:
-        """The record as one flat object: metrics stand beside the other values."""
+        """Return the record as one flat object that includes the metrics."""
         values = dataclasses.asdict(self)
         return {**{name: values[name] for name in values if name != "validation"}, **self.validation}
 
 
 def read_journal(path: str) -> list[dict[str, Any]]:
-    """The lines of a training.jsonl, none where there is no such file."""
+    """Read the lines of a training.jsonl. Return an empty list if the file does not exist."""
     if not os.path.isfile(path):
         return []
     with open(path, encoding="utf-8") as file:
@@ -51,10 +59,12 @@ def read_journal(path: str) -> list[dict[str, Any]]:
 
 
 class Journal:
-    """training.jsonl and tensorboard/ below a folder.
+    """The files training.jsonl and tensorboard/ of a run.
 
-    epochs: how many epochs are kept of what an earlier, interrupted run wrote there. A journal that does not write
-    (`chief=False`) takes every call and does nothing.
+    Args:
+        work_dir: Folder of the run.
+        epochs: Number of epochs to keep from an earlier, interrupted run.
+        chief: Whether this process writes. If False, every method does nothing.
     """
 
     def __init__(self, work_dir: str, epochs: int, *, chief: bool = True) -> None:
@@ -67,17 +77,17 @@ class Journal:
         self._lines = [line for line in read_journal(self._path) if line["epoch"] <= epochs]
         self._write()
         folder = os.path.join(work_dir, "tensorboard")
-        storage.remove(folder)  # event files cannot be cut: they are written anew from the lines that stay
+        storage.remove(folder)  # event files cannot be truncated, so they are rewritten from the lines that are kept
         self._scalars = import_tensorflow().summary.create_file_writer(folder)
         self._tell(self._lines)
 
     @property
     def lines(self) -> Sequence[Mapping[str, Any]]:
-        """All lines so far."""
+        """The lines written so far."""
         return tuple(self._lines)
 
     def append(self, record: EpochRecord) -> None:
-        """Add an epoch's line and scalars."""
+        """Write the line and the scalars of an epoch."""
         if not self._chief:
             return
         self._lines.append(record.line())
@@ -95,7 +105,7 @@ class Journal:
 
     def _tell(self, lines: Sequence[Mapping[str, Any]]) -> None:
         tf = import_tensorflow()
-        metadata = tf.compat.v1.SummaryMetadata()  # tf.summary.scalar is part of TensorBoard, which need not be here
+        metadata = tf.compat.v1.SummaryMetadata()  # tf.summary.scalar would need TensorBoard to be installed
         metadata.plugin_data.plugin_name = "scalars"
         with self._scalars.as_default():
             for line in lines:

@@ -1,6 +1,7 @@
-"""The training run: epochs of steps, validation, early stopping, checkpoints; started again, it goes on where it was.
+"""Run the training loop: epochs of steps, validation, early stopping and checkpoints.
 
-On the CPU of one machine a run that was killed and started again ends with the same weights as one that was not.
+A restarted run resumes from its newest checkpoint. On the CPU of one machine, a run that was killed and restarted ends
+with the same weights as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -33,14 +34,20 @@ from pipelines.vae_train.training.validation import ScoreFn, evaluate
 __all__ = ["METRIC", "Trained", "train"]
 
 METRIC = "ndcg@100"
-"""The validation metric that decides which weights are kept and when training stops."""
+"""The validation metric for keeping the best weights and for early stopping."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-    """What training came to. model: with the best weights in place; best_epoch from 1; best_metrics: of validation.
+    """The result of training.
 
-    timings: seconds of this process by what they were spent on: reading, steps, validation, checkpoints.
+    Attributes:
+        model: The model with the best weights.
+        best_epoch: Epoch of the best weights, from 1.
+        best_metrics: Validation metrics of that epoch.
+        epochs_run: Number of epochs trained.
+        steps: Number of steps trained.
+        timings: Seconds that this process spent on `reading`, `steps`, `validation` and `checkpoints`.
     """
 
     model: Model
@@ -64,16 +71,30 @@ def train(
     distribution: Distribution | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
-    """Train on the examples of features_dir, going on from what work_dir holds.
+    """Train a model, or resume its training from the newest checkpoint.
 
-    items: size of the vocabulary. sides: `side_sizes` of the features. stop_after_epoch: train exactly that
-    many epochs, without validation, under the schedule of all; the last weights are then the best. Without validation
-    users all epochs are trained. distribution: one that is open already, for a second training of the process. Raises
-    TrainingDiverged; BadInput for damaged examples or another run's checkpoints; BadUsage for --distribute=multiworker
-    without TF_CONFIG.
+    Without validation users, all epochs are trained.
+
+    Args:
+        features_dir: Folder of the features.
+        work_dir: Folder of the checkpoints and the journal.
+        items: Size of the vocabulary.
+        model_config: Shape of the model and its loss.
+        training_config: Settings of the training.
+        sides: Number of values per side column (`side_sizes`).
+        progress: Display of the progress. None shows nothing.
+        stop_after_epoch: Train exactly this many epochs without validation and return the last weights. The schedule is
+            that of training_config.epochs.
+        distribution: An open distribution, for a second training in the same process.
+        clock: Returns the time in seconds.
+
+    Raises:
+        TrainingDiverged: The loss is not finite.
+        BadInput: Examples are damaged, or the checkpoints belong to another run.
+        BadUsage: --distribute=multiworker without a valid TF_CONFIG.
     """
     if training_config.deterministic:
-        tf.random.set_seed(training_config.seed)  # nothing draws from it, but determinism wants one
+        tf.random.set_seed(training_config.seed)  # enable_op_determinism requires a seed, although nothing uses it
         tf.config.experimental.enable_op_determinism()
     distribution = distribution or open_distribution(training_config.distribute)
     began = clock()
@@ -107,7 +128,7 @@ def train(
 
 @dataclasses.dataclass(eq=False)
 class _Run:
-    """The parts of a run, and what of it is not in a checkpoint."""
+    """The parts of a run, and its state outside of checkpoints."""
 
     examples: TrainingExamples
     heldout: HeldOut | None
@@ -125,10 +146,10 @@ class _Run:
     steps: Mapping[str, Step] = dataclasses.field(default_factory=dict)
     last: _Pending | None = None
     pending: _Pending | None = None
-    """The newest step, which is not looked at before the next one is under way: a GPU need not wait for Python."""
+    """The newest step. Its result is read after the next step has started, so that a GPU does not wait for Python."""
 
     def go_on(self, work_dir: str) -> State:
-        """Train from the newest checkpoint to the end; the best weights are in the model then."""
+        """Train from the newest checkpoint to the end, then restore the best weights into the model."""
         state = self.checkpoints.restore()
         if not self._finished(state):
             state = self._train(state, work_dir)
@@ -165,7 +186,7 @@ class _Run:
         return bool(self.heldout) and state.epoch - state.best_epoch >= self.config.patience
 
     def _steps_of_epoch(self, state: State) -> State:
-        """All passes of an epoch that are not done yet."""
+        """Run the remaining passes of an epoch."""
         schedule = self.schedule
         began = self.clock() - state.seconds
         while state.passes < len(schedule.phases):
@@ -193,7 +214,7 @@ class _Run:
         return dataclasses.replace(state, batches=state.batches + 1, step=state.step + 1)
 
     def _settled(self, state: State) -> State:
-        """The state with the pending step's sums. Raises TrainingDiverged if they are not finite."""
+        """Add the sums of the pending step to the state. Raise TrainingDiverged if they are not finite."""
         if self.pending is None:
             return state
         made, self.pending = self.pending, None
@@ -213,7 +234,7 @@ class _Run:
         return state
 
     def _close_epoch(self, state: State, journal: Journal, score: ScoreFn) -> State:
-        """Validate, note the epoch and save it."""
+        """Validate and record the epoch, then save a checkpoint."""
         began = self.clock()
         epoch = state.epoch + 1
         if not all_finite(self.model, self.schedule.phases):
@@ -255,7 +276,7 @@ class _Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pending:
-    """A step that was made. step: from 1."""
+    """A completed step. `step` counts from 1."""
 
     batch: Batch
     sums: Any
@@ -265,7 +286,7 @@ class _Pending:
 
 
 def _mean_kl(state: State) -> float:
-    """Per user of the passes that computed it: the decoder's do not."""
+    """Return the mean KL per user over the passes that compute it. Decoder passes do not."""
     return state.sums[2] / max(1, state.kl_users)
 
 

@@ -1,7 +1,7 @@
-"""In which order a pass over the training examples sees the users: by a hash of seed, pass and user, and nothing else.
+"""Order the users and the shards of a pass over the training examples.
 
-The functions build TensorFlow graph; the arithmetic is uint64 throughout. Shards are put in order by the same hash, of
-their place among the file names.
+The order of users depends only on a hash of seed, pass and user. Shards are ordered by the same hash of their position
+in the sorted file names. The functions build a TensorFlow graph, and all arithmetic is uint64.
 """
 
 from __future__ import annotations
@@ -15,19 +15,25 @@ from pipelines.vae_train.model.noise import user_stream
 __all__ = ["shard_order", "user_order"]
 
 _USERS, _SHARDS = 0x75736572, 0x73686172
-"""Purposes as those of model.noise, which have small numbers: the ASCII of user and of shar."""
+"""Purposes, as in model.noise, which uses small numbers. These are the ASCII codes of `user` and `shar`."""
 
 
 def user_order(user_keys: Any, seed: int, pass_number: Any) -> Any:
-    """The users' places in the order of a pass, int64 [n]: user_keys[user_order(...)] is sorted by the hash.
+    """Return the order of the users in a pass: user_keys[user_order(...)] is sorted by the hash.
 
-    user_keys: uint64 [n], distinct; pass_number: int64 scalar, from 0.
+    Args:
+        user_keys: uint64 [n], distinct.
+        seed: Seed of the run.
+        pass_number: int64 scalar, from 0.
+
+    Returns:
+        int64 [n].
     """
     return _sorted(user_stream(seed, pass_number, user_keys, _USERS))
 
 
 def shard_order(shards: int, seed: int, pass_number: Any) -> Any:
-    """The shards' places in the order of a pass, int64 [shards]."""
+    """Return the order of the shards in a pass, int64 [shards]."""
     return _sorted(user_stream(seed, pass_number, tf.range(shards, dtype=tf.int64), _SHARDS))
 
 

@@ -1,6 +1,6 @@
-"""The examples of a split, reduced to what the model knows: parsed in tf.data, or decoded to plain arrays.
+"""Read the examples of a split and drop the items outside the vocabulary.
 
-No order of users is decided here.
+The result is tensors in tf.data, or plain arrays. This module does not order users.
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ __all__ = [
 ]
 
 READ_BYTES = 4 << 20
-"""Compressed bytes read ahead of each shard."""
+"""Compressed bytes to read ahead per shard."""
 _BLOCK_USERS = 4_096
-"""Users parsed at a time: 4,096 x 100 items are some 5 MB."""
+"""Users to parse at a time. 4,096 users of 100 items take about 5 MB."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Users:
-    """Users with their known items, each once, oldest first.
+    """Users with their items in the vocabulary, each once, oldest first.
 
-    keys: uint64 [users]; items: int32, by user; weights: float32 [sum of lengths]; sides: int32 [sum of lengths] each;
-    targets: what is asked for, -1 where unknown; empty lists for users of the training split.
+    Attributes:
+        keys: uint64 [users].
+        items: Item indices int32 of each user.
+        weights: float32 [sum of lengths].
+        sides: int32 [sum of lengths] per side column.
+        targets: Target item indices, -1 for an item outside the vocabulary. Users of the training split have none.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -58,7 +62,14 @@ class Users:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known:
-    """Parsed users as tensors. keys: uint64 [b]; items int64, weights float32, sides int64: [b, (n)], alike ragged."""
+    """Parsed users as tensors.
+
+    Attributes:
+        keys: uint64 [b].
+        items: RaggedTensor int64 [b, (n)].
+        weights: RaggedTensor float32 [b, (n)].
+        sides: One RaggedTensor int64 [b, (n)] per side column.
+    """
 
     keys: Any
     items: Any
@@ -67,16 +78,16 @@ class Known:
 
 
 def shards_of(features_dir: str, split: str) -> list[str]:
-    """The files of a split, by name; empty where there are none."""
+    """Return the files of a split, sorted by name. A split may have none."""
     found: list[str] = tf.io.gfile.glob(tf.io.gfile.join(features_dir, "examples", f"{split}-*.gz"))
     return sorted(found)
 
 
 def known_of(parsed: Mapping[str, Any], sides: Sequence[str]) -> Known:
-    """Parsed examples with the items that the model does not know left out, every column alike.
+    """Drop the items outside the vocabulary from parsed examples, in every column.
 
-    What features.known.known_history makes of them: an example holds no item twice, and to look for repeats would take
-    two thirds of the time of reading.
+    The result equals that of features.known.known_history. That function also looks for repeated items, which would
+    take two thirds of the reading time. Examples contain no repeated items.
     """
     items = parsed[ITEM_IDS]
     known = items.values >= 0
@@ -90,13 +101,26 @@ def known_of(parsed: Mapping[str, Any], sides: Sequence[str]) -> Known:
 
 
 def count_users(shards: Sequence[str]) -> int:
-    """How many examples the files hold. Raises BadInput for a damaged file."""
+    """Count the examples in the files.
+
+    Raises:
+        BadInput: A file is damaged.
+    """
     with named_faults(shards):
         return int(_serialized(shards).reduce(np.int64(0), _add_length).numpy())
 
 
 def read_users(features_dir: str, split: str, sides: Sequence[str] = ()) -> Users:
-    """All users of a split, with the named side columns. Raises BadInput for a damaged file."""
+    """Read all users of a split.
+
+    Args:
+        features_dir: Folder of the features.
+        split: `train`, `validation` or `test`.
+        sides: Names of the side columns.
+
+    Raises:
+        BadInput: A file is damaged.
+    """
     users = decode(shards_of(features_dir, split), sides, targets=split != "train")
     assert users is not None  # no limit was given
     return users
@@ -105,7 +129,20 @@ def read_users(features_dir: str, split: str, sides: Sequence[str] = ()) -> User
 def decode(
     shards: Sequence[str], sides: Sequence[str] = (), *, targets: bool = False, limit: int | None = None
 ) -> Users | None:
-    """The users of the files in their order; None as soon as there are more than `limit`. Raises BadInput."""
+    """Decode the users of the files, in the order of the files.
+
+    Args:
+        shards: Paths of the files.
+        sides: Names of the side columns.
+        targets: Whether to read the targets.
+        limit: Largest number of users. None for no limit.
+
+    Returns:
+        The users, or None if there are more than `limit`.
+
+    Raises:
+        BadInput: A file is damaged.
+    """
     parts: list[Users] = []
     arrays = functools.partial(_arrays, sides=tuple(sides), targets=targets)
     with named_faults(shards):
@@ -118,7 +155,7 @@ def decode(
 
 @contextlib.contextmanager
 def named_faults(shards: Sequence[str]) -> Iterator[None]:
-    """Raise what TensorFlow says of a damaged record as BadInput, in a sentence."""
+    """Convert TensorFlow's errors about damaged records to BadInput with a one-line message."""
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:

@@ -1,4 +1,4 @@
-"""Which phase comes when, and how much the KL term weighs at a step: arithmetic on the configuration alone."""
+"""Compute the phases of an epoch and the weight of the KL term at a step from the configuration."""
 
 from __future__ import annotations
 
@@ -11,23 +11,37 @@ __all__ = ["Schedule", "beta", "phases_of"]
 
 
 def phases_of(kind: ModelKind, encoder_passes: int) -> tuple[str, ...]:
-    """The phase of every pass over the users in one epoch; of recvae the encoder's passes come first."""
+    """Return the phase of each pass of an epoch. For recvae, the encoder's passes come first."""
     if kind == "multvae":
         return ("all",)
     return ("encoder",) * encoder_passes + ("decoder",)
 
 
 def beta(step: int, planned_steps: int, cap: float, anneal_fraction: float) -> float:
-    """Weight of the KL term of multvae at a step (from 0): linear from 0 to cap over anneal_fraction of the plan.
+    """Return the weight of multvae's KL term at a step.
 
-    cap from the first step on where anneal_fraction is 0. Source: Liang et al. 2018, in steps of a fraction there too.
+    The weight rises linearly from 0 to cap (Liang et al. 2018).
+
+    Args:
+        step: Step, from 0.
+        planned_steps: Steps of the complete plan.
+        cap: Final weight.
+        anneal_fraction: Share of the plan over which the weight rises. With 0, the weight is always cap.
     """
     annealed = planned_steps * anneal_fraction
     return cap if step >= annealed else cap * step / annealed
 
 
 class Schedule(NamedTuple):
-    """The plan of a training run over `users` users. An epoch is len(phases) passes of steps_per_pass steps."""
+    """The plan of a training run.
+
+    Attributes:
+        phases: Phase of each pass of an epoch.
+        steps_per_pass: Steps of a pass over all users.
+        planned_steps: Steps of all epochs.
+        beta_cap: Final weight of the KL term, None for recvae.
+        anneal_fraction: Share of the planned steps over which the weight rises.
+    """
 
     phases: tuple[str, ...]
     steps_per_pass: int
@@ -37,7 +51,7 @@ class Schedule(NamedTuple):
 
     @staticmethod
     def of(users: int, model: ModelConfig, training: TrainingConfig) -> Schedule:
-        """The plan; its length is that of all epochs, whenever training stops, so that a shorter run begins alike."""
+        """Create the plan. It always covers all epochs, so that a run that stops early has the same first steps."""
         phases = phases_of(model.kind, training.encoder_passes)
         steps = math.ceil(users / training.batch_users)
         cap = model.beta_cap if model.kind == "multvae" else None
@@ -45,15 +59,15 @@ class Schedule(NamedTuple):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of all passes of an epoch."""
+        """Number of steps of an epoch."""
         return self.steps_per_pass * len(self.phases)
 
     def kl_weight(self, step: int) -> float:
-        """What the loss multiplies the KL term by at a step; recvae weighs it itself (gamma), so 1."""
+        """Return the weight of the KL term at a step: 1 for recvae, whose loss applies gamma."""
         if self.beta_cap is None:
             return 1.0
         return beta(step, self.planned_steps, self.beta_cap, self.anneal_fraction)
 
     def ends_encoder(self, pass_of_epoch: int) -> bool:
-        """Whether this pass of an epoch (from 0) is the encoder's last."""
+        """Return whether a pass of an epoch (from 0) is the last one of the encoder."""
         return self.phases[pass_of_epoch : pass_of_epoch + 2] == ("encoder", "decoder")

@@ -1,4 +1,4 @@
-"""One training step as a graph: the loss of a batch, its gradients, the optimiser's update; compiled once per phase."""
+"""Compile a training step per phase as a graph: the loss of a batch, its gradients and the optimiser's update."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from pipelines.vae_train.training.distribution import Distribution, replica_part
 __all__ = ["Step", "all_finite", "make_step"]
 
 Step = Callable[[Any, Any, Any, Any], Any]
-"""(batch, pass number, step, KL weight) to the sums over the global batch: float32 [3], total, log-likelihood, KL."""
+"""Maps (batch, pass number, step, KL weight) to float32 [3]: loss, log-likelihood and KL, summed over the batch."""
 
 
 def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, distribution: Distribution) -> Step:
-    """The step of a phase. spec: of the data set's batches; any number of users and items shares the one graph."""
+    """Compile the training step of a phase.
+
+    Args:
+        model: The model.
+        optimizer: Optimiser of the phase's variables.
+        phase: One of the model's phases.
+        seed: Seed of the run.
+        spec: Element spec of the data set. One graph serves any number of users and items.
+        distribution: Distribution of the step over replicas.
+    """
     variables = model.variables_of(phase)
 
     def on_replica(batch: Batch, noise: NoiseKeys, kl_weight: Any) -> tuple[list[Any], Any]:
@@ -26,8 +35,8 @@ def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, d
         counts = tf.constant(1.0)
         if distribution.replicas > 1:
             rows = replica_part(users, tf.distribute.get_replica_context())
-            # Kernels need not bear an empty batch (one divides by its size): whoever has no row computes the first
-            # user, whose items replica 0 updates anyway, and counts it 0 times.
+            # Some kernels fail on an empty batch, for example by dividing by its size. A replica without rows
+            # therefore computes the first user, whose items replica 0 updates anyway, with weight 0.
             counts = tf.cast(tf.size(rows) > 0, tf.float32)
             batch = _rows_of(batch, tf.cond(tf.size(rows) > 0, lambda: rows, lambda: tf.zeros([1], tf.int64)))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -49,7 +58,7 @@ def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, d
 
 
 def all_finite(model: Model, phases: tuple[str, ...]) -> bool:
-    """Whether no trained variable holds an infinite value or none."""
+    """Return whether all values of all trained variables are finite."""
     variables = {variable.ref(): variable for phase in dict.fromkeys(phases) for variable in model.variables_of(phase)}
     return all(bool(tf.math.is_finite(tf.reduce_sum(tf.abs(variable)))) for variable in variables.values())
 

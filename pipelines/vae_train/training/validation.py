@@ -1,7 +1,7 @@
-"""How well a model ranks what held-out users really took: NDCG and recall over the full catalogue.
+"""Measure how well a model ranks the targets of held-out users: NDCG and recall over the full catalogue.
 
-Given items are masked with -inf and so never ranked; denominators are those of transforms.ranking.metrics. Unknown
-targets count in the ideal and are never found.
+A user's input items are masked with -inf and never ranked. The denominators are those of transforms.ranking.metrics.
+Targets outside the vocabulary count in the ideal ranking, and no ranking contains them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,26 @@ from transforms.ranking.metrics import columns, user_metrics
 __all__ = ["KS", "ScoreFn", "best_items", "block_users", "blocks", "evaluate", "given_of", "metrics_of"]
 
 ScoreFn = Callable[[Any, Mapping[str, Any]], Any]
-"""Histories (int64 [b, (n)] ragged) and their side columns to scores of all items, float32 [b, items]."""
+"""Maps histories (RaggedTensor int64 [b, (n)]) and their side columns to scores of all items, float32 [b, items]."""
 
 KS = (20, 50, 100)
 _SCORE_BYTES = 128 << 20
-"""Scores of a block: with the ranking's copies some 400 MB."""
+"""Bytes of the scores of a block. With the copies for ranking, a block takes about 400 MB."""
 _MOST_USERS = 1_000
 
 
 def evaluate(score: ScoreFn, heldout: HeldOut, ks: Sequence[int] = KS) -> dict[str, float]:
-    """Means over the users of ndcg@k and recall@k for every k; recall divides by min(k, held out).
+    """Compute the mean ndcg@k and recall@k over the users.
 
-    Empty if there is no user. Users are scored in blocks, whose size does not change the result.
+    Users are scored in blocks. The size of a block does not change the result.
+
+    Args:
+        score: Scoring function of the model.
+        heldout: The users.
+        ks: Cutoffs.
+
+    Returns:
+        `ndcg@K` and `recall@K` for every cutoff. Recall divides by min(k, number of targets). Empty without users.
     """
     if not len(heldout):
         return {}
@@ -45,19 +53,19 @@ def evaluate(score: ScoreFn, heldout: HeldOut, ks: Sequence[int] = KS) -> dict[s
 
 
 def blocks(heldout: HeldOut) -> Iterator[HeldOut]:
-    """The users in blocks whose scores fit in memory."""
+    """Yield the users in blocks whose scores fit in memory."""
     step = block_users(heldout.items)
     for start in range(0, len(heldout), step):
         yield heldout.part(start, min(start + step, len(heldout)))
 
 
 def block_users(items: int) -> int:
-    """How many users are scored at once."""
+    """Return how many users to score at once."""
     return max(1, min(_MOST_USERS, _SCORE_BYTES // (4 * items)))
 
 
 def given_of(heldout: HeldOut) -> tuple[Any, dict[str, Any]]:
-    """The shown histories and their side columns as ragged int64 tensors."""
+    """Return the input histories and their side columns as ragged int64 tensors."""
     splits = tf.constant(heldout.given.indptr)
     given = tf.RaggedTensor.from_row_splits(tf.constant(heldout.given.items, tf.int64), splits, validate=False)
     return given, {name: given.with_values(tf.constant(side, tf.int64)) for name, side in heldout.sides.items()}
@@ -71,9 +79,17 @@ def given_of(heldout: HeldOut) -> tuple[Any, dict[str, Any]]:
     ]
 )  # type: ignore[untyped-decorator]
 def best_items(scores: Any, given: Any, k: Any) -> Any:
-    """The k best items of each user that were not given, int32 [b, k], EMPTY behind the last; ties by smaller index.
+    """Rank the k best items of each user, without the input items.
 
-    scores: float32 [b, items]; given: int64 [b, (n)]. A NaN is no score: its item is not ranked.
+    Ties are ranked by item index. An item whose score is NaN is not ranked.
+
+    Args:
+        scores: float32 [b, items].
+        given: Input items, RaggedTensor int64 [b, (n)].
+        k: Number of items, int32 scalar.
+
+    Returns:
+        int32 [b, k], padded with EMPTY.
     """
     least = tf.constant(-np.inf, tf.float32)
     places = tf.stack([given.value_rowids(), given.values], axis=1)
@@ -88,7 +104,16 @@ def best_items(scores: Any, given: Any, k: Any) -> Any:
 def metrics_of(
     ranked: npt.NDArray[np.int32], heldout: HeldOut, ks: Sequence[int] = KS
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """ndcg@k and recall@k of each user, float64 [users] each, for ranked items int32 [users, max(ks)]."""
+    """Compute ndcg@k and recall@k of each user.
+
+    Args:
+        ranked: Ranked item indices int32 [users, max(ks)].
+        heldout: The users.
+        ks: Cutoffs.
+
+    Returns:
+        float64 [users] per metric.
+    """
     found = user_metrics(ranked, heldout.targets, heldout.numbers, ks)
     names = columns(ks)
     return {f"{metric}@{k}": found[:, names.index(f"{metric}@{k}")] for metric in ("ndcg", "recall") for k in ks}
