@@ -407,7 +407,9 @@ def test_a_vocabulary_in_another_order_than_the_graphs_is_found(features: pathli
     table = pq.read_table(mixed / FILE)
     pq.write_table(table.take(list(range(len(PLAIN)))[::-1]), mixed / FILE)
     model = random_integers(IntegerModel)
-    with pytest.raises(RecbeamError, match="does not answer as the trained one, nothing was written: serving_default"):
+    with pytest.raises(
+        RecbeamError, match="does not answer as the trained model, nothing was written: serving_default"
+    ):
         export_model(model, None, 1.0, mixed, tmp_path / "out" / "model", model_card={})
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -132,15 +132,15 @@ def narrow(answers, requests):
     ("break_it", "says"),
     [
         (swap, "serving_default, history .* has the score"),
-        (swap_with_scores, "for that place"),
-        (serve_the_second_best_first, "items where 6 are due"),
+        (swap_with_scores, "for this place"),
+        (serve_the_second_best_first, "items instead of 6"),
         (shift_scores, "score_items, history"),
-        (score_unknown_items, "with the trained weights -inf"),
+        (score_unknown_items, "the trained weights give -inf"),
         (lose_a_known_item, "has the score -inf"),
         (not_a_number, "has the score nan"),
         (pad_with_a_score, "padding"),
-        (pad_with_an_item, "items where 3 are due"),
-        (repeat_an_item, "there twice"),
+        (pad_with_an_item, "items instead of 3"),
+        (repeat_an_item, "is repeated"),
         (narrow, r"filtered returns shape \(4, 5\), not \(4, 6\)"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -163,7 +163,7 @@ def test_an_item_that_must_not_be_recommended_is_found(signature, row, item, cas
         found = answers[f"{signature}/{name}"][row]
         answers[f"{signature}/{name}"][row] = np.append(np.array([value], found.dtype), found[:-1])
     others = {name: array for name, array in right_answers(expected, requests).items() if name[0] != str(signature)}
-    assert f"place 1 has '{item}', which is not to be recommended" in compare(
+    assert f"place 1 has '{item}', which must not be recommended" in compare(
         requests, answers | others, expected, WIDTH
     )
 

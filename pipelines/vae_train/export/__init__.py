@@ -1,1 +1,1 @@
-"""The trained model as a folder that TF Serving loads."""
+"""Export a trained model as a folder that TF Serving loads."""

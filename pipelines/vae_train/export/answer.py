@@ -1,9 +1,10 @@
-"""The other process of `verify`: answers requests with a SavedModel, with TensorFlow and nothing of this project.
+"""Answer requests with a SavedModel in the separate process of `verify`.
 
     python -I answer.py MODEL requests.json answers.npz
 
-requests.json is a list of {"signature": name, "inputs": {argument: [batch, width] strings}}; answers.npz has an array
-`PLACE/OUTPUT` for each output of the request at that place, strings as bytes.
+This script imports TensorFlow and nothing of this project. requests.json is a list of
+{"signature": name, "inputs": {argument: [batch, width] strings}}. answers.npz has an array `PLACE/OUTPUT` for each
+output of the request at that place in the list. Strings are stored as bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ __all__ = ["answer"]
 
 
 def answer(model: str, requests: str, answers: str) -> None:
-    """Load, answer, write. Whatever goes wrong is the traceback that the caller shows the end of."""
+    """Load the model, answer the requests and write the answers.
+
+    Errors are not caught, because the caller shows the end of the traceback.
+
+    Args:
+        model: Folder of the SavedModel.
+        requests: Path of requests.json.
+        answers: Path of the answers.npz to write.
+    """
     import numpy as np
     import tensorflow as tf
 
@@ -24,7 +33,7 @@ def answer(model: str, requests: str, answers: str) -> None:
     with open(requests, encoding="utf-8") as file:
         for place, request in enumerate(json.load(file)):
             inputs = {
-                # JSON does not say how wide no rows are, nor TensorFlow that no strings are strings.
+                # An empty list has neither a width in JSON nor a string type in TensorFlow.
                 name: tf.reshape(tf.constant(rows, tf.string), [len(rows), len(rows[0]) if rows else 0])
                 for name, rows in request["inputs"].items()
             }

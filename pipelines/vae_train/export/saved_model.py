@@ -1,7 +1,8 @@
-"""Writes a trained autoencoder as the folder that TF Serving loads, once a fresh process has found it to answer right.
+"""Write a trained autoencoder as a folder that TF Serving loads.
 
-What the model computes is `graph`'s, how it is looked at is `verify`'s; giving it a version number is
-`transforms.models.publish`'s. TensorFlow is imported when a model is written, not before.
+The folder appears only after a fresh process has verified the model's answers. `graph` defines what the model computes,
+`verify` checks it, and `transforms.models.publish` assigns a version number. TensorFlow is imported only when a model
+is written.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["export_model"]
 
 IDS_FILE = "ids.txt"
-"""Asset with one item id a line, in UTF-8 order; TF-Transform's own vocabulary is in the order of frequency."""
+"""Asset with one item id per line in UTF-8 order. The vocabulary of TF-Transform is ordered by frequency."""
 
 CHECKED_USERS = 32
-"""Histories that the written model must answer as the trained one does."""
+"""Number of histories to check. The written model must answer them as the trained model does."""
 
 
 def export_model(
@@ -49,26 +50,39 @@ def export_model(
     serving_top_k: int = contract.SERVING_TOP_K,
     model_card: Mapping[str, Any],
 ) -> None:
-    """Writes a SavedModel with the signatures of `graph.SIGNATURES` to `directory`, which must not exist yet.
+    """Write a SavedModel with the signatures of `graph.SIGNATURES`.
 
-    share: the model's in its blend with the linear term, 0 to 1. features_dir: a local folder with transform/ (which
-    the model embeds), vocabulary.parquet and examples/, of which a few histories are read to check the written model.
-    serving_top_k: the width of every answer. model_card: becomes assets.extra/model_card.json. The folder appears by
-    rename, whole or not at all. Raises BadUsage for an existing directory or an option out of range, BadInput for a
-    vocabulary without items, RecbeamError if scores are not finite, or if the model, loaded by a process that has
-    TensorFlow alone, answers otherwise than the one given.
+    The folder is renamed into place, so it appears completely or not at all.
+
+    Args:
+        model: The trained model.
+        linear: The linear term, or None.
+        share: Share of the model's scores in the blend with the linear term, from 0 to 1.
+        features_dir: A local folder with transform/, which becomes part of the model, vocabulary.parquet and examples/,
+            from which a few histories are read for the check.
+        directory: Folder to create. It must not exist.
+        serving_top_k: Number of items per answer.
+        model_card: Content of assets.extra/model_card.json.
+
+    Raises:
+        BadUsage: The directory exists, or an argument is out of range.
+        BadInput: The vocabulary is empty.
+        RecbeamError: Scores are not finite, or the written model, loaded by a process with only TensorFlow, answers
+            differently from the trained model.
     """
     if serving_top_k < 1:
-        raise BadUsage(f"--serving_top_k={serving_top_k}: a model returns at least one item; use 1 or more")
+        raise BadUsage(f"--serving_top_k={serving_top_k} is below 1; use 1 or more")
     if linear is not None and not 0 <= share <= 1:
-        raise BadUsage(f"share={share}: the model's share in the blend is from 0 to 1")
+        raise BadUsage(f"share={share} must be between 0 and 1")
     import_tensorflow()
 
     from pipelines.vae_train.export.graph import SIGNATURES, blended, id_order
 
     vocabulary = read_vocabulary(os.fspath(features_dir))
     if not len(vocabulary.ids):
-        raise BadInput(f"{features_dir}: a model needs at least one item, the vocabulary has none; check the filters")
+        raise BadInput(
+            f"{features_dir}: the vocabulary is empty, but a model needs at least one item; lower --min_item_users"
+        )
     order = id_order(vocabulary.ids)
     ids = vocabulary.ids.take(pa.array(order))
     users, available = vocabulary.users[order], vocabulary.available[order]
@@ -103,10 +117,10 @@ def _save(
 def _trained(
     score: Score, features_dir: Path, vocabulary: Vocabulary
 ) -> tuple[list[list[str]], npt.NDArray[np.float32]]:
-    """Some users' histories as ids, and float32 [users, items] of what the trained weights say, by item index.
+    """Return some training users' histories as ids, and their scores float32 [users, items] from the trained weights.
 
-    They are users of the training records, which a model is never without, as the pipeline wrote them: their features
-    come from files, those of the served model from its own graph. One more has no history.
+    The users come from the training examples, which always exist. Their features are read from files, whereas the
+    served model computes features in its own graph. One more user has an empty history.
     """
     import tensorflow as tf
 
@@ -121,6 +135,6 @@ def _trained(
     item_ids, sides = known_history(given[ITEM_IDS], {name: given[name] for name in given if name != ITEM_IDS})
     ids = np.array([*vocabulary.ids.to_pylist(), NOT_AN_ID], object)
     histories = [ids[np.array(row, np.int64)].tolist() for row in given[ITEM_IDS].to_list()]
-    with tf.device("CPU"):  # where the served one computes: a GPU may multiply with fewer bits
+    with tf.device("CPU"):  # verify runs the served model on the CPU, and a GPU may multiply with fewer bits
         scores: npt.NDArray[np.float32] = score({ITEM_IDS: item_ids, **sides}).numpy()
     return histories, scores

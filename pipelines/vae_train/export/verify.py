@@ -1,9 +1,9 @@
-"""Whether an exported model answers, in a process of its own, what the trained one says here.
+"""Check that an exported model, in its own process, answers as the trained model does in this process.
 
-An export can go wrong in ways that a test of the trainer does not see: a table that was not saved, an order of ids that
-turned, an operation that only this process has registered. So a fresh interpreter that has TensorFlow and nothing else
-(`answer`) loads the folder and answers histories, and the answers are compared with scores from the trained weights.
-No TensorFlow is imported here.
+Tests of the trainer do not find some errors of an export: a table that was not saved, ids in the wrong order, or an
+operation that is only registered in this process. A fresh interpreter that imports only TensorFlow (`answer`) therefore
+loads the folder and answers histories. This module compares the answers with scores from the trained weights. It does
+not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,25 +28,28 @@ from transforms.errors import RecbeamError
 __all__ = ["NOT_AN_ID", "Expected", "compare", "make_requests", "run_fresh", "verify"]
 
 TOLERANCE = 1e-4
-"""Times max(1, |score|). One float32 product of 600 terms is off by some 1e-6 in another order of summation."""
+"""Factor of max(1, |score|). A float32 product of 600 terms varies by about 1e-6 with the order of summation."""
 EXCLUDED = 3
-"""How many of a history's best items the request to `filtered` excludes."""
+"""How many of a history's best items the request for `filtered` excludes."""
 CANDIDATES = 20
-"""How many of them the request to `score_items` asks for."""
+"""How many of a history's best items the request for `score_items` contains."""
 NOT_AN_ID = "\n"
-"""Stands for an item that the vocabulary does not have: no id holds a line feed."""
+"""An id outside of every vocabulary, since ids do not contain line feeds."""
 PATIENCE_S = 900.0
-"""A model of some GB on a busy disk takes a minute to load; one that takes longer than this hangs."""
+"""Timeout in seconds. A model of a few GB on a busy disk takes a minute to load."""
 
 Answers = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Expected:
-    """What the trained model says. Items are in the UTF-8 order of ids.
+    """The answers of the trained model. Items are in the UTF-8 order of ids.
 
-    ids: [items]. available: bool [items]. histories: item ids, oldest first, unknown ones among them.
-    scores: float32 [histories, items], popularity where a history has no known item.
+    Attributes:
+        ids: Item ids [items].
+        available: bool [items].
+        histories: Item ids of each history, oldest first. Some are outside the vocabulary.
+        scores: float32 [histories, items], the popularity if no item of a history is known.
     """
 
     ids: Sequence[str]
@@ -56,19 +59,29 @@ class Expected:
 
 
 def verify(model: Path, scratch: Path, expected: Expected, serving_top_k: int) -> None:
-    """Raises RecbeamError where the SavedModel in `model` fails, or answers otherwise than expected."""
+    """Check the answers of a SavedModel.
+
+    Args:
+        model: Folder of the SavedModel.
+        scratch: Folder for temporary files.
+        expected: Answers of the trained model.
+        serving_top_k: Number of items per answer.
+
+    Raises:
+        RecbeamError: The SavedModel fails, or its answers differ from the expected answers.
+    """
     requests = make_requests(expected)
     answers = run_fresh(model, scratch, requests)
     difference = compare(requests, answers, expected, serving_top_k)
     if difference:
         raise RecbeamError(
-            f"the exported model does not answer as the trained one, nothing was written: {difference}; this is a "
+            f"the exported model does not answer as the trained model, nothing was written: {difference}; this is a "
             "defect of the export, please report it"
         )
 
 
 def make_requests(expected: Expected) -> list[dict[str, Any]]:
-    """One request a signature, all histories in each."""
+    """Create one request per signature. Each contains all histories."""
     known = {one: place for place, one in enumerate(expected.ids)}
     histories = _padded(expected.histories)
     best, candidates = [], []
@@ -87,17 +100,26 @@ def make_requests(expected: Expected) -> list[dict[str, Any]]:
 
 
 def run_fresh(model: Path, scratch: Path, requests: Sequence[Mapping[str, Any]]) -> Answers:
-    """The answers of `model` in a new interpreter, as `answer` writes them; scratch: a folder for two files."""
+    """Return the answers of a model in a new interpreter.
+
+    Args:
+        model: Folder of the SavedModel.
+        scratch: Folder for two temporary files.
+        requests: Content of requests.json (see `answer`).
+
+    Raises:
+        RecbeamError: The process fails or times out.
+    """
     asked, answered = scratch / "requests.json", scratch / "answers.npz"
     asked.write_text(json.dumps(list(requests)), encoding="utf-8")
-    # The trainer may hold all of a GPU's memory, and importing TF-Transform has set Keras's switch for this process.
+    # The trainer may hold all memory of the GPU. Importing TF-Transform has set TF_USE_LEGACY_KERAS in this process.
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-I", answer.__file__, str(model), str(asked), str(answered)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise RecbeamError(f"the exported model gives no answer in a fresh process within {PATIENCE_S:g} s") from error
+        raise RecbeamError(f"the exported model timed out after {PATIENCE_S:g} s in a fresh process") from error
     if done.returncode:
         said = "\n".join(done.stderr.strip().splitlines()[-10:])
         raise RecbeamError(f"the exported model fails in a fresh process (exit {done.returncode}): {said}")
@@ -106,7 +128,7 @@ def run_fresh(model: Path, scratch: Path, requests: Sequence[Mapping[str, Any]])
 
 
 def compare(requests: Sequence[Mapping[str, Any]], answers: Answers, expected: Expected, serving_top_k: int) -> str:
-    """What the first wrong answer is, in words; empty if none is wrong."""
+    """Describe the first wrong answer. Return an empty string if all answers are right."""
     return next(_differences(requests, answers, expected, serving_top_k), "")
 
 
@@ -141,19 +163,19 @@ def _wrong_list(
     allowed: npt.NDArray[np.bool_],
     known: Mapping[str, int],
 ) -> str:
-    """Items within the tolerance of each other may have changed places, so a list is right if its scores are."""
+    """Check a list by its scores, since items with scores within the tolerance may have swapped places."""
     best = -np.sort(-expected[allowed])[: len(items)]
     names = [one for one in items if one]
     if len(names) != len(best) or any(items[len(best) :]) or (scores[len(best) :] != contract.PAD_SCORE).any():
-        return f"{len(names)} items where {len(best)} are due, or padding that is not at the end"
+        return f"{len(names)} items instead of {len(best)}, or padding before the end"
     if len(set(names)) != len(names):
-        return "an item is there twice"
+        return "an item is repeated"
     for place, name in enumerate(names):
         if name not in known or not allowed[known[name]]:
-            return f"place {place + 1} has {name!r}, which is not to be recommended"
+            return f"place {place + 1} has {name!r}, which must not be recommended"
     return _wrong_scores(names, scores[: len(best)], expected, known) or next(
         (
-            f"place {place + 1} has {name!r} with {score:.6g}, trained weights have {due:.6g} for that place"
+            f"place {place + 1} has {name!r} with {score:.6g}, but the trained weights give {due:.6g} for this place"
             for place, (name, score, due) in enumerate(zip(names, scores, best, strict=False))
             if not _close(float(score), float(due))
         ),
@@ -167,14 +189,14 @@ def _wrong_scores(
     for item, score in zip(items, scores, strict=True):
         due = expected[known[item]] if item in known else np.float32(contract.PAD_SCORE)
         if not _close(float(score), float(due)):
-            return f"{item!r} has the score {score:.6g}, with the trained weights {due:.6g}"
+            return f"{item!r} has the score {score:.6g}, but the trained weights give {due:.6g}"
     return ""
 
 
 def _close(score: float, due: float) -> bool:
     if not math.isfinite(due):
         return score == due
-    return abs(score - due) <= TOLERANCE * max(1.0, abs(due))  # False for nan
+    return abs(score - due) <= TOLERANCE * max(1.0, abs(due))  # False for NaN
 
 
 def _allowed(expected: Expected, known: Mapping[str, int], masked: Sequence[str]) -> npt.NDArray[np.bool_]:

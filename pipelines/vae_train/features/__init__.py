@@ -1,1 +1,1 @@
-"""From raw ids to what the model is fed, the same in training and in serving."""
+"""Convert raw ids to the input of the model, in the same way for training and serving."""

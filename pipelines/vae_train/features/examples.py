@@ -1,11 +1,12 @@
-"""Training records: one tf.train.Example per user. How histories become raw batches, batches records, and records
-tensors again.
+"""Convert histories to raw batches, raw batches to tf.train.Example records, and records to tensors.
 
-    user_key int64 [1]      SipHash(seed, user_id), its 64 bits read as signed
-    item_ids int64 [n]      oldest first, -1 for an unknown item
-    weights float [n]       1.0 where the log has none
-    side_<column> int64 [n] 0 for no value
-    target_ids int64 [t]    held-out users alone: the items asked for, distinct, -1 for each unknown one
+There is one record per user:
+
+    user_key int64 [1]      SipHash(seed, user_id), the 64 bits as a signed integer
+    item_ids int64 [n]      oldest first, -1 for an item outside the vocabulary
+    weights float [n]       1.0 if the log has no weights
+    side_<column> int64 [n] 0 if the item has no value
+    target_ids int64 [t]    only for held-out users: distinct targets, -1 for each item outside the vocabulary
 """
 
 from __future__ import annotations
@@ -52,28 +53,39 @@ RAW_SCHEMA = pa.schema(
     }
 )
 PASSED = frozenset({"split", "user_key", "weights"})
-"""Columns of a raw batch that TF-Transform hands on as they are."""
+"""Columns of a raw batch that TF-Transform does not change."""
 
 _BATCH_BYTES, _BATCH_USERS = 20 << 20, 32_768
-"""A raw batch: 20 MiB keeps Beam's elements small; TF-Transform counts a vocabulary batch by batch, so larger ones
-emit fewer counts."""
+"""Limits of a raw batch. 20 MiB keeps Beam's elements small. TF-Transform counts the vocabulary per batch, so larger
+batches emit fewer counts."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Records:
-    """Records of one example file. keys: uint64 [users]. serialized: binary [users]."""
+    """The records of one example file.
+
+    Attributes:
+        keys: uint64 [users].
+        serialized: tf.train.Example records, binary [users].
+    """
 
     keys: npt.NDArray[np.uint64]
     serialized: pa.BinaryArray
 
     @staticmethod
     def none() -> Records:
-        """No records."""
+        """Return no records."""
         return Records(np.zeros(0, np.uint64), pa.array([], pa.binary()))
 
 
 def raw_batches(histories: Histories, given: npt.NDArray[np.bool_], split: int) -> Iterator[pa.RecordBatch]:
-    """All users as batches of RAW_SCHEMA. given: bool [entries], those that go to history; the others are targets."""
+    """Yield all users as batches of RAW_SCHEMA.
+
+    Args:
+        histories: The users.
+        given: Which entries belong to the history, bool [entries]. The others are targets.
+        split: TRAIN, VALIDATION or TEST.
+    """
     sizes = pc.binary_length(histories.items).to_numpy(zero_copy_only=False).astype(np.int64) + 16
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[histories.codes])])[histories.indptr]
     for begin, end in _cut(np.diff(ends)):
@@ -81,7 +93,7 @@ def raw_batches(histories: Histories, given: npt.NDArray[np.bool_], split: int) 
 
 
 def tensor_adapter_config() -> Any:
-    """How TF-Transform reads RAW_SCHEMA: history and target as ragged tensors of strings."""
+    """Create the config with which TF-Transform reads history and target of RAW_SCHEMA as ragged string tensors."""
     from tensorflow_metadata.proto.v0 import schema_pb2  # type: ignore[import-untyped]
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
@@ -95,9 +107,17 @@ def tensor_adapter_config() -> Any:
 
 
 def encode(batch: pa.RecordBatch, files: Sequence[int]) -> Iterator[tuple[tuple[int, int] | None, Records]]:
-    """((split, file), its records) of a transformed batch of one split; last (None, users without a known item).
+    """Encode a transformed batch as records per example file.
 
-    A training user without a known item is left out. files: example files of each split; a user's is its key modulo.
+    A training user without an item in the vocabulary gets no record.
+
+    Args:
+        batch: Transformed users of one split.
+        files: Number of example files of each split. A user's file is the key modulo that number.
+
+    Yields:
+        ((split, file), records) for each file. For the training split also (None, records), whose keys are the users
+        without an item in the vocabulary.
     """
     from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
@@ -125,12 +145,20 @@ def encode(batch: pa.RecordBatch, files: Sequence[int]) -> Iterator[tuple[tuple[
 
 
 def file_name(split: int, file: int, files: int) -> str:
-    """train-00003-of-00012.gz"""
+    """Return the name of an example file, for example train-00003-of-00012.gz."""
     return f"{SPLITS[split]}-{file:05d}-of-{files:05d}.gz"
 
 
 def write_records(parts: Sequence[Records], uri: str) -> int:
-    """Write a gzipped TFRecord file whole, its records in the order of their keys; returns how many there are."""
+    """Write a gzipped TFRecord file with the records sorted by key. The file appears completely or not at all.
+
+    Args:
+        parts: The records.
+        uri: The file to write.
+
+    Returns:
+        The number of records.
+    """
     tf = import_tensorflow()
     keys = np.concatenate([np.zeros(0, np.uint64), *(part.keys for part in parts)])
     serialized = pa.concat_arrays([pa.array([], pa.binary()), *(part.serialized for part in parts)])
@@ -146,8 +174,16 @@ def write_records(parts: Sequence[Records], uri: str) -> int:
 
 
 def parse(serialized: Any, sides: Sequence[str] = (), *, targets: bool = False) -> dict[str, Any]:
-    """Records, string [b], to tensors: user_key int64 [b]; ragged [b, (n)] item_ids int64, weights float32 and a
-    side_<column> int64 for each of `sides` (column names); with targets also target_ids ragged int64 [b, (t)].
+    """Parse records to tensors.
+
+    Args:
+        serialized: tf.train.Example records, string [b].
+        sides: Names of the side columns to parse.
+        targets: Whether to parse the targets.
+
+    Returns:
+        user_key int64 [b], and as RaggedTensors [b, (n)] item_ids int64, weights float32 and side_<column> int64. With
+        targets also target_ids, RaggedTensor int64 [b, (t)].
     """
     tf = import_tensorflow()
     ragged = functools.partial(tf.io.RaggedFeature, row_splits_dtype=tf.int64)
@@ -164,7 +200,7 @@ def parse(serialized: Any, sides: Sequence[str] = (), *, targets: bool = False) 
 
 
 def _cut(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Consecutive users, begin and end, whose bytes stay below _BATCH_BYTES, except for a single user above it."""
+    """Yield begin and end of consecutive users with at most _BATCH_BYTES bytes. A larger user is alone."""
     total = np.cumsum(sizes)
     begin = 0
     while begin < len(sizes):
@@ -208,7 +244,7 @@ def _keys(column: pa.Array) -> npt.NDArray[np.uint64]:
 
 
 def _has_known(item_ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which lists have a number of at least 0, bool [lists]."""
+    """Return which lists have a number of at least 0, bool [lists]."""
     known = item_ids.flatten().to_numpy(zero_copy_only=False) >= 0
     rows = pc.list_parent_indices(item_ids).to_numpy(zero_copy_only=False)
     return np.bincount(rows[known], minlength=len(item_ids)) > 0

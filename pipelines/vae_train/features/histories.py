@@ -1,6 +1,7 @@
-"""Blocks of one shard of users to their histories: each item once, oldest first. Arrays only, no row in Python.
+"""Merge the blocks of a shard of users to histories: each item once, oldest first.
 
-The rules are functions of the set of interactions: order of arrival, files and shards never matter.
+All operations are on arrays. The result depends only on the set of interactions, and not on the order of arrival, files
+or shards.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from transforms.histories.shards import UserShard, concatenate_blocks, merge_ent
 __all__ = ["LARGEST_WEIGHT", "Histories", "hash_pairs", "merge_histories"]
 
 LARGEST_WEIGHT = 1e30
-"""Weights enter the examples as float32, and a loss adds many of them: this leaves room below its 3.4e38."""
+"""Examples store weights as float32 (at most 3.4e38). This limit leaves room for the sum of many weights in a loss."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Histories:
-    """Histories of some users; user u has the entries indptr[u] to indptr[u + 1], oldest first.
+    """Histories of some users. User u has the entries indptr[u] to indptr[u + 1] - 1, oldest first.
 
-    users: string [users], each with at least one entry. keys: uint64 [users], SipHash(rules.seed, user).
-    indptr: int64 [users + 1]. items: string, distinct, in UTF-8 order; codes: int64 [entries] into them.
-    weights: float64 [entries] or None (all 1). timestamps: int64 [entries] microseconds or None.
+    Attributes:
+        users: string [users]. Each user has at least one entry.
+        keys: SipHash(rules.seed, user), uint64 [users].
+        indptr: int64 [users + 1].
+        items: Distinct item ids in UTF-8 order, string.
+        codes: Positions in `items`, int64 [entries].
+        weights: float64 [entries], or None if all are 1.
+        timestamps: Microseconds, int64 [entries], or None.
     """
 
     users: pa.StringArray
@@ -41,11 +47,11 @@ class Histories:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Items of each user, int64 [users], at least 1."""
+        """Number of items of each user, int64 [users], at least 1."""
         return np.diff(self.indptr)
 
     def select(self, which: npt.NDArray[np.bool_]) -> Histories:
-        """The users of `which`, bool [users]; items stay as they are."""
+        """Return the users of `which`, bool [users], with all items."""
         keep = np.repeat(which, self.lengths)
         return Histories(
             users=self.users.filter(pa.array(which)),
@@ -59,11 +65,16 @@ class Histories:
 
 
 def merge_histories(blocks: Sequence[pa.RecordBatch], rules: FeatureRules) -> Histories:
-    """The histories of a shard, from all its blocks; users with fewer than rules.min_user_items are left out.
+    """Merge all blocks of a shard to histories.
 
-    Of several interactions of a user with an item the newest counts, with its weight (of equally new ones, or without
-    times, the heaviest). Order: by time, equal times (in a log of days: most) and all without times by `hash_pairs`, so
-    that "the newest fifth" of a day is a fifth by hash and not the items whose ids sort last.
+    If a user has several interactions with an item, the newest counts. Among equally new interactions, or without
+    times, the one with the largest weight counts. Entries are sorted by time. Equal times, which are frequent in a log
+    of days, and entries without times are sorted by `hash_pairs`. The newest fifth of a day is therefore a fifth by
+    hash and not the items whose ids sort last.
+
+    Args:
+        blocks: All blocks of the shard.
+        rules: Users with fewer than rules.min_user_items items are skipped.
     """
     shard = concatenate_blocks(blocks)
     merged = merge_entries(shard, shard.weights, "last")
@@ -89,9 +100,16 @@ def merge_histories(blocks: Sequence[pa.RecordBatch], rules: FeatureRules) -> Hi
 def hash_pairs(
     keys: npt.NDArray[np.uint64], items: pa.StringArray, codes: npt.NDArray[np.int64], seed: int
 ) -> npt.NDArray[np.uint64]:
-    """A number per pair of user and item, uint64 [pairs]: SplitMix64 of the user's key plus the item's SipHash.
+    """Hash pairs of user and item: SplitMix64 of the user's key plus the item's SipHash.
 
-    keys: uint64 [pairs], the users'. codes: int64 [pairs] into items.
+    Args:
+        keys: Keys of the users, uint64 [pairs].
+        items: Distinct item ids, string.
+        codes: Positions in items, int64 [pairs].
+        seed: Seed of the SipHash.
+
+    Returns:
+        uint64 [pairs].
     """
     mixed: npt.NDArray[np.uint64] = keys + siphash(items, seed)[codes] * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -103,7 +121,7 @@ def hash_pairs(
 def _order(
     merged: UserShard, user_codes: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], seed: int
 ) -> npt.NDArray[np.intp]:
-    """Entries by user, then oldest first."""
+    """Return the order of entries by user, then oldest first."""
     ties = hash_pairs(keys[user_codes], merged.items, merged.item_codes, seed)
     if merged.timestamps is None:
         return np.lexsort((ties, user_codes))

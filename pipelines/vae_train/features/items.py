@@ -1,4 +1,7 @@
-"""The vocabulary as a table: row i is item index i, in TF-Transform's order. Without Beam and TensorFlow."""
+"""Read and build the vocabulary table. Row i is item index i, in the order of TF-Transform.
+
+This module imports neither Beam nor TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,13 @@ FILE = "vocabulary.parquet"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Items by index. ids: string [items]. users: int64 [items], training users. available: bool [items]."""
+    """The items by index.
+
+    Attributes:
+        ids: string [items].
+        users: Number of training users, int64 [items].
+        available: bool [items].
+    """
 
     ids: pa.StringArray
     users: npt.NDArray[np.int64]
@@ -31,19 +40,29 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemCounts:
-    """Training users of each item. ids: string, distinct. users: int64 [ids]."""
+    """The number of training users of each item.
+
+    Attributes:
+        ids: Distinct item ids, string.
+        users: int64 [ids].
+    """
 
     ids: pa.StringArray
     users: npt.NDArray[np.int64]
 
     def kept(self, least: int, most_items: int | None) -> int:
-        """How many items a vocabulary of those limits has."""
+        """Return the size of the vocabulary for given limits.
+
+        Args:
+            least: Smallest number of training users of an item.
+            most_items: Largest size of the vocabulary, None for no limit.
+        """
         frequent = int((self.users >= least).sum())
         return frequent if most_items is None else min(frequent, most_items)
 
 
 def merge_counts(parts: list[ItemCounts]) -> ItemCounts:
-    """Counts of several shards added up."""
+    """Add up the counts of several shards."""
     if not parts:
         return ItemCounts(pa.array([], pa.string()), np.zeros(0, np.int64))
     if len(parts) == 1:
@@ -57,7 +76,13 @@ def merge_counts(parts: list[ItemCounts]) -> ItemCounts:
 
 
 def vocabulary_table(ids: pa.StringArray, counts: ItemCounts, unavailable: pa.StringArray) -> pa.Table:
-    """item_id, users, available; ids in the vocabulary's order."""
+    """Build the table item_id, users, available.
+
+    Args:
+        ids: Item ids in the order of the vocabulary.
+        counts: Training users of each item.
+        unavailable: Items that must not be recommended.
+    """
     places = pc.index_in(ids, value_set=counts.ids)
     users = pc.fill_null(pc.take(pa.array(counts.users, pa.int64()), places), 0)
     available = pc.invert(pc.is_in(ids, value_set=unavailable))
@@ -65,7 +90,7 @@ def vocabulary_table(ids: pa.StringArray, counts: ItemCounts, unavailable: pa.St
 
 
 def read_vocabulary(features_dir: str) -> Vocabulary:
-    """What the pipeline wrote to features_dir/vocabulary.parquet."""
+    """Read features_dir/vocabulary.parquet."""
     with storage.open_read(storage.join(features_dir, FILE)) as file:
         table = pq.read_table(pa.BufferReader(file.read()))
     return Vocabulary(

@@ -1,6 +1,6 @@
-"""The one preprocessing function: raw item ids to item numbers and side columns.
+"""Define the preprocessing function: raw item ids to item indices and side columns.
 
-TF-Transform runs it over the users and stores its graph, and the same graph travels inside the served model.
+TF-Transform runs the function over the users and saves its graph. The served model contains the same graph.
 """
 
 from __future__ import annotations
@@ -18,17 +18,25 @@ __all__ = ["HISTORY", "ITEM_IDS", "SIDE_PREFIX", "TARGET", "TARGET_IDS", "VOCABU
 HISTORY, TARGET = "history", "target"
 ITEM_IDS, TARGET_IDS, SIDE_PREFIX = "item_ids", "target_ids", "side_"
 VOCABULARY = "items"
-"""Name of the vocabulary within TF-Transform's output."""
+"""Name of the vocabulary in the output of TF-Transform."""
 
 
 def make_preprocessing_fn(
     rules: FeatureRules, side_files: Mapping[str, SideFiles]
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """The function for TF-Transform: {history, target} to {item_ids, target_ids, side_<column> …}.
+    """Create the preprocessing function for TF-Transform.
 
-    history, target: ragged string [b, (n)], [b, (t)]. item_ids, target_ids: ragged int64, rows of the vocabulary (most
-    training users first, of equal ones the larger id in byte order), -1 where it has none. side_<column>: ragged int64
-    aligned with item_ids, 0 for no value. Everything but target_ids needs history alone.
+    The function maps `history` and `target`, RaggedTensors of strings [b, (n)] and [b, (t)], to these RaggedTensors:
+
+    - `item_ids` and `target_ids`, int64: rows of the vocabulary, -1 for an item outside it. The item with the most
+      training users is first. Among equal items the larger id in byte order is first.
+    - `side_<column>`, int64, aligned with item_ids: 0 if an item has no value.
+
+    Only `target_ids` depends on `target`.
+
+    Args:
+        rules: Limits of the vocabulary.
+        side_files: Lookup files of each side column.
     """
     return functools.partial(_preprocess, rules=rules, side_files=dict(side_files))
 
@@ -40,8 +48,8 @@ def _preprocess(inputs: Mapping[str, Any], rules: FeatureRules, side_files: Mapp
     history = inputs[HISTORY]
     vocabulary = tft.vocabulary(
         history,
-        # Weights of one make TF-Transform count within a batch in the graph; without them every single token would be
-        # an element of a Beam collection. The sums are exact: float32 within a batch, Python floats across batches.
+        # Weights of 1 make TF-Transform count in the graph per batch. Without weights, every token would be an element
+        # of a Beam collection. The sums are exact: float32 within a batch, Python floats across batches.
         weights=tf.ones_like(history.flat_values, tf.float32),
         top_k=rules.max_items,
         frequency_threshold=rules.min_item_users if rules.min_item_users > 1 else None,
@@ -57,7 +65,7 @@ def _preprocess(inputs: Mapping[str, Any], rules: FeatureRules, side_files: Mapp
 def _look_up_sides(history: Any, side_files: Mapping[str, SideFiles]) -> dict[str, Any]:
     import tensorflow_transform as tft
 
-    rows_by_path = {}  # one table of ids however many columns
+    rows_by_path = {}  # one table of ids for all columns
     for place, path in enumerate(sorted({files.items for files in side_files.values()})):
         table = tft.make_and_track_object(functools.partial(_row_table, path), name=f"rows_{place}")
         rows_by_path[path] = table.lookup(history.flat_values)

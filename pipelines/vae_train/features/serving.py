@@ -1,4 +1,4 @@
-"""The features of a request, by the graph that made the training examples."""
+"""Compute the features of a request with the graph that created the training examples."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ __all__ = ["ServingFeatures"]
 
 
 class ServingFeatures(tf.Module):  # type: ignore[misc]
-    """Part of a servable model; saved with it, with vocabulary and side tables, it no longer needs the directory."""
+    """The features of a servable model.
+
+    The vocabulary and the side tables are saved with the model, so a saved model does not need the folder.
+
+    Args:
+        transform_dir: The folder transform/ that the pipeline wrote.
+    """
 
     def __init__(self, transform_dir: str) -> None:
-        """transform_dir: what the pipeline wrote to transform/."""
         import tensorflow_transform as tft
 
         super().__init__()
         self.tft_layer = tft.TFTransformOutput(transform_dir).transform_features_layer()
 
     def __call__(self, history: tf.Tensor) -> dict[str, tf.RaggedTensor]:
-        """History: string [b, n], oldest first, padded with "" anywhere.
+        """Compute the features of histories.
 
-        Returns item_ids and side_<column>, ragged int64 [b, (m)]: known items, the newest place of one that repeats.
+        Args:
+            history: Item ids, string [b, n], oldest first. "" is padding at any place.
+
+        Returns:
+            item_ids and side_<column>, RaggedTensors int64 [b, (m)]: the items in the vocabulary. A repeated item keeps
+            only its newest place.
         """
         present = tf.ragged.boolean_mask(history, tf.not_equal(history, ""))
         features = self.tft_layer({HISTORY: present})

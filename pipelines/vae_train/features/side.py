@@ -1,8 +1,8 @@
-"""Columns of the catalogue as features: what the lookup inside the graph reads, and how many values a column has.
+"""Write the lookup files of side columns: columns of the catalogue that are features.
 
-A value becomes a number, 1 for the first in UTF-8 order of its text; 0 is no value. The graph needs two lookups, item
-id to row of the catalogue and row to number, each in a text file of one entry per line: ids hold no line break, and the
-values themselves, which may hold any character, are left out of the files.
+A value becomes a number. 1 is the first value in the UTF-8 order of its text, and 0 means no value. The graph has two
+lookups: item id to row of the catalogue, and row to number. Each reads a text file with one entry per line. Ids contain
+no line breaks. Values may contain any character, so the files hold only their numbers.
 """
 
 from __future__ import annotations
@@ -24,17 +24,30 @@ _FOLDER, _SIZES = "sides", "sizes.json"
 
 @dataclasses.dataclass(frozen=True)
 class SideFiles:
-    """The two lookups of a column. items: text file of item ids; values: text file of numbers, line by line."""
+    """The two lookup files of a column.
+
+    Attributes:
+        items: Text file with one item id per line.
+        values: Text file with the number of the same line's item.
+    """
 
     items: str
     values: str
 
 
 def write_sides(table: pa.Table, columns: Sequence[str], transform_dir: str) -> dict[str, SideFiles]:
-    """Write the lookups of the named columns below transform_dir; returns them by column.
+    """Write the lookup files of side columns.
 
-    table: the catalogue's, item_id (string, distinct) and columns. Null, NaN and empty text are no value. Raises
-    BadUsage for a column that is missing or whose values are no plain values (lists, structs).
+    Args:
+        table: The catalogue with item_id (string, distinct) and the columns. Null, NaN and empty text mean no value.
+        columns: Names of the side columns.
+        transform_dir: Folder under which to write.
+
+    Returns:
+        The files of each column.
+
+    Raises:
+        BadUsage: A column is missing, or its values are lists or structs.
     """
     if not columns:
         return {}
@@ -56,13 +69,13 @@ def write_sides(table: pa.Table, columns: Sequence[str], transform_dir: str) -> 
 
 
 def side_sizes(transform_dir: str) -> dict[str, int]:
-    """How many numbers each side column has, 0 for no value included: the rows of its table of weights."""
+    """Return the number of values of each side column, including 0 for no value. Weight tables have that many rows."""
     sizes: Mapping[str, int] = storage.read_json(storage.join(transform_dir, _FOLDER, _SIZES)) or {}
     return dict(sizes)
 
 
 def _number(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, int]:
-    """int64 [rows], 0 for no value; and how many values there are."""
+    """Return the numbers int64 [rows], 0 for no value, and the number of distinct values."""
     values = column.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -72,7 +85,7 @@ def _number(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, int]:
         texts = values.cast(pa.large_string())
     except pa.ArrowException as error:
         raise BadUsage(
-            f"--side_columns: column {name} of --items holds {values.type}; name a column of texts or numbers"
+            f"--side_columns: column {name} of --items holds {values.type}; choose a column of texts or numbers"
         ) from error
     texts = pc.if_else(pc.equal(texts, ""), None, texts)
     distinct = pc.unique(texts).drop_null()
@@ -82,7 +95,7 @@ def _number(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, int]:
 
 
 def _write_lines(uri: str, lines: pa.Array, if_none: bytes) -> None:
-    """One value per line, through the value buffer: no line in Python. TensorFlow refuses a file without any."""
+    """Write one value per line from the value buffer, without Python strings. TensorFlow rejects an empty file."""
     kind = pa.large_binary()
     ended = pc.binary_join_element_wise(lines.cast(kind), pa.scalar(b"", kind), pa.scalar(b"\n", kind))
     with storage.write_whole(uri) as file:

@@ -1,9 +1,10 @@
-"""Which users validate and test, and which of a held-out user's items are given and which are asked for.
+"""Divide users into training, validation and test users, and held-out users' items into input items and targets.
 
-A user's place is SipHash(split.seed, user_id) with its halves exchanged, from 0 to 2^64: validation users at the lower
-end, test users at the upper. It is a function of ids and the number of users, not of files, order or workers, and stays
-from day to day while the fraction does. Halves are exchanged because `evaluate split` takes its held-out users from the
-lower end of the hash itself: of what it leaves to train, next to nobody would be at the lower end of the same order.
+A user's place is SipHash(split.seed, user_id) with its halves swapped, from 0 to 2^64 - 1. Validation users are at the
+lower end and test users at the upper end. The division depends on ids and on the number of users, but not on files,
+order or workers. It stays the same from day to day if the fraction does. Halves are swapped because `evaluate split`
+takes its held-out users from the lower end of the hash itself. Almost none of its training users would be at the lower
+end of the same order.
 """
 
 from __future__ import annotations
@@ -37,17 +38,25 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 _RANGE = 1 << 64
 _LEAST, _MOST = 567.0, 9_700.0
-"""500 and 10,000, three standard deviations inside: a hash takes as many users as asked for on average alone."""
+"""500 and 10,000 with a margin of three standard deviations, because a hash selects the number only on average."""
 _USERS_PER_FILE = 50_000
-"""Examples of some 20 items take 200 bytes each: files of 10 MB, small enough to shuffle, large enough to read."""
+"""An example of 20 items takes about 200 bytes, so a file takes 10 MB. Smaller files would be slow to read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What must be known of all users before they are divided.
+    """Facts about all users that the division needs.
 
-    first_place: the smallest place of a user with two items or more, None if there is none. last_place: the largest of
-    any user, None without users. oldest_us, newest_us: None without times.
+    Attributes:
+        users: Number of users.
+        interactions: Number of interactions.
+        weights_zero: Number of interactions with weight 0.
+        first_place: Smallest place of a user with at least two items. None if there is no such user.
+        last_place: Largest place of a user. None without users.
+        oldest_us: Oldest timestamp in microseconds. None without times.
+        newest_us: Newest timestamp in microseconds. None without times.
+        has_weight: Whether interactions have weights.
+        has_timestamp: Whether interactions have times.
     """
 
     users: int = 0
@@ -63,10 +72,16 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """Places below `validation_below` validate; of the others, those from `test_from` on test; the rest train.
+    """The division of users by place.
 
-    However small the fraction, one user validates, at the place `validates`, and one does not, at `never_validates`.
-    files: example files of each split, by TRAIN, VALIDATION, TEST; 0 for a split that nobody can be in.
+    For any fraction, at least one user validates and at least one does not.
+
+    Attributes:
+        validation_below: Users at lower places are validation users.
+        test_from: Other users from this place on are test users. The remaining users train.
+        validates: Place of a user who always validates, or None.
+        never_validates: Place of a user who never validates, or None.
+        files: Number of example files per TRAIN, VALIDATION and TEST. 0 for a split that cannot have users.
     """
 
     validation_below: int
@@ -77,7 +92,7 @@ class Division:
 
 
 def summarise(histories: Histories, split: SplitRule) -> Summary:
-    """The summary of one shard."""
+    """Summarise one shard."""
     places = _places(histories, split)
     divisible = places[histories.lengths >= 2]
     times = histories.timestamps
@@ -96,7 +111,7 @@ def summarise(histories: Histories, split: SplitRule) -> Summary:
 
 
 def merge_summaries(summaries: Iterable[Summary]) -> Summary:
-    """The summary of all shards together."""
+    """Merge the summaries of all shards."""
     merged = Summary()
     for each in summaries:
         merged = Summary(
@@ -114,7 +129,13 @@ def merge_summaries(summaries: Iterable[Summary]) -> Summary:
 
 
 def plan_division(summary: Summary, split: SplitRule, analyze_all: bool) -> Division:
-    """Where validation ends and test begins. analyze_all: validation users train (a refit); test users never do."""
+    """Plan the division of users.
+
+    Args:
+        summary: Summary of all shards.
+        split: Fractions of the splits.
+        analyze_all: Whether validation users train (a refit). Test users never train.
+    """
     fraction = 0.0 if analyze_all else _validation_fraction(summary.users, split)
     return Division(
         validation_below=min(_RANGE, round(fraction * _RANGE)),
@@ -130,7 +151,7 @@ def plan_division(summary: Summary, split: SplitRule, analyze_all: bool) -> Divi
 
 
 def divide_users(histories: Histories, split: SplitRule, division: Division) -> npt.NDArray[np.int8]:
-    """TRAIN, VALIDATION or TEST for each user, int8 [users]."""
+    """Return TRAIN, VALIDATION or TEST for each user, int8 [users]."""
     places = _places(histories, split)
     validates = _below(places, division.validation_below) & ~_at(places, division.never_validates)
     splits = np.full(len(places), TRAIN, np.int8)
@@ -140,10 +161,17 @@ def divide_users(histories: Histories, split: SplitRule, division: Division) -> 
 
 
 def choose_given(histories: Histories, split: SplitRule) -> npt.NDArray[np.bool_]:
-    """Which entries a held-out user shows, bool [entries]; the others are asked for.
+    """Choose the input items of held-out users. The other items are targets.
 
-    by `time` the oldest, by `user` those of smallest hash of user and item: round(fold_in n) of a user's n, half up, at
-    least one and, of a user with two, at most n - 1.
+    A user with n items has round(fold_in n) input items, rounded half up. The number is at least 1, and at most n - 1
+    if n is at least 2. `time` chooses the oldest items. `user` chooses the smallest hashes of user and item.
+
+    Args:
+        histories: The users.
+        split: Fold-in share and method.
+
+    Returns:
+        bool [entries].
     """
     lengths = histories.lengths
     given = np.floor(split.fold_in * lengths + 0.5).astype(np.int64)
@@ -153,7 +181,7 @@ def choose_given(histories: Histories, split: SplitRule) -> npt.NDArray[np.bool_
     if split.by == "user":
         hashes = hash_pairs(histories.keys[row], histories.items, histories.codes, split.seed)
         by_hash = np.empty(len(row), np.int64)
-        by_hash[np.lexsort((hashes, row))] = place  # rows are ascending, and stay so
+        by_hash[np.lexsort((hashes, row))] = place  # rows are ascending and stay ascending
         place = by_hash
     shown: npt.NDArray[np.bool_] = place < given[row]
     return shown
