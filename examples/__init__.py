@@ -1,1 +1,1 @@
-"""Programs that show recbeam at work; no part of the distribution."""
+"""Contain example programs that use recbeam. They are not part of the distribution."""

@@ -1,7 +1,8 @@
-"""Which exact packages a remote Beam worker needs: requirements/worker.txt, the closure of the `pipelines` extra.
+"""Write requirements/worker.txt: the exact packages that a remote Beam worker needs for the `pipelines` extra.
 
-Beam's --setup_file installs no extras, so a remote run passes this file with --requirements_file. The versions are
-those of constraints.txt; which package needs which is read from the installed distributions. It resolves nothing.
+Beam's --setup_file does not install extras, so a remote run passes worker.txt with --requirements_file. The versions
+come from constraints.txt. The dependencies of each package come from the installed distributions. The script does not
+resolve versions.
 
     python requirements/generate.py
 """
@@ -22,7 +23,7 @@ __all__ = ["WORKER", "main", "pins", "worker_requirements"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKER = ROOT / "requirements" / "worker.txt"
 
-# Markers are read for the Python of the pins and of the worker image, so that every machine writes the same file.
+# Markers are evaluated for the Python of the worker image, so that every machine writes the same file.
 ENVIRONMENT = {
     "implementation_name": "cpython",
     "os_name": "posix",
@@ -36,17 +37,34 @@ ENVIRONMENT = {
 
 
 def pins(constraints: str) -> dict[str, str]:
-    """Canonical name to version, of a file of plain `name==version` lines; comments and blank lines are skipped."""
+    """Parse a constraints file.
+
+    Args:
+        constraints: Text with one `name==version` per line. Comments and blank lines are skipped.
+
+    Returns:
+        Maps a canonical name to its version.
+    """
     lines = (line.split("#")[0].strip() for line in constraints.splitlines())
     return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines if line)}
 
 
 def worker_requirements(pyproject: str, constraints: str) -> str:
-    """The text of worker.txt. Raises KeyError, naming the package, if one that is needed has no pin."""
+    """Return the text of worker.txt.
+
+    Args:
+        pyproject: Text of pyproject.toml.
+        constraints: Text of constraints.txt.
+
+    Raises:
+        KeyError: A needed package has no version in constraints.txt. The key is its name.
+    """
     project = tomllib.loads(pyproject)["project"]
     versions = pins(constraints)
     names = _closure(project["dependencies"] + project["optional-dependencies"]["pipelines"])
-    head = "# What a worker of Python 3.11 or 3.12 installs; requirements/generate.py made it of constraints.txt.\n"
+    head = (
+        "# What a worker of Python 3.11 or 3.12 installs; written by requirements/generate.py from constraints.txt.\n"
+    )
     return head + "".join(f"{name}=={versions[name]}\n" for name in sorted(names))
 
 
@@ -59,9 +77,9 @@ def main() -> int:
 
 
 def _closure(requirements: Iterable[str]) -> set[str]:
-    """Canonical names of all that these requirements install, extras included."""
+    """Return the canonical names of all packages that the requirements install, extras included."""
     wanted = [Requirement(text) for text in requirements]
-    seen: set[tuple[str, str]] = set()  # (name, extra); the extra "" is the distribution itself
+    seen: set[tuple[str, str]] = set()  # (name, extra), where the extra "" is the distribution itself
     while wanted:
         requirement = wanted.pop()
         name = canonicalize_name(requirement.name)
@@ -75,7 +93,7 @@ def _closure(requirements: Iterable[str]) -> set[str]:
 def _needed_by(name: str, environment: Mapping[str, str]) -> list[Requirement]:
     try:
         texts = metadata.requires(name) or []
-    except metadata.PackageNotFoundError:  # a backport that only Python 3.11 installs; none of them needs another
+    except metadata.PackageNotFoundError:  # a backport for Python 3.11, which has no dependencies
         return []
     requirements = [Requirement(text) for text in texts]
     return [r for r in requirements if r.marker is None or r.marker.evaluate(dict(environment))]

@@ -1,1 +1,1 @@
-"""Scripts for developers of this repository; nothing here is installed."""
+"""Contain scripts for developers of this repository. They are not installed."""

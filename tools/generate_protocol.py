@@ -1,13 +1,13 @@
-"""Write serving_client/protocol/*.binpb, the descriptors that the client's messages are made from.
+"""Write serving_client/protocol/*.binpb, the descriptors of the client's messages.
 
     python tools/generate_protocol.py           # writes the files that differ
     python tools/generate_protocol.py --check   # writes nothing; exit code 1 if a file is stale
 
-serving.binpb is cut out of the installed tensorflow-serving-api and TensorFlow: the messages that
-`serving_client.protocol.messages` names and what they refer to. Only this script imports these packages.
-inference.binpb is the Open Inference Protocol v2, whose messages are described below by name, number and type, as the
-specification has them (github.com/kserve/open-inference-protocol, specification/protocol/inference_grpc.md).
-serving_client/protocol/SOURCES.txt names the versions.
+serving.binpb is extracted from the installed tensorflow-serving-api and TensorFlow. It contains the messages that
+`serving_client.protocol.messages` lists, and the messages that these refer to. Only this script imports the packages.
+inference.binpb is the Open Inference Protocol v2. OPEN_INFERENCE below lists its fields by name, number and type, as in
+the specification (github.com/kserve/open-inference-protocol, specification/protocol/inference_grpc.md).
+serving_client/protocol/SOURCES.txt lists the versions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:  # run as a script, sys.path[0] is this folder
+if str(ROOT) not in sys.path:  # for a script, sys.path[0] is the folder of the script
     sys.path.insert(0, str(ROOT))
 
 from serving_client.protocol import messages  # noqa: E402
@@ -39,7 +39,7 @@ MODULES = (
     "tensorflow_serving.apis.predict_pb2",
     "tensorflow_serving.apis.prediction_log_pb2",
 )
-"""Define, or import from one another, all messages of serving.binpb."""
+"""The modules that define all messages of serving.binpb, directly or through their imports."""
 
 PARAMETERS = "map<string,InferParameter>"
 TENSOR = {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "repeated int64")}
@@ -99,11 +99,11 @@ OPEN_INFERENCE: dict[str, dict[str, tuple[int, str]]] = {
         "bytes_contents": (8, "repeated bytes"),
     },
 }
-"""Fields of each message, by name: number and type. A dot in a message's name: it is nested in the other."""
+"""Number and type of each field, by message. A name with a dot is a nested message."""
 
 
 def contents() -> dict[str, bytes]:
-    """What the files of serving_client/protocol should hold, by their name. Imports TensorFlow."""
+    """Return the expected content of each file in serving_client/protocol. Imports TensorFlow."""
     versions = "".join(f"{package} {importlib.metadata.version(package)}\n" for package in PACKAGES)
     return {
         "serving.binpb": _serialize(serving(messages.FILES["serving.binpb"])),
@@ -117,9 +117,13 @@ def contents() -> dict[str, bytes]:
 
 
 def serving(wanted: Sequence[str]) -> descriptor_pb2.FileDescriptorSet:
-    """The files that define messages `wanted` (full names), cut down to these and to what they refer to.
+    """Extract messages, and the definitions that they refer to, from the installed packages.
 
-    Files stand after those they import. Options of a file (its Java package and the like) say nothing about bytes.
+    A file follows the files that it imports. Options of a file, such as its Java package, are dropped, because they do
+    not affect the bytes of a message.
+
+    Args:
+        wanted: Full names of messages.
     """
     files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
     for module in MODULES:
@@ -142,7 +146,7 @@ def serving(wanted: Sequence[str]) -> descriptor_pb2.FileDescriptorSet:
         if file.name not in homes.values():
             continue
         kept = described.file.add(name=file.name, package=file.package)
-        if file.syntax:  # of a proto2 file it is not set, and "" is no syntax
+        if file.syntax:  # not set for a proto2 file, and "" is not a valid syntax
             kept.syntax = file.syntax
         for definition in (*file.message_type, *file.enum_type):
             if f"{file.package}.{definition.name}" in reached:
@@ -156,7 +160,7 @@ def serving(wanted: Sequence[str]) -> descriptor_pb2.FileDescriptorSet:
 
 
 def open_inference() -> descriptor_pb2.FileDescriptorProto:
-    """OPEN_INFERENCE as protobuf describes a file."""
+    """Convert OPEN_INFERENCE to a file descriptor."""
     file = descriptor_pb2.FileDescriptorProto(name="open_inference_v2.proto", package="inference", syntax="proto3")
     described: dict[str, descriptor_pb2.DescriptorProto] = {}
     for full_name, fields in OPEN_INFERENCE.items():
@@ -169,7 +173,7 @@ def open_inference() -> descriptor_pb2.FileDescriptorProto:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 where --check found a stale file."""
+    """Run the command. Return 1 if --check finds a stale file, otherwise 0."""
     parser = argparse.ArgumentParser(description="Write serving_client/protocol/*.binpb.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is stale")
     check = parser.parse_args(argv).check
@@ -191,7 +195,7 @@ def _serialize(described: descriptor_pb2.FileDescriptorSet) -> bytes:
 
 
 def _add_with_imports(descriptor: Any, files: dict[str, descriptor_pb2.FileDescriptorProto]) -> None:
-    """Adds a FileDescriptor and all that it imports, imports first."""
+    """Add a FileDescriptor and all its imports, imports first."""
     if descriptor.name in files:
         return
     for imported in descriptor.dependencies:
@@ -200,7 +204,7 @@ def _add_with_imports(descriptor: Any, files: dict[str, descriptor_pb2.FileDescr
 
 
 def _references(definition: descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto) -> Iterator[str]:
-    """Full names of the messages and enums that the fields of a message, and of those nested in it, have as type."""
+    """Yield the full names of all message and enum types in the fields of a message and its nested messages."""
     if isinstance(definition, descriptor_pb2.EnumDescriptorProto):
         return
     for field in definition.field:
@@ -211,7 +215,7 @@ def _references(definition: descriptor_pb2.DescriptorProto | descriptor_pb2.Enum
 
 
 def _outermost(name: str, definitions: Mapping[str, object]) -> str:
-    """The definition at the top of a file that is, or encloses, the one of this full name."""
+    """Return the full name of the top-level definition that is, or contains, the definition of this name."""
     while name not in definitions:
         name = name.rpartition(".")[0]
     return name
@@ -227,7 +231,7 @@ def _add_field(message: descriptor_pb2.DescriptorProto, owner: str, name: str, n
             message.oneof_decl.add(name=words[1])
         field.oneof_index = 0
     kind = words[-1]
-    if kind.startswith("map<"):  # a map is a repeated nested message of key and value
+    if kind.startswith("map<"):  # a map is a repeated nested message with key and value
         field.label = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
         entry = message.nested_type.add(name="".join(part.capitalize() for part in name.split("_")) + "Entry")
         entry.options.map_entry = True

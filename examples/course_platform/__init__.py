@@ -1,1 +1,1 @@
-"""A made-up course platform: its generator, and the demo that recommends its courses."""
+"""Generate the log of a fictional course platform, and run a demo that recommends its courses."""

@@ -1,6 +1,6 @@
-"""Which courses the made-up platform offers: topics, their subjects in the order one learns them, and titles.
+"""Define the courses of the fictional platform: topics, their subjects in the order of learning, and titles.
 
-No user and no random number is here; `generate` decides who takes what and when.
+This module uses no random numbers. `generate` simulates which users take which courses, and when.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ LEVELS = ("beginner", "intermediate", "advanced")
 
 @dataclasses.dataclass(frozen=True)
 class Area:
-    """How courses of an area are titled: one pattern per course of a subject, with the level it teaches.
+    """The titles of an area's courses.
 
-    `{subject}` is the subject, `{with_}` and `{for_}` walk through the topic's own lists.
+    Attributes:
+        patterns: One pattern per course of a subject, and the level of the course. `{subject}` is the subject.
+            `{with_}` and `{for_}` take turns through the lists of the topic.
     """
 
     patterns: tuple[tuple[str, int], ...]
@@ -24,13 +26,13 @@ class Area:
 
 @dataclasses.dataclass(frozen=True)
 class Topic:
-    """A topic of the platform. Each subject is best taken after the one before it."""
+    """A topic of the platform. Each subject builds on the subject before it."""
 
     name: str
     area: str
-    peak_month: int  # 1 to 12, when most people start it
+    peak_month: int  # 1 to 12, when most users start the topic
     subjects: tuple[str, ...]
-    with_: tuple[str, ...]  # tools, places, materials: "... with NumPy"
+    with_: tuple[str, ...]  # tools, places or materials: "... with NumPy"
     for_: tuple[str, ...]  # audiences: "... for Analysts"
 
 
@@ -84,11 +86,11 @@ AREAS = {
 
 
 def titles(topic: Topic) -> list[tuple[str, int, int]]:
-    """The topic's courses as (title, position of the subject, level), in the order of subjects, then patterns."""
+    """Return the courses of a topic as (title, position of the subject, level), sorted by subject, then pattern."""
     courses = []
     for step, subject in enumerate(topic.subjects):
         for pattern, level in AREAS[topic.area].patterns:
-            turn = step + level  # so that neighboring titles of one subject name different tools
+            turn = step + level  # gives neighboring titles of a subject different tools
             with_, for_ = topic.with_[turn % len(topic.with_)], topic.for_[turn % len(topic.for_)]
             title = pattern.format(subject=subject, with_=with_, for_=for_)
             courses.append((title[0].upper() + title[1:], step, level))
@@ -100,7 +102,7 @@ def _topic(name: str, area: str, peak_month: int, subjects: str, with_: str, for
     return Topic(name, area, peak_month, *lists)
 
 
-# Thirty topics of ten subjects, in the order in which one builds on the other.
+# Thirty topics of ten subjects. Each subject builds on the one before it.
 TOPICS = (
     _topic(
         "Statistics",

@@ -1,12 +1,11 @@
-"""How recbeam is used from raw log to two compared models and recommendations with reasons, in one run.
+"""Run recbeam from a raw log to two compared models and recommendations with reasons.
 
     python -m examples.course_platform.demo [--output=out/demo] [--interactions=GLOB] [--items=FILE] [FLAG=VALUE ...]
 
-Without --interactions it generates a course platform first. Further flags go where they belong: those that say how to
-read the log (--user_column=learner, --csv_delimiter=tab ...) to the split, all others (--similarity=llr ...) to
-batch_cf; --vae_epochs=0 leaves the autoencoder out. A column named otherwise than the standard, but usually, is found
-by itself. A second run repeats nothing that is done. It computes nothing itself: each step is the `main` of the command
-that it names.
+Without --interactions the demo first generates the log of a course platform. Further flags about reading the log
+(--user_column=learner, --csv_delimiter=tab ...) are passed to the split. All other flags (--similarity=llr ...) are
+passed to batch_cf. --vae_epochs=0 skips the autoencoder. The demo finds columns with common alternative names by
+itself. A second run skips the steps that are done. Each step calls the `main` of the command in its title.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ __all__ = ["column_flags", "main", "split_flags"]
 
 SEED = 1
 USERS = 20_000
-VAE_EPOCHS = 12  # a minute or so; vae-train's own default goes on for as long as validation improves
+VAE_EPOCHS = 12  # takes about a minute; the default of vae-train continues while validation improves
 
-# Beginnings of the flags that say how to read a log.
+# Prefixes of the flags about reading a log.
 READING = (
     "--input_format",
     "--csv_",
@@ -47,7 +46,7 @@ READING = (
     "--max_bad_fraction",
 )
 
-# Names that other logs give to the standard columns, most usual first.
+# Alternative names of the standard columns in other logs, most common first.
 ALIASES: Mapping[str, Sequence[str]] = {
     "user_id": ("user_id", "user", "userid", "learner_id", "customer_id", "account_id"),
     "item_id": ("item_id", "item", "itemid", "course_id", "product_id", "article_id", "movie_id"),
@@ -56,9 +55,13 @@ ALIASES: Mapping[str, Sequence[str]] = {
 
 
 def column_flags(path: str, flags: Mapping[str, str]) -> list[str]:
-    """Flags for columns that a file names in another usual way; `flags` maps flag to standard column.
+    """Return the flags for columns that have a common alternative name in a file.
 
-    A file that has the standard column, or none of its usual names, needs or gets no flag: the reader names the fault.
+    A file with the standard column needs no flag. If a file has no known name for a column, the reader reports it.
+
+    Args:
+        path: A file, folder or pattern.
+        flags: Maps a flag to its standard column.
     """
     header = _header(path)
     found = []
@@ -70,26 +73,31 @@ def column_flags(path: str, flags: Mapping[str, str]) -> list[str]:
 
 
 def split_flags(flags: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(those that say how to read a log, all others)."""
+    """Split flags into those about reading a log and all others."""
     reading = [flag for flag in flags if flag.startswith(READING)]
     return reading, [flag for flag in flags if not flag.startswith(READING)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of the demo; the exit code of the first step that fails, or 0."""
+    """Run the demo and return the exit code of the first step that fails, or 0."""
     parser = argparse.ArgumentParser(prog="demo", description="from a raw log to recommendations with reasons")
-    parser.add_argument("--output", default="out/demo", help="folder for everything (default out/demo)")
-    parser.add_argument("--interactions", help="your own log: files or folder (default: one is generated)")
-    parser.add_argument("--items", help="your catalogue, for titles (default: the generated one, or ids alone)")
-    parser.add_argument("--users", type=int, default=USERS, help=f"users to generate (default {USERS})")
+    parser.add_argument("--output", default="out/demo", help="folder for all results (default out/demo)")
+    parser.add_argument("--interactions", help="your own log, files or a folder (default: generate a log)")
     parser.add_argument(
-        "--vae_epochs", type=int, default=VAE_EPOCHS, help=f"epochs of the autoencoder, 0: none (default {VAE_EPOCHS})"
+        "--items", help="your catalogue with titles (default: the generated catalogue, or no titles for your own log)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what another log or other flags left there")
+    parser.add_argument("--users", type=int, default=USERS, help=f"number of users to generate (default {USERS})")
+    parser.add_argument(
+        "--vae_epochs",
+        type=int,
+        default=VAE_EPOCHS,
+        help=f"epochs of the autoencoder, 0 to skip it (default {VAE_EPOCHS})",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results of another log or of other flags")
     options, further = parser.parse_known_args(argv)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on the processor are no part of the story
-    # Imported late, because the variable above must come first.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides TensorFlow's messages about the processor
+    # These imports must follow the environment variable above.
     from pipelines.batch_cf.__main__ import main as batch_cf
     from pipelines.evaluate.__main__ import main as evaluate
     from pipelines.vae_train.__main__ import main as vae_train
@@ -164,7 +172,7 @@ def _generate(console: rich.console.Console, directory: pathlib.Path, users: int
 
 
 def _header(path: str) -> Sequence[str]:
-    """Column names of a local file, or of the first one of a folder or pattern; empty if it cannot be told."""
+    """Return the column names of the first local file of a path. Return an empty list if they cannot be read."""
     files = sorted(file for file in glob.glob(f"{path}/**" if os.path.isdir(path) else path, recursive=True))
     first = next((file for file in files if os.path.isfile(file)), None)
     if first is None:
@@ -178,7 +186,7 @@ def _header(path: str) -> Sequence[str]:
     if found.kind == "jsonl":
         try:
             return list(json.loads(line))
-        except ValueError:  # the reader will say what is wrong with it
+        except ValueError:  # the reader reports the error
             return ()
     return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
 

@@ -1,13 +1,19 @@
-"""What a course platform's log looks like: seeded users who learn along prerequisites, as files batch_cf reads.
+"""Generate the log of a fictional course platform, whose users learn along prerequisites, as input of batch_cf.
 
     python -m examples.course_platform.generate --output=DIR [--seed=1] [--users=20000]
 
-writes DIR/interactions/2024-q1.parquet ... (user_id, item_id, weight = progress in the course, timestamp in epoch
-seconds; two years, one file a quarter), DIR/items.csv (item_id, title, author, topic, level, available) and, last,
-DIR/generated.json, which marks the folder as complete. Equal arguments and library versions give equal bytes.
+The command writes these files:
 
-A user has a level and one to three topics, mostly of one area, and walks through each topic's subjects in the order
-one learns them, at times jumping elsewhere in the topic or to what everybody takes this month. Topics have a season.
+- DIR/interactions/2024-q1.parquet and so on, one file per quarter of two years: user_id, item_id, weight (progress in
+  the course), timestamp (epoch seconds).
+- DIR/items.csv: item_id, title, author, topic, level, available.
+- DIR/generated.json, the last file, which marks the folder as complete.
+
+Equal arguments and library versions give equal bytes.
+
+A user has a level and three topics, mostly of one area. A user takes the subjects of a topic in their order of
+learning. Sometimes a user jumps within the topic or takes one of the month's most popular courses. Topics have a
+season.
 """
 
 from __future__ import annotations
@@ -34,13 +40,13 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-DAYS = 731  # 2024 is a leap year: to the end of 2025
+DAYS = 731  # to the end of 2025, since 2024 is a leap year
 MONTHS = 24
 TOPICS_PER_USER = 3
 COURSES_PER_SUBJECT = 5
 AUTHORS_PER_TOPIC = 5
 
-# What a learner does next: the following subject, the same subject once more, anywhere in the topic, the month's hits.
+# Probability of the next step: next subject, same subject, any subject of the topic, a popular course of the month.
 NEXT, STAY, JUMP, HITS = 0.52, 0.13, 0.17, 0.18
 
 FIRST_NAMES = (
@@ -56,7 +62,7 @@ LAST_NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """One row of items.csv, and where the course stands: topic and subject by position, level 0 to 2."""
+    """A row of items.csv. Topic and subject are positions in the catalogue, and the level is 0 to 2."""
 
     item_id: str
     title: str
@@ -69,7 +75,14 @@ class Course:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Log:
-    """Interactions in the order of time: indices of user and course, progress in (0, 1], epoch seconds; [n] each."""
+    """Interactions sorted by time. All arrays are [n].
+
+    Attributes:
+        users: Indices of users.
+        items: Indices of courses.
+        progress: Greater than 0 and at most 1.
+        seconds: Epoch seconds.
+    """
 
     users: Int64s
     items: Int64s
@@ -78,7 +91,7 @@ class Log:
 
 
 def courses(rng: np.random.Generator) -> list[Course]:
-    """All 1,500 courses; a course's index is topic, subject, pattern. Two in a hundred are no longer available."""
+    """Return all 1,500 courses, sorted by topic, subject and pattern. About 2% are no longer available."""
     full_names = [f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES]
     names = rng.choice(full_names, size=(len(TOPICS), AUTHORS_PER_TOPIC), replace=False)
     rows: list[Course] = []
@@ -91,9 +104,15 @@ def courses(rng: np.random.Generator) -> list[Course]:
 
 
 def interactions(rng: np.random.Generator, catalogue: Sequence[Course], users: int) -> Log:
-    """The log of so many users: about thirty interactions each, log-normal; a course can be taken up again.
+    """Simulate the log of all users.
 
-    All users take their first step together, then their second: the loop is over steps, not over users.
+    A user has about thirty interactions (log-normal) and may take a course again. The loop is over steps and not over
+    users: all users take their first step together, then their second.
+
+    Args:
+        rng: Source of random numbers.
+        catalogue: All courses.
+        users: Number of users.
     """
     topics, interests = _interests(rng, users)
     lengths = np.clip(rng.lognormal(np.log(22), 0.8, users), 3, 400).astype(np.int64)
@@ -104,7 +123,7 @@ def interactions(rng: np.random.Generator, catalogue: Sequence[Course], users: i
     subjects = np.array([len(t.subjects) for t in TOPICS])
     first_course = np.concatenate(([0], np.cumsum(subjects)))[:-1] * COURSES_PER_SUBJECT
     skill = rng.choice(3, users, p=[0.5, 0.3, 0.2])
-    position = rng.integers(0, subjects[topics] // 2)  # [users, 3]; people start in the first half of a topic
+    position = rng.integers(0, subjects[topics] // 2)  # [users, 3]; users start in the first half of a topic
 
     offsets = np.concatenate(([0], np.cumsum(lengths)))[:-1]
     items = np.empty(lengths.sum(), dtype=np.int64)
@@ -124,10 +143,10 @@ def interactions(rng: np.random.Generator, catalogue: Sequence[Course], users: i
         subject = first_course[topic] // COURSES_PER_SUBJECT + here
         pattern = (rng.random(len(who))[:, None] > appeal[subject]).sum(axis=1)
         leveled = np.minimum(2 * skill[who] + rng.integers(0, 2, len(who)), COURSES_PER_SUBJECT - 1)
-        pattern = np.where(rng.random(len(who)) < 0.5, leveled, pattern)  # patterns are in the order of levels
+        pattern = np.where(rng.random(len(who)) < 0.5, leveled, pattern)  # patterns are sorted by level
         taken = subject * COURSES_PER_SUBJECT + pattern
 
-        # One search serves all months: month m's cumulative shares lie in (m, m + 1].
+        # One search covers all months, because the cumulative shares of month m are in (m, m + 1].
         popular = np.searchsorted(hits, month + rng.random(len(who)))
         items[at] = np.where(act >= 1 - HITS, np.minimum(popular, (month + 1) * len(catalogue) - 1), taken)
         items[at] %= len(catalogue)
@@ -139,7 +158,16 @@ def interactions(rng: np.random.Generator, catalogue: Sequence[Course], users: i
 
 
 def write(directory: pathlib.Path, seed: int, users: int) -> int:
-    """Generate and write a whole platform; returns the number of interactions. Interrupted, it is not complete."""
+    """Generate and write a platform. An interrupted call leaves an incomplete folder.
+
+    Args:
+        directory: Folder to write.
+        seed: Seed of the random numbers.
+        users: Number of users.
+
+    Returns:
+        The number of interactions.
+    """
     rng = np.random.default_rng(seed)
     catalogue = courses(rng)
     log = interactions(rng, catalogue, users)
@@ -152,41 +180,41 @@ def write(directory: pathlib.Path, seed: int, users: int) -> int:
 
 
 def is_complete(directory: pathlib.Path, seed: int, users: int) -> bool:
-    """Whether the folder holds what `write` makes of these arguments."""
+    """Return whether the folder holds the complete result of `write` for these arguments."""
     record = directory / "generated.json"
     return record.exists() and record.read_text() == _record(seed, users)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of the generator."""
-    parser = argparse.ArgumentParser(prog="generate", description="write the log of a made-up course platform")
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="folder to write into")
+    """Run the generator and return its exit code."""
+    parser = argparse.ArgumentParser(prog="generate", description="write the log of a fictional course platform")
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="folder to write")
     parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal files (default 1)")
     parser.add_argument("--users", type=int, default=20_000, help="number of users, at least 1 (default 20000)")
     options = parser.parse_args(argv)
     if options.users < 1:
-        parser.error(f"--users={options.users}: a platform has at least one user")
+        parser.error(f"--users={options.users}: use 1 or more")
     rows = write(options.output, options.seed, options.users)
     print(f"{options.output}: {rows:,} interactions of {options.users:,} users", file=sys.stderr)
     return 0
 
 
 def _interests(rng: np.random.Generator, users: int) -> tuple[Int64s, Float64s]:
-    """Topics [users, 3] (distinct, mostly of the first one's area) and the user's interest in each [users, 3]."""
+    """Draw distinct topics [users, 3], mostly of the first topic's area, and the interest in each [users, 3]."""
     count = len(TOPICS)
     areas = np.array([sorted({t.area for t in TOPICS}).index(t.area) for t in TOPICS])
     fame = rng.dirichlet(np.full(count, 3.0))
     first = rng.choice(count, users, p=fame)
     near = np.log(fame) + 2.5 * (areas[first][:, None] == areas)
     near[np.arange(users), first] = -np.inf
-    ranked = np.argsort(-(near + rng.gumbel(size=near.shape)), axis=1)  # a draw without replacement, in order
+    ranked = np.argsort(-(near + rng.gumbel(size=near.shape)), axis=1)  # draws without replacement, in order
     topics = np.column_stack([first, ranked[:, : TOPICS_PER_USER - 1]])
     shares = -np.sort(-rng.dirichlet(np.array([1.2, 0.5, 0.25]), users), axis=1)
     return topics, shares
 
 
 def _times(rng: np.random.Generator, lengths: Int64s) -> Int64s:
-    """Epoch seconds, ascending within a user: users join over the two years and come in the evening, in bursts."""
+    """Draw epoch seconds, ascending per user. Users join over the two years and learn in bursts, in the evening."""
     joined = DAYS * (1 - rng.random(len(lengths)) ** 1.3) * 0.9
     stay = np.minimum(rng.gamma(2.0, 120.0, len(lengths)) + 7, DAYS - joined)
     start, span = np.repeat(joined, lengths), np.repeat(stay, lengths)
@@ -198,13 +226,13 @@ def _times(rng: np.random.Generator, lengths: Int64s) -> Int64s:
 
 
 def _season() -> Float64s:
-    """How much more a topic is wanted in a month than on average over the year, [24 months, topics]."""
+    """Return the demand for each topic in each month relative to the average, [24 months, topics]."""
     peak = np.array([topic.peak_month for topic in TOPICS])
     return np.asarray(np.exp(np.cos(2 * np.pi * (np.arange(MONTHS)[:, None] + 1 - peak) / 12)), dtype=np.float64)
 
 
 def _monthly_popularity(rng: np.random.Generator, catalogue: Sequence[Course], season: Float64s) -> Float64s:
-    """Cumulative shares [24 x courses] of each month's hits; month m's lie in (m, m + 1]."""
+    """Draw cumulative popularity shares [24 x courses]. Those of month m are in (m, m + 1]."""
     rank = rng.permutation(len(catalogue))
     base = 1.0 / (rank + 5.0)
     month = np.arange(MONTHS)[:, None]
@@ -225,7 +253,7 @@ def _write_items(path: pathlib.Path, catalogue: Sequence[Course]) -> None:
 
 
 def _write_interactions(directory: pathlib.Path, log: Log, catalogue: Sequence[Course], users: int) -> None:
-    """One file a quarter. Ids are dictionary columns, so that writing strings costs nothing."""
+    """Write one file per quarter. Ids are dictionary columns, which avoids the cost of writing strings."""
     user_ids = pa.array([f"u{user:06d}" for user in range(users)])
     item_ids = pa.array([course.item_id for course in catalogue])
     for year, quarter in ((year, quarter) for year in (2024, 2025) for quarter in (1, 2, 3, 4)):

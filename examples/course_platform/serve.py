@@ -1,7 +1,7 @@
-"""The demo's last step: the published models behind a model server, asked by the client that a service would use.
+"""Serve the published models and request recommendations, as the last step of the demo.
 
-The server is a process of its own and takes tensorflow_model_server's flags; the client knows its address, the models'
-names and raw course ids, and imports no TensorFlow.
+The server runs in its own process and takes the flags of tensorflow_model_server. The client, the same that a service
+would use, needs only the address, the models' names and raw course ids. It does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ from serving_client import Client, ServingError
 __all__ = ["served", "show", "show_commands"]
 
 PEOPLE = 3
-HISTORY = 8  # the people shown have about so many courses: enough for a taste, few enough to read
-NAMED = 10  # of a longer history, so many are named
+HISTORY = 8  # users with about this many courses are shown, so that a history fits on a line
+NAMED = 10  # a longer history is cut to this many titles
 SHOWN = 6
 START_S = 120.0
-"""TensorFlow's import and two models take some ten seconds, a busy machine several times that."""
+"""Timeout in seconds. Importing TensorFlow and loading two models take about 10 s, and longer on a busy machine."""
 
 
 @contextlib.contextmanager
 def served(models: Mapping[str, pathlib.Path]) -> Iterator[str]:
-    """Address of a server that has these models (name to folder of versions), for as long as the block lasts.
+    """Run a model server while the block runs, and return its address.
 
-    Raises RuntimeError with what the server said where it ends or gives no address within START_S.
+    Args:
+        models: Maps a model's name to its folder of versions.
+
+    Raises:
+        RuntimeError: The server exits or does not start within START_S. The message has the server's last line.
     """
     with tempfile.TemporaryDirectory(prefix="demo-serving-") as folder:
         config, log = pathlib.Path(folder, "models.config"), pathlib.Path(folder, "log")
@@ -62,9 +66,16 @@ def served(models: Mapping[str, pathlib.Path]) -> Iterator[str]:
 def show(
     console: rich.console.Console, models: Mapping[str, pathlib.Path], catalogue: pathlib.Path, holdout: pathlib.Path
 ) -> int:
-    """Tables of recommendations by title for three of the users held out, with the courses that led to each.
+    """Print recommendations with their reasons for three held-out users.
 
-    models: "cf" and optionally further ones. catalogue: batch_cf's items.parquet. Returns an exit code.
+    Args:
+        console: Where to print.
+        models: Maps a model's name to its folder of versions. Must include "cf".
+        catalogue: items.parquet of batch_cf.
+        holdout: Folder with the held-out users.
+
+    Returns:
+        The exit code.
     """
     rows = pq.read_table(catalogue, columns=["item_id", "title"])
     titles = {i: t or i for i, t in zip(*(rows[name].to_pylist() for name in ("item_id", "title")), strict=True)}
@@ -81,7 +92,7 @@ def show(
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what was trained and published stays", file=sys.stderr)
+        print("interrupted; trained and published models are kept", file=sys.stderr)
         return 130
     return 0
 
@@ -89,12 +100,19 @@ def show(
 def show_commands(
     console: rich.console.Console, model: pathlib.Path, catalogue: pathlib.Path, titles: str | None
 ) -> None:
-    """What to type to serve the co-occurrence model and ask it. titles: a CSV with item_id and title, or None."""
+    """Print the commands to serve the co-occurrence model and to request recommendations.
+
+    Args:
+        console: Where to print.
+        model: Folder of the model's versions.
+        catalogue: items.parquet of batch_cf.
+        titles: A CSV file with item_id and title, or None.
+    """
     some = pq.read_table(catalogue, columns=["item_id"])["item_id"][:2].to_pylist()
     ask = ["serving-client", "recommend", "--server=localhost:8500", "--model=cf", "--k=5"]
     ask += [f"--items={titles}"] * (titles is not None) + some
     serve = ["local-serving", "--model_name=cf", f"--model_base_path={model.resolve()}"]
-    console.print("\nServe one yourself, and ask it from another terminal:")
+    console.print("\nServe a model yourself, and request recommendations from another terminal:")
     for command in (serve, ask):
         console.print(f"  .venv/bin/{shlex.join(command)}", soft_wrap=True, highlight=False, markup=False)
 
@@ -130,15 +148,15 @@ def _show_person(
 
 
 def _reasons(parts: Sequence[float], given: Sequence[str], titles: Mapping[str, str]) -> str:
-    """The two owned items that gave most of a score, with their share of it."""
+    """Return the two history items with the largest shares of a score."""
     total = sum(parts)
-    newest = given[-len(parts) :]  # a client sends no more than its width
+    newest = given[-len(parts) :]  # a client sends only the newest items
     ranked = sorted(zip(parts, newest, strict=True), reverse=True)[:2]
     return "; ".join(f"{escape(titles[item])} ({part / total:.0%})" for part, item in ranked if part > 0)
 
 
 def _people(holdout: pathlib.Path, known: set[str]) -> list[tuple[str, list[str], set[str]]]:
-    """Users with about HISTORY courses: (user, history shown to the model oldest first, courses hidden from it)."""
+    """Return users with about HISTORY courses: (user, the model's input oldest first, held-out courses)."""
     rows = pq.read_table(holdout)
     rows = rows.filter(pc.is_in(pc.cast(rows["item_id"], pa.string()), pa.array(sorted(known))))
     if "timestamp" in rows.column_names:
@@ -157,9 +175,9 @@ def _address(process: subprocess.Popen[bytes], log: pathlib.Path) -> str:
         said = log.read_text(errors="replace")
         found = re.search(r"listening: grpc \S+:(\d+)", said)
         if found:
-            return f"127.0.0.1:{found[1]}"  # by this name no proxy of the environment is asked
+            return f"127.0.0.1:{found[1]}"  # an IP address avoids the proxies of the environment
         if process.poll() is not None:
             break
         time.sleep(0.05)
     last = " ".join(log.read_text(errors="replace").strip().splitlines()[-1:])
-    raise RuntimeError(f"the model server did not start: {last or 'it said nothing'}")
+    raise RuntimeError(f"the model server did not start: {last or 'it printed nothing'}")

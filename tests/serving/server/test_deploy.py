@@ -78,7 +78,7 @@ def test_a_label_is_given_and_the_rest_of_the_config_stays(tmp_path, capsys):
     assert load_label()(["cf", "stable", "1767312000", f"--config={path}"]) == 0
     assert labels_in(path) == {"stable": 1767312000, "canary": 1767312000}
     assert labels_in(path, "vae") == before
-    assert "stable of cf is now 1767312000, it was 1767225600" in capsys.readouterr().err
+    assert "stable of cf is now 1767312000 (was 1767225600)" in capsys.readouterr().err
 
 
 def test_a_label_goes_only_to_a_version_that_the_server_has_available(served_models, tmp_path, capsys):
@@ -100,7 +100,7 @@ def test_a_label_goes_only_to_a_version_that_the_server_has_available(served_mod
     try:
         command = ["cf", "stable", "2", f"--config={path}", f"--server=127.0.0.1:{server.grpc_port}"]
         assert load_label()(command) == 4
-        assert "version 2: is not there, not AVAILABLE; nothing was changed" in capsys.readouterr().err
+        assert "version 2: is missing, not AVAILABLE; nothing was changed" in capsys.readouterr().err
         assert labels_in(path) == {"stable": 1}
         add_version(tmp_path / "cf", 2)
         deadline = time.monotonic() + 60
