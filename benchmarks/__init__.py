@@ -1,1 +1,1 @@
-"""What is measured, beside which peers; a benchmark takes a data path and judges nothing."""
+"""Measure recbeam beside its peers. A benchmark takes a data path and sets no thresholds."""

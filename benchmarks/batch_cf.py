@@ -1,12 +1,12 @@
-"""How fast is batch_cf from files to written neighbors, beside the libraries that do the same?
+"""Measure the time of batch_cf from files to written neighbors, beside libraries that do the same.
 
     python benchmarks/batch_cf.py --data gowalla/train.parquet
     python benchmarks/batch_cf.py --synthetic 6500000 --repeats 3
     python benchmarks/batch_cf.py --synthetic 650000 --scale --plot growth.png
 
-The two lines that answer: "recbeam, the pipeline" and "implicit CosineRecommender"; README.md beside this file says
-what each other pair answers. Cosine, unweighted. All outputs are read back and compared before a time counts; exit
-code 1 if one differs or a contender fails. No time is judged.
+The two lines that answer are "recbeam, the pipeline" and "implicit CosineRecommender". benchmarks/README.md explains
+the other lines. The similarity is unweighted cosine. All outputs are read back and compared before a time counts. The
+exit code is 1 if an output differs or a contender fails. The benchmark sets no threshold for times.
 """
 
 from __future__ import annotations

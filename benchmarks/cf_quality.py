@@ -1,14 +1,17 @@
-"""How good are the neighbors: R@20 and N@20 of every similarity beside popularity and EASE, settings chosen on train.
+"""Measure R@20 and N@20 of every similarity beside popularity and EASE, with settings chosen on the train part.
 
-Of each user's train items a seeded share is held out at random (--holdout_share; a tenth, because the thinner what is
-left, the less it resembles the whole train: at two fifths RP3 beta beats EASE on mooc, at a tenth it does not). Every
-similarity takes the parameters, and the K, with the highest validation N@20, found one parameter at a time.
-Test is read once a choice is made: trained on the whole train, all test users, the LightGCN convention (recall divides
-by the number held out, the ideal of NDCG takes min(20, held out), train items are never ranked). The two lines that
-answer the question: the best similarity at its best K, and EASE (only up to 20,000 items).
+A seeded random share of each user's train items is held out for validation (--holdout_share, a tenth). A larger share
+would make the rest less similar to the whole train part: at two fifths RP3 beta beats EASE on mooc, at a tenth it does
+not. Every similarity gets the parameters and the K with the highest validation N@20. They are searched one parameter at
+a time. The test part is read only after that choice, and the model is trained on the whole train part. Test figures
+follow the LightGCN convention: recall divides by the number of held-out items, the ideal of NDCG takes min(20, number
+of held-out items), and train items are never ranked. The two lines that answer are the best similarity at its best K
+and EASE (only up to 20,000 items).
 
-Scores are what the served model sums: the neighbors' published float32 scores. It measures no time and sets no
-threshold; `python benchmarks/cf_quality.py --train TRAIN.parquet --test TEST.parquet [--quick] [--json FILE]`.
+Scores are those of the served model: sums of the neighbors' published float32 scores. The benchmark measures no time
+and sets no threshold.
+
+    python benchmarks/cf_quality.py --train TRAIN.parquet --test TEST.parquet [--quick] [--json FILE]
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Does reward_stream survive anything? Killed with -9 again and again while its input and its sink misbehave.
+"""Check that reward_stream keeps its promises when it is killed with -9 repeatedly while its input and sink misbehave.
 
     python benchmarks/reward_chaos.py                         # 20 kills over 200,000 events, about 6 min
     python benchmarks/reward_chaos.py --kills=4 --decisions=18000 --rate=150 --speed=5
 
-Files come late, twice and in pieces, rewards are silent for a while, and the sink refuses for a while, across a start,
-too. Then the same command runs undisturbed to its end. The first table is one line per run: when it was killed, and
-how long it took from its start to the first version that a reader saw; the second is one line per promise. A promise
-that does not hold ends with exit code 1; the folder is kept then (or with --work).
+Files arrive late, twice and in pieces. Rewards pause for a while. The sink rejects writes for a while, also across a
+restart. Afterwards the same command runs undisturbed to its end. The first table has one line per run: when it was
+killed, and the time from its start to the first version that a reader saw. The second table has one line per promise.
+If a promise does not hold, the exit code is 1 and the folder is kept. --work also keeps it.
 """
 
 from __future__ import annotations

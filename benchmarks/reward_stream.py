@@ -1,11 +1,11 @@
-"""How fast, how late, how large is reward_stream, and how long is it away after a kill? Each answer checked for truth.
+"""Measure throughput, latency, memory and restart time of reward_stream, and verify its results.
 
     python benchmarks/reward_stream.py --work=DIR [batch] [stream] [restart] [memory]      (all four: about 25 min)
 
-Logs are generated below DIR (about 8 GB for all) together with the statistics that they imply, which plain Python
-computes; what is published must equal them. The stream is the command itself in a process of its own, on Prism, over
-files that appear as their time comes. Two lines of `batch` say what blocks are worth: ours and the same join with an
-element per event and a dictionary per decision, on the same log.
+Logs are generated under DIR (about 8 GB for all parts). Plain Python computes the statistics that they imply, and the
+published statistics must equal them. The stream is the command in its own process, on Prism, over files that appear at
+the times of their events. Two lines of `batch` show the effect of blocks: our join, and the same join with one element
+per event and one dictionary per decision, on the same log.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Is `--model=multvae` the model of the paper: its validation curve beside a plain dense Mult-VAE's.
+"""Compare the validation curve of `--model=multvae` with that of a plain dense Mult-VAE.
 
-vae_train runs as a person runs it; then benchmarks/vae/reference.py, which shares no code with it, is trained on the
-users of the same example files, for the same number of epochs and steps, with the same annealing of the KL term, and
-both are validated on the same users by the same function. Random numbers differ between the two, so each is run with
-two seeds: what two seeds of one differ by is the noise that the two models are compared against.
+vae_train runs as a user runs it. Then benchmarks/vae/reference.py, which shares no code with vae_train, is trained on
+the users of the same example files, for the same number of epochs and steps, with the same annealing of the KL term.
+The same function validates both on the same users. Random numbers differ, so each runs with two seeds. The difference
+between two seeds of one model is the noise against which the two models are compared.
 
     python benchmarks/vae_fidelity.py --data ml1m/interactions.parquet --reading='--user_column=user --item_column=item'
 """

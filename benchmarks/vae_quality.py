@@ -1,10 +1,10 @@
-"""How good are the models: NDCG@100 of vae_train's beside popularity, co-occurrence, RP3beta and EASE, in one run.
+"""Measure NDCG@100 of the vae_train models beside popularity, co-occurrence, RP3beta and EASE in one run.
 
-For every seed the users are divided anew (`evaluate split --by=user`: disjoint users, of each held-out one four fifths
-of the items are shown), every variant is trained on the train part alone with that seed, and `evaluate` ranks all of
-them and its baselines for the same held-out users; EASE and RP3beta are tuned on users held out of train. A variant is
-NAME=FLAGS of vae-train, so `recvae=--model=recvae --refit` is one. Every command runs as a person runs it, in a process
-of its own, whose time and largest resident set are printed beside.
+Every seed divides the users differently (`evaluate split --by=user`, which shows four fifths of a held-out user's
+items). Every variant is trained with that seed on the train part. `evaluate` then ranks all variants and its baselines
+for the same held-out users. EASE and RP3beta are tuned on users held out of the train part. A variant is NAME=FLAGS of
+vae-train, for example `recvae=--model=recvae --refit`. Every command runs in its own process, as a user runs it. Its
+time and its largest resident set are printed.
 
     python benchmarks/vae_quality.py --data ml1m/interactions.parquet --user_column=user --item_column=item
     python benchmarks/vae_quality.py --data ml100k/u.data --reading='--csv_delimiter=tab --csv_header=user_id,…'

@@ -1,10 +1,10 @@
-"""How fast is a training step at a large catalogue, what does the rest of a run cost, and how much memory does it take.
+"""Measure the time of a training step at a large catalogue, the cost of the rest of a run, and the peak memory.
 
-First vae_train runs for one epoch as a person runs it: rows per second of the feature pipeline, its share of that
-time, and the largest resident set. Then, in this process, steps of its model and of the plain dense Mult-VAE
-(benchmarks/vae/reference.py) on the same batches: given the same weights both must give the same scores; then they take
-turns, step by step, so that a slow spell of the machine falls on all. First steps (tracing, oneDNN's choice of kernels)
-and the input pipeline are timed apart.
+First vae_train runs for one epoch as a user runs it. This gives the rows per second of the feature pipeline, its share
+of the time, and the largest resident set. Then this process runs steps of the model and of the plain dense Mult-VAE
+(benchmarks/vae/reference.py) on the same batches. With the same weights, both must give the same scores. They take
+turns step by step, so that a slow phase of the machine affects both. First steps (tracing, oneDNN's choice of kernels)
+and the input pipeline are timed separately.
 
     python benchmarks/vae_speed.py --data gowalla/train.parquet --reading='--user_column=user --item_column=item'
 """

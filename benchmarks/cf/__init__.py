@@ -1,1 +1,1 @@
-"""Parts of benchmarks/batch_cf.py: inputs, contenders, the processes that run them, the check, the tables."""
+"""Provide the parts of benchmarks/batch_cf.py: inputs, contenders, their processes, the comparison and the tables."""

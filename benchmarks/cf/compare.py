@@ -1,4 +1,4 @@
-"""Whether two folders of written neighbors say the same, read back from the files: as sets, with ties."""
+"""Compare two folders of written neighbors, read back from the files, as sets with ties."""
 
 from __future__ import annotations
 

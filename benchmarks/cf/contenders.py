@@ -1,8 +1,8 @@
-"""Who runs: for each contender how the same matrix becomes the same ranked neighbors, at its best on given threads.
+"""Define the contenders: how each turns the same matrix into the same ranked neighbors, at its best for given threads.
 
-Everything here is compute; reading before and writing after are `worker`'s and the same for all. A peer keeps what its
-library hands over and orders it with `_ranked`; the cooccurrence column is the score times sqrt(n_i n_j), which is
-exact after rounding.
+This module only computes. `worker` reads and writes, in the same way for all contenders. A peer keeps the result of
+its library and sorts it with `_ranked`. The cooccurrence column is the score times sqrt(n_i n_j), which is exact after
+rounding.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The input of a measurement: the reading all peers share, and smaller or larger versions of a file.
+"""Read the input of a measurement for all peers, and create smaller or larger versions of a file.
 
-recbeam reads with its own reader; what follows is pyarrow at its best, so that no peer loses on input.
+recbeam uses its own reader. The peers share the fastest reading with pyarrow, so that no peer is slowed by its input.
 """
 
 from __future__ import annotations

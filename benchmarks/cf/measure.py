@@ -1,4 +1,4 @@
-"""The measurements themselves: rounds of all contenders, the fixed cost, a cold run, the stages, growth with rows."""
+"""Run the measurements: rounds of all contenders, the fixed cost, a cold run, the stages, and growth with rows."""
 
 from __future__ import annotations
 

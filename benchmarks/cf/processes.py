@@ -1,4 +1,4 @@
-"""The processes of `worker`, from outside: start one, let it run once, end it."""
+"""Start the processes of `worker`, let each run once, and end them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measurement says, as tables for a person; the same as JSON is `batch_cf`'s."""
+"""Print a measurement as tables. `batch_cf` writes the same figures as JSON."""
 
 from __future__ import annotations
 

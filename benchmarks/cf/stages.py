@@ -1,6 +1,7 @@
-"""Where the pipeline's time goes: its own functions one after another, without Beam, and the floor beneath them.
+"""Measure the stages of the pipeline: its functions one after another without Beam, and their lower bound.
 
-What Beam adds is the pipeline's time less the sum of these; grouping here is one shard, as in a run on a small file.
+The time of the pipeline minus the sum of the stages is the cost of Beam. Grouping uses one shard, as in a run on a
+small file.
 """
 
 from __future__ import annotations

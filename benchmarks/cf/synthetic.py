@@ -1,8 +1,9 @@
-"""A seeded interaction log of any size whose shape is a large platform's: log-normal histories and popularity.
+"""Generate a seeded interaction log of any size with the shape of a large platform's log.
 
-Per 6,500,000 rows: 130,000 users, 100,000 items, mean history 50 items, sigma of the log length 1.193, sigma of the log
-popularity 1.5; the sum of squared history lengths is 1.35 G, since E[L^2] / E[L] = mean x exp(sigma^2) = 207.6.
-Users grow with the rows and the items do not, so the multiply-adds are proportional to the rows.
+Histories and popularity are log-normal. Per 6,500,000 rows there are 130,000 users and 100,000 items. The mean history
+has 50 items, sigma of the log length is 1.193, and sigma of the log popularity is 1.5. The sum of squared history
+lengths is 1.35 G, since E[L^2] / E[L] = mean x exp(sigma^2) = 207.6. The number of users grows with the rows, and the
+number of items does not, so the number of multiply-adds is proportional to the rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One contender in a process of its own, so that its imports, compilation and peak memory are its own.
+"""Run one contender in its own process, so that imports, compilation and peak memory are measured per contender.
 
-Started by `processes`. Reads a line, runs once, answers with a line of JSON; the contender's own printing goes to
-stderr.
+`processes` starts this module. It reads a line, runs once and answers with a line of JSON. Output that the contender
+prints goes to stderr.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Benchmarks of the serving client; benchmarks/README.md says which question each answers."""
+"""Measure the serving client. benchmarks/README.md lists the question of each benchmark."""

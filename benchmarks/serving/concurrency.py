@@ -1,14 +1,14 @@
-"""How many requests a second does the asynchronous client manage, beside a grpc.aio loop written by hand?
+"""Measure requests per second of the asynchronous client beside a hand-written grpc.aio loop.
 
     python benchmarks/serving/concurrency.py [--rounds 12] [--calls 2000] [--in_flight 100] [--json FILE]
 
-`in_flight` tasks call one after the other until a round has made its calls; an echo server in another process answers.
-The loop by hand uses the same message classes and the same codec, and has a deadline on every call. They take turns,
-round by round, the first one alternating, so that a slow spell of the machine falls on both; their answers are
-checked to be equal before anything counts.
+In a round, `in_flight` tasks make sequential calls until the number of calls is reached. An echo server in another
+process answers. The hand-written loop uses the same message classes and the same codec, and sets a deadline on every
+call. Client and loop take turns round by round, and the first one alternates, so that a slow phase of the machine
+affects both. Their answers are compared before anything counts.
 
-`x by hand` is the median over rounds of the ratio within a round. Where client and server share few cores, part of
-both times is the server's: `ms of CPU a call`, of the client's process alone, is the line without it.
+`x by hand` is the median over rounds of the ratio within a round. If client and server share few cores, both times
+include the server's CPU time. `ms of CPU a call` includes only the client's process.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A server that answers every Predict with the same canned message: what is left of a call's time is the client's.
+"""Run a server that answers every Predict with the same message, so that the time of a call is the client's.
 
     python -m benchmarks.serving.echo --port=0 [--items=100] [--content] [--median_ms=0] [--sigma=0] [--seed=6]
 
-Bytes in, bytes out on one asyncio loop: requests are not even read. With --median_ms an answer takes a time drawn from
-a log-normal distribution, as a model's would. It prints `listening: grpc 127.0.0.1:PORT` on stderr, as local_serving
-does; SIGTERM lets the requests in flight finish. A call of DELAY with a number as text makes every later answer take
-so many seconds more.
+The server handles bytes on one asyncio loop and does not parse requests. With --median_ms, the time of an answer is
+drawn from a log-normal distribution, as that of a model. The server prints `listening: grpc 127.0.0.1:PORT` on stderr,
+as local_serving does. SIGTERM lets the requests in flight finish. A call of DELAY with a number as text delays all
+later answers by that many seconds.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What does the codec cost beyond the bare protobuf operation, and beside TensorFlow's own functions?
+"""Measure the cost of the codec beside the bare protobuf operation and beside TensorFlow's functions.
 
     python benchmarks/serving/encoding.py [--repeats 101] [--json FILE]
 
-Each case is one tensor. `bare` is the least that protobuf and numpy can do for it, written out below: no checks, no
-choice of a dtype. All contenders of a case must give equal outputs before anything is timed. Then they take turns,
-round by round, so that a slow spell of the machine falls on all; a round runs each for about a millisecond.
+Each case is one tensor. `bare` is the minimum that protobuf and numpy need for the tensor, without checks and without a
+choice of dtype. All contenders of a case must give equal outputs before anything is timed. They take turns round by
+round, so that a slow phase of the machine affects all. A round runs each contender for about a millisecond.
 
-Lines `serving_client` : `bare` say what checks and generality cost; `serving_client` : `TensorFlow` what a client
-gains that leaves tf.make_tensor_proto and tf.make_ndarray.
+`serving_client` : `bare` is the cost of checks and generality. `serving_client` : `TensorFlow` is the gain of a client
+that replaces tf.make_tensor_proto and tf.make_ndarray.
 """
 
 from __future__ import annotations

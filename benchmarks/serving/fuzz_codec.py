@@ -1,10 +1,11 @@
-"""Does any response make the codec raise something other than CodecError? Coverage-guided, until it is stopped.
+"""Search for responses that make the codec raise an error other than CodecError, guided by coverage, until stopped.
 
-    pip install atheris                                             # in an environment of its own
+    pip install atheris                                             # in a separate environment
     PYTHONPATH=. python benchmarks/serving/fuzz_codec.py -max_total_time=300 CORPUS_FOLDER
 
-Options are libFuzzer's. Every input is read as a TensorProto, and as a PredictResponse. The same properties are in
-tests/serving/client/test_codec_fuzz.py, without coverage as a guide; what is found here goes there as an example.
+Options are those of libFuzzer. Every input is parsed as a TensorProto and as a PredictResponse. The test
+tests/serving/client/test_codec_fuzz.py checks the same properties without coverage. Add inputs found here to that test
+as examples.
 """
 
 from __future__ import annotations

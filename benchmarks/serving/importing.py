@@ -1,13 +1,14 @@
-"""What does `from serving_client import Client` cost a program, and when has it its first answer?
+"""Measure the cost of `from serving_client import Client`, and the time to the first answer.
 
     python benchmarks/serving/importing.py [--repeats 9] [--json FILE]
 
-Every time is of a fresh process, whose files the system has in memory (each kind runs once before anything counts).
-Kinds take turns. Time runs from the interpreter's first line of the program, memory is the resident set after it.
-`serving_client` : `grpc, protobuf, numpy` is what the client adds to the libraries it cannot do without;
-`serving_client` : `tensorflow_serving.apis.predict_pb2` is what a client gains that leaves TensorFlow's messages.
-`then the first Predict` runs from the end of the import: channel, connection, descriptors and one round trip to a
-server in the benchmark's own process; no more memory is in that line than the call itself adds.
+Every time is that of a fresh process with its files in the system's cache, since each kind runs once before anything
+counts. Kinds take turns. Time starts at the first line of the program, and memory is the resident set after it.
+
+- `serving_client` : `grpc, protobuf, numpy` is what the client adds to the libraries that it needs.
+- `serving_client` : `tensorflow_serving.apis.predict_pb2` is the gain of a client that replaces TensorFlow's messages.
+- `then the first Predict` starts after the import. It includes the channel, the connection, the descriptors and one
+  round trip to a server in the benchmark's process. Its memory is only what the call adds.
 """
 
 from __future__ import annotations

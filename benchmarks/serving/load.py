@@ -1,7 +1,7 @@
-"""Threads that call again and again while something happens to the servers, and what became of every call.
+"""Run threads that make calls in a closed loop during an event on the servers, and record the result of every call.
 
-A closed loop: a thread waits for its answer before it asks again, and then for its next turn where a rate is given. A
-server that stalls is asked less in that time; times are those of calls that were made, from their first attempt on.
+A thread waits for its answer before the next call. If a rate is given, it also waits for its next turn. A server that
+stalls therefore gets fewer calls during that time. Times are those of made calls, from their first attempt.
 """
 
 from __future__ import annotations

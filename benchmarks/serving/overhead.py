@@ -1,15 +1,16 @@
-"""What does recommend cost a caller beyond a stub written by hand that does the same work?
+"""Measure the cost of recommend beyond a hand-written stub that does the same work.
 
     python benchmarks/serving/overhead.py [--pairs 10000] [--json FILE]
 
-Both send one history of 40 ids, padded to 128, over loopback to a server in another process that echoes a canned
-answer of 100 items, and both turn that into a list of str and a float32 array. The stub by hand has message classes,
-a deadline, and nothing else: no checks, no retries, no errors of its own. The two take turns, in an order drawn anew
-for every pair, after their answers were found equal. Two answers: scores in float_val, which the real server sends,
-and in tensor_content, which it sends with --enable_serialization_as_tensor_content.
+Both send one history of 40 ids, padded to 128, over loopback. A server in another process answers with a fixed message
+of 100 items. Both convert the answer to a list of str and a float32 array. The stub has message classes and a deadline.
+It has no checks, no retries and no own errors. Their answers are compared first. Then the two take turns, in a random
+order per pair. There are two kinds of answers: scores in float_val, as the real server sends, and scores in
+tensor_content, as it sends with --enable_serialization_as_tensor_content.
 
-`median of differences` is what a call costs more, pair by pair; `p99 ratio` says whether the tail grows. Its bound is
-the 95% point of a bootstrap over blocks of 50 consecutive pairs: slow spells of the machine last longer than a pair.
+`median of differences` is the added cost of a call, pair by pair. `p99 ratio` shows whether the tail grows. Its bound
+is the 95% point of a bootstrap over blocks of 50 consecutive pairs, because slow phases of the machine last longer than
+a pair.
 """
 
 from __future__ import annotations

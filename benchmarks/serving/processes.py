@@ -1,6 +1,6 @@
-"""Servers in processes of their own: started, asked to stop, and started again on the port they had.
+"""Start and stop servers in their own processes, and restart them on the same port.
 
-`echo` answers at once and starts in half a second; `local_serving` runs the test models and starts TensorFlow.
+`echo` answers at once and starts in half a second. `local_serving` serves the test models and starts TensorFlow.
 """
 
 from __future__ import annotations

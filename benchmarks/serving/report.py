@@ -1,4 +1,4 @@
-"""The head and the tables of the serving benchmarks, in plain text: the client has no rich."""
+"""Print the head and the tables of the serving benchmarks as plain text, without rich."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""What do callers notice while versions are swapped, servers restart, and one replica turns slow?
+"""Measure what callers notice while versions are swapped, servers restart, and one replica becomes slow.
 
     python benchmarks/serving/resilience.py [--parts swap,restarts,slow] [--rounds 2] [--local] [--json FILE]
 
-Every call is checked for its items; one that raises or answers others counts as failed. Clients have their defaults
-but for what a row names. All times are of calls from 4 threads on the machine that the servers run on, too.
+The items of every answer are checked. A call fails if it raises or returns other items. Clients use their defaults,
+except for what a row states. All times are of calls from 4 threads on the machine of the servers.
 
-hot swap: `python -m local_serving` with a model of the contract's shape; a new version appears every second (copied,
-  then renamed) and replaces the one before. `before` is the same load without that.
-restarts: SIGTERM, the requests in flight finish, the same program on the same port again, the next replica as soon as
-  it listens. The servers are echo servers, up in half a second: TensorFlow's start would only lengthen the time in
-  which one is missing. --local repeats the rolling restart with local_serving (a minute more).
-one slow: three echo servers whose answers take a log-normal time (--median_ms, --sigma), the first of them 500 ms more
-  after a while. `healthy` is the same client before that, `x healthy` the p99 over its p99. `hedges`: second requests
-  sent beside a slow one, `probes`: first requests that went to the slow replica, both in percent of the calls.
-  Hedging alone asks all in turn, so a third of its first requests go there and each needs a hedge.
+hot swap: `python -m local_serving` serves a model with the contract's signatures. Every second a new version is copied
+  and renamed, and replaces the previous version. `before` is the same load without swaps.
+restarts: A server gets SIGTERM, finishes its requests in flight and restarts on the same port. The next replica
+  follows when the server listens. The servers are echo servers, which start in half a second. TensorFlow's start would
+  only lengthen the time without a replica. --local repeats the rolling restart with local_serving (one more minute).
+one slow: Three echo servers answer after a log-normal time (--median_ms, --sigma). After a while the first of them
+  takes 500 ms more. `healthy` is the same client before that, and `x healthy` is the ratio of the p99s. `hedges` are
+  second requests sent beside a slow one. `probes` are first requests that went to the slow replica. Both are percent of
+  the calls. With hedging alone, a third of the first requests go to the slow replica, and each needs a hedge.
 """
 
 from __future__ import annotations

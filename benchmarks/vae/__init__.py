@@ -1,1 +1,1 @@
-"""What the benchmarks of vae_train compare it with, and how they measure."""
+"""Provide the reference model of the vae_train benchmarks and their measurement of commands."""

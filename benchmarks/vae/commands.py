@@ -1,4 +1,4 @@
-"""Run one of our commands in a process of its own, as a person would, and say what it took."""
+"""Run one of our commands in its own process, as a user would, and measure its time and memory."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Mult-VAE as its paper writes it, dense from end to end: the yardstick of vae_train's fidelity and speed.
+"""Implement the plain dense Mult-VAE of the paper as the reference for vae_train's fidelity and speed.
 
 Liang, Krishnan, Hoffman, Jebara: Variational Autoencoders for Collaborative Filtering (WWW 2018), section 2 and the
-settings of 4.3: one hidden layer of 600 tanh units on each side, 200 latent ones, inputs L2-normalised, then dropout
-0.5; loss = -sum_i x_i log softmax_i + beta KL, KL annealed linearly to its cap; Adam 1e-3; 500 users a step. It shares
-no code with vae_train: dense [users, items] inputs, TensorFlow's own random numbers, losses and Adam by the textbook.
+settings of 4.3. There is one hidden layer of 600 tanh units on each side and 200 latent units. Inputs are L2-normalised
+and then have dropout 0.5. The loss is -sum_i x_i log softmax_i + beta KL, and the weight of KL rises linearly to its
+cap. Adam uses 1e-3 and 500 users per step. The module shares no code with vae_train: it uses dense [users, items]
+inputs, TensorFlow's random numbers, and textbook losses and Adam.
 """
 
 from __future__ import annotations
