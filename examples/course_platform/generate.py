@@ -11,7 +11,7 @@ The command writes these files:
 
 Equal arguments and library versions give equal bytes.
 
-A user has a level and three topics, mostly of one area. A user takes the subjects of a topic in their order of
+A user has a level and one to three topics, mostly of one area. A user takes the subjects of a topic in their order of
 learning. Sometimes a user jumps within the topic or takes one of the month's most popular courses. Topics have a
 season.
 """

@@ -29,7 +29,7 @@ from serving_client import Client, ServingError
 __all__ = ["served", "show", "show_commands"]
 
 PEOPLE = 3
-HISTORY = 8  # users with about this many courses are shown, so that a history fits on a line
+HISTORY = 8  # users with about this many courses are shown: enough to see their interests, few enough to read
 NAMED = 10  # a longer history is cut to this many titles
 SHOWN = 6
 START_S = 120.0

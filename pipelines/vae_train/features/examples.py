@@ -122,7 +122,7 @@ def encode(batch: pa.RecordBatch, files: Sequence[int]) -> Iterator[tuple[tuple[
     from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
     split = int(batch.column("split").values[0].as_py()) if batch.num_rows else TRAIN
-    # By name: TF-Transform keeps PASSED in a set, whose order changes from process to process.
+    # Sort by name, because TF-Transform keeps PASSED in a set, whose order differs between processes.
     columns = {name: batch.column(name) for name in sorted(batch.schema.names) if name != "split"}
     unused = pa.array([], pa.binary())
     if split == TRAIN:
@@ -200,7 +200,7 @@ def parse(serialized: Any, sides: Sequence[str] = (), *, targets: bool = False) 
 
 
 def _cut(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of consecutive users with at most _BATCH_BYTES bytes. A larger user is alone."""
+    """Yield begin and end of consecutive users with at most _BATCH_BYTES bytes. A larger user is a batch of its own."""
     total = np.cumsum(sizes)
     begin = 0
     while begin < len(sizes):

@@ -40,7 +40,7 @@ _RANGE = 1 << 64
 _LEAST, _MOST = 567.0, 9_700.0
 """500 and 10,000 with a margin of three standard deviations, because a hash selects the number only on average."""
 _USERS_PER_FILE = 50_000
-"""An example of 20 items takes about 200 bytes, so a file takes 10 MB. Smaller files would be slow to read."""
+"""An example of 20 items takes about 200 bytes, so a file takes 10 MB. It is small enough to shuffle."""
 
 
 @dataclasses.dataclass(frozen=True)
