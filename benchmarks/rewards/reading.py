@@ -116,7 +116,7 @@ _PARTS: dict[str, Callable[[bytes], object]] = {
     "the same, fields and labels": _fields,
     "the same, times": _times,
     "the same, keys": lambda chunk: decision_keys(_fields(chunk).texts("decision_id")),
-    "the same, nested fields encoded": lambda chunk: reading._nested(_fields(chunk).nested),
+    "the same, nested fields encoded": lambda chunk: reading._nested(_fields(chunk)),
     "all of read_decisions": lambda chunk: read_decisions(chunk, 0, _NEVER_US, 0),
 }
 

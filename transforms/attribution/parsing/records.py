@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import BOT, FALLBACK, Features
@@ -18,7 +20,7 @@ from transforms.attribution.parsing.encoding import encode_nested
 from transforms.attribution.parsing.keys import decision_keys, event_keys
 from transforms.attribution.parsing.ranks import Pieces, Shared, decision_ranks, reward_ranks
 from transforms.attribution.parsing.reading import Reading, Rejected
-from transforms.attribution.parsing.schema import NESTED, Decision, Reward
+from transforms.attribution.parsing.schema import Decision, Reward
 from transforms.attribution.parsing.times import NO_TIME_US, times_us
 from transforms.attribution.rules import Label
 
@@ -31,6 +33,10 @@ Bools = npt.NDArray[np.bool_]
 _FEATURE_UNITS = 1_024  # a feature is stored in units of 2^-10
 _MICRO = 10**6
 _MOST_AHEAD_US = 86_400_000_000
+_TOGETHER = ("propensities", "eligible_arms", "context")
+"""Fields of `NESTED` that many decisions have in common. Their texts are joined, so that a line takes one look-up."""
+_MOST_REMEMBERED = 1_024
+"""Longest JSON text, in bytes, whose encoding is kept for later chunks. 4,096 of them take at most 8 MiB."""
 _TEXTS = ("decision_id", "decided_at", "received_at", "user_key")  # few decisions share these
 
 
@@ -56,7 +62,7 @@ def read_decisions(
             fields.add(records)
         decided_at, received_at = fields.texts("decided_at"), fields.texts("received_at")
         at_us, received_us = times_us(decided_at), times_us(received_at)
-        nested, wrong = _nested(fields.nested)
+        nested, wrong = _nested(fields)
         if not read.settle(wrong | (at_us == NO_TIME_US) | (received_us == NO_TIME_US)):
             break
     _reject_future(read, "decided_at", at_us, received_us, now_us, max_future_us)
@@ -175,7 +181,8 @@ class _DecisionFields:
     Attributes:
         shared: The fields that many decisions have in common, numbered.
         which: The number of each decision in `shared`.
-        nested: The distinct JSON texts of each field of `NESTED`, numbered, and the number of each decision.
+        nested: The distinct JSON texts of `_TOGETHER`, joined by LF, and of `items`, numbered.
+        which_nested: The numbers of each decision in `nested`.
     """
 
     def __init__(self) -> None:
@@ -185,7 +192,8 @@ class _DecisionFields:
         self.features: list[list[float] | None] = []
         self.shared: _Numbering[tuple[Any, ...]] = _Numbering()
         self.which: list[int] = []
-        self.nested: dict[str, tuple[_Numbering[bytes], list[int]]] = {name: (_Numbering(), []) for name in NESTED}
+        self.nested: tuple[_Numbering[bytes], _Numbering[bytes]] = _Numbering(), _Numbering()
+        self.which_nested: tuple[list[int], list[int]] = [], []
 
     def texts(self, name: str) -> pa.StringArray:
         """Return a column of `_TEXTS` [n]."""
@@ -193,30 +201,21 @@ class _DecisionFields:
 
     def add(self, records: list[Decision]) -> None:
         """Append decisions."""
-        texts = self._texts
-        texts["decision_id"].append(pa.array([r.decision_id for r in records], pa.string()))
-        texts["decided_at"].append(pa.array([r.decided_at for r in records], pa.string()))
-        texts["received_at"].append(pa.array([r.received_at for r in records], pa.string()))
-        texts["user_key"].append(pa.array([r.user_key for r in records], pa.string()))
-        self.propensity += [r.propensity for r in records]
-        self.draw += [r.draw for r in records]
-        self.features += [r.features for r in records]
-        shared = [
-            (
-                r.bandit_id, r.policy_epoch, r.segment, r.arm_id, r.arm_generation, r.rung, r.snapshot_version,
-                r.config_hash, r.served_by, r.fallback_reason, r.model_version, r.feature_schema, r.bot,
-            )
-            for r in records
-        ]  # fmt: skip
-        self.which += map(self.shared.__getitem__, shared)
-        nested = {
-            "propensities": [bytes(r.propensities) for r in records],
-            "eligible_arms": [bytes(r.eligible_arms) for r in records],
-            "context": [bytes(r.context) for r in records],
-            "items": [bytes(r.items) for r in records],
-        }
-        for name, (numbers, which) in self.nested.items():
-            which += map(numbers.__getitem__, nested[name])
+        if not records:
+            return
+        # One tuple per record and one transposition take a fifth of the time of one attribute after the other.
+        columns = dict(zip(Decision.__struct_fields__, zip(*map(astuple, records), strict=True), strict=True))
+        for name, arrays in self._texts.items():
+            arrays.append(pa.array(columns[name], pa.string()))
+        self.propensity += columns["propensity"]
+        self.draw += columns["draw"]
+        self.features += columns["features"]
+        self.which += map(self.shared.__getitem__, zip(*[columns[name] for name in Shared._fields], strict=True))
+        together = map(b"\n".join, zip(*[columns[name] for name in _TOGETHER], strict=True))
+        for numbers, which, texts in zip(
+            self.nested, self.which_nested, (together, map(bytes, columns["items"])), strict=True
+        ):
+            which += map(numbers.__getitem__, texts)
 
 
 def _reject_future(
@@ -257,15 +256,20 @@ def _vectors(vectors: Sequence[Sequence[float] | None]) -> tuple[Int64s, npt.NDA
     return offsets, np.fromiter(itertools.chain.from_iterable(full), np.float64, int(offsets[-1]))
 
 
-def _nested(fields: Mapping[str, tuple[Iterable[bytes], Sequence[int]]]) -> tuple[dict[str, Pieces], Bools]:
+def _nested(fields: _DecisionFields) -> tuple[dict[str, Pieces], Bools]:
     """Encode the fields of `NESTED`, each distinct text once, and say which decisions hold an invalid one, bool [n]."""
+    together, items = fields.nested
+    which, which_items = (np.array(numbers, np.int64) for numbers in fields.which_nested)
+    columns = zip(*[text.split(b"\n") for text in together], strict=True) if together else [()] * len(_TOGETHER)
     pieces: dict[str, Pieces] = {}
     wrong: Bools = np.zeros(1, np.bool_)
-    for name, (texts, numbers) in fields.items():
-        which = np.array(numbers, np.int64)
-        encoded = [_encode(name, text) for text in texts]
-        wrong = wrong | np.array([each is None for each in encoded], np.bool_)[which]
-        pieces[name] = which, [each or b"" for each in encoded]
+    for name, texts, numbers in [
+        *[(name, column, which) for name, column in zip(_TOGETHER, columns, strict=True)],
+        ("items", items, which_items),
+    ]:
+        encoded = [(_remember if len(text) <= _MOST_REMEMBERED else _encode)(name, text) for text in texts]
+        wrong = wrong | np.array([each is None for each in encoded], np.bool_)[numbers]
+        pieces[name] = numbers, [each or b"" for each in encoded]
     return pieces, wrong
 
 
@@ -274,3 +278,6 @@ def _encode(name: str, text: bytes) -> bytes | None:
         return encode_nested(name, text)
     except (msgspec.MsgspecError, ValueError, OverflowError):
         return None
+
+
+_remember = functools.lru_cache(maxsize=1 << 12)(_encode)
