@@ -25,8 +25,6 @@ All integers and floats are little-endian. Keys sort by their UTF-8 bytes. If a 
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -35,11 +33,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from transforms.attribution.parsing.blake import BLOCK_BYTES, blake2b_words
 from transforms.attribution.parsing.encoding import encode_integer, encode_text, encode_version
 
-__all__ = ["RANK_BYTES", "Pieces", "Shared", "decision_ranks", "reward_ranks"]
+__all__ = ["Pieces", "Shared", "decision_ranks", "reward_ranks"]
 
-RANK_BYTES = 8
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -153,19 +151,17 @@ class _Rows:
     def __init__(self, n: int) -> None:
         self._n = n
         self._sizes = np.zeros(n, np.int64)
-        self._columns: list[tuple[npt.NDArray[np.uint8], Int64s, Int64s]] = []
+        self._columns: list[tuple[npt.NDArray[np.uint8], Int64s, Int64s, Bools, int]] = []
 
     def ranks(self) -> npt.NDArray[np.uint64]:
         """Hash each record, uint64 [n]."""
-        ends = np.cumsum(self._sizes)
-        at = ends - self._sizes
-        out = np.empty(int(ends[-1]) if self._n else 0, np.uint8)
+        blocks = -(-self._sizes // BLOCK_BYTES)  # every record has a byte
+        first = np.cumsum(blocks) - blocks
+        out = np.zeros(int(blocks.sum()) * BLOCK_BYTES, np.uint8)
+        at = first * BLOCK_BYTES
         for column in self._columns:
             _append(out, at, *column)
-        data, blake2b = out.tobytes(), hashlib.blake2b
-        bounds = itertools.pairwise([0, *ends.tolist()])
-        digests = [blake2b(data[start:end], digest_size=RANK_BYTES).digest() for start, end in bounds]
-        return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+        return blake2b_words(out.view(np.uint64), first * (BLOCK_BYTES // 8), self._sizes).byteswap()
 
     def pieces(self, pieces: Pieces) -> None:
         """Append a column that is encoded already."""
@@ -180,17 +176,18 @@ class _Rows:
         offsets = np.frombuffer(offsets_buffer, np.int32)[column.offset :][: self._n + 1].astype(np.int64)
         if self._n and column.null_count < self._n:
             present = None if not column.null_count else column.is_valid().to_numpy(zero_copy_only=False)
-            self._counts(present, np.diff(offsets))
-            self._add(np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8), offsets[:-1], offsets[1:])
+            data = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+            self._add(data, offsets[:-1], offsets[1:], present, unit=1)
         else:
             self._absent()
 
     def numbers(self, column: Float64s, present: Bools | None = None) -> None:
         """Append float64 [n]; absent where `present` is false."""
         cells = np.empty((self._n, 9), np.uint8)
-        cells[:, 0] = 1 if present is None else present
+        cells[:, 0] = 1
         cells[:, 1:] = (column + 0.0).astype("<f8").view(np.uint8).reshape(self._n, 8)
-        self._cells(cells, present)
+        starts = np.arange(self._n, dtype=np.int64) * 9
+        self._add(cells.reshape(-1), starts, starts + 9, present)
 
     def optional_numbers(self, values: Iterable[float | None]) -> None:
         """Append numbers; None is absent."""
@@ -203,37 +200,51 @@ class _Rows:
         if not present.any():
             self._absent()
             return
-        self._counts(present, np.diff(offsets))
-        data = (values + 0.0).astype("<f8").view(np.uint8)
-        self._add(data, 8 * offsets[:-1], 8 * offsets[1:])
-
-    def _counts(self, present: Bools | None, counts: Int64s) -> None:
-        """Append the byte 1 and uint32 [n]; the zero byte where not present."""
-        cells = np.empty((self._n, 5), np.uint8)
-        cells[:, 0] = 1 if present is None else present
-        cells[:, 1:] = counts.astype("<u4").view(np.uint8).reshape(self._n, 4)
-        self._cells(cells, present)
-
-    def _cells(self, cells: npt.NDArray[np.uint8], present: Bools | None) -> None:
-        width = cells.shape[1]
-        starts = np.arange(self._n, dtype=np.int64) * width
-        self._add(cells.reshape(-1), starts, starts + (width if present is None else np.where(present, width, 1)))
+        self._add((values + 0.0).astype("<f8").view(np.uint8), 8 * offsets[:-1], 8 * offsets[1:], present, unit=8)
 
     def _absent(self) -> None:
         zeros = np.zeros(self._n, np.int64)
         self._add(np.zeros(1, np.uint8), zeros, zeros + 1)
 
-    def _add(self, data: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s) -> None:
-        self._sizes += ends - starts
-        self._columns.append((data, starts, ends))
+    def _add(
+        self, data: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s, present: Bools | None = None, unit: int = 0
+    ) -> None:
+        """Append data[starts:ends] of each row.
+
+        Args:
+            data: Bytes of the column.
+            starts: Where each row begins in `data`, int64 [n].
+            ends: Where it ends, int64 [n].
+            present: Rows that are not one zero byte, bool [n].
+            unit: Bytes of an element. The byte 1 and the number of elements precede the data. 0 is data alone.
+        """
+        if present is None:
+            present = np.ones(self._n, np.bool_)
+        self._sizes += np.where(present, ends - starts + (5 if unit else 0), 1)
+        self._columns.append((data, starts, ends, present, unit))
 
 
 def _append_column(
-    out: npt.NDArray[np.uint8], at: Int64s, data: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s
+    out: npt.NDArray[np.uint8],
+    at: Int64s,
+    data: npt.NDArray[np.uint8],
+    starts: Int64s,
+    ends: Int64s,
+    present: Bools,
+    unit: int,
 ) -> None:
-    """Copy data[starts:ends] of each row to out[at], and move `at` on."""
+    """Copy a column (see `_add`) to out[at], which is zero, and move `at` on."""
     for row in range(len(at)):
         place = at[row]
+        if not present[row]:
+            at[row] = place + 1
+            continue
+        if unit:
+            count = (ends[row] - starts[row]) // unit
+            out[place] = 1
+            for byte in range(4):
+                out[place + 1 + byte] = (count >> 8 * byte) & 0xFF
+            place += 5
         for source in range(starts[row], ends[row]):
             out[place] = data[source]
             place += 1
