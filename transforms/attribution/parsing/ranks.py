@@ -216,7 +216,7 @@ class _Rows:
             starts: Where each row begins in `data`, int64 [n].
             ends: Where it ends, int64 [n].
             present: Rows that are not one zero byte, bool [n].
-            unit: Bytes of an element. The byte 1 and the number of elements precede the data. 0 is data alone.
+            unit: Bytes of an element, 1 or 8. The byte 1 and the number of elements precede the data. 0 is data alone.
         """
         if present is None:
             present = np.ones(self._n, np.bool_)
@@ -233,22 +233,26 @@ def _append_column(
     present: Bools,
     unit: int,
 ) -> None:
-    """Copy a column (see `_add`) to out[at], which is zero, and move `at` on."""
+    """Copy a column (see `_add`) to out[at], which is zero, and move `at` on.
+
+    The indexes are unsigned: a signed one may be negative for the compiler, which then copies byte by byte and takes
+    four times as long.
+    """
     for row in range(len(at)):
-        place = at[row]
         if not present[row]:
-            at[row] = place + 1
+            at[row] += 1
             continue
+        place, start = np.uint64(at[row]), np.uint64(starts[row])
+        size = np.uint64(ends[row]) - start
         if unit:
-            count = (ends[row] - starts[row]) // unit
+            count = size >> np.uint64(3 if unit == 8 else 0)
             out[place] = 1
-            for byte in range(4):
-                out[place + 1 + byte] = (count >> 8 * byte) & 0xFF
-            place += 5
-        for source in range(starts[row], ends[row]):
-            out[place] = data[source]
-            place += 1
-        at[row] = place
+            for byte in range(np.uint64(4)):
+                out[place + np.uint64(1) + byte] = (count >> (np.uint64(8) * byte)) & np.uint64(0xFF)
+            place += np.uint64(5)
+        for byte in range(size):
+            out[place + byte] = data[start + byte]
+        at[row] = place + size
 
 
 _append = numba.njit(cache=True, nogil=True)(_append_column)
