@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -65,14 +64,14 @@ class Reading(Generic[T]):
         self._kind: type[T] = kind
         self._rejected: list[Rejected] = []
         self._plain: dict[int, T | None] = {}  # what read_line said, by number of the line; None: not a record
-        self._texts = lines.split(b"\n")
-        if not self._texts[-1]:
-            self._texts.pop()
-        self._ends = np.cumsum(np.fromiter(map(len, self._texts), np.int64, len(self._texts)) + 1) - 1
+        self._bytes = np.frombuffer(lines, np.uint8)
+        self._ends = np.flatnonzero(self._bytes == ord("\n"))
+        if lines and not lines.endswith(b"\n"):
+            self._ends = np.append(self._ends, len(lines))
         self._starts = np.concatenate([np.zeros(min(1, len(self._ends)), np.int64), self._ends[:-1] + 1])
         # An id can hold NUL, CR or LF only as an escape, and has more bytes than characters only outside ASCII.
         self._ids_are_good = lines.isascii() and b"\\" not in lines
-        self.lines_read = len(self._texts)
+        self.lines_read = len(self._ends)
         for line in _with_many_brackets(lines, self._starts, self._ends):
             self._read_plain(line)
 
@@ -81,23 +80,19 @@ class Reading(Generic[T]):
 
         Sets `starts`, `ends` and `good` at the end.
         """
-        decode = decoder_of(self._kind).decode
         skipped: list[int] = []
-        for first in range(0, len(self._texts), _BATCH):
-            texts = self._texts[first : first + _BATCH]
-            usual = None
-            if self._ids_are_good and self._plain.keys().isdisjoint(range(first, first + len(texts))):
-                with contextlib.suppress(Exception):  # whatever the decoder raises, some line is odd
-                    usual = [decode(text) for text in texts]
+        for first in range(0, len(self._ends), _BATCH):
+            numbers = range(first, min(first + _BATCH, len(self._ends)))
+            usual = self._decode(numbers) if self._ids_are_good and self._plain.keys().isdisjoint(numbers) else None
             if usual is not None:
                 yield usual
                 continue
-            records = [self._read(first + at, text) for at, text in enumerate(texts)]
-            skipped += [first + at for at, record in enumerate(records) if record is None]
+            records = [self._read(line) for line in numbers]
+            skipped += [line for line, record in zip(numbers, records, strict=True) if record is None]
             yield [record for record in records if record is not None]
         self.starts = np.delete(self._starts, skipped)
         self.ends = np.delete(self._ends, skipped)
-        self._lines = np.delete(np.arange(len(self._texts)), skipped)
+        self._lines = np.delete(np.arange(len(self._ends)), skipped)
         self.good = np.ones(len(self.starts), np.bool_)
 
     def settle(self, doubtful: npt.NDArray[np.bool_]) -> bool:
@@ -118,7 +113,7 @@ class Reading(Generic[T]):
         """Reject records, bool [n], whose event time is ahead of the clock."""
         for row in np.flatnonzero(rows & self.good).tolist():
             line = int(self._lines[row])
-            record = read_line(self._texts[line], self._kind)
+            record = read_line(self._text(line), self._kind)
             owner = (record.bandit_id, record.policy_epoch) if isinstance(record, Decision) else ("", 0)
             self._reject(line, "future", reason, owner)
         self.good &= ~rows
@@ -127,29 +122,48 @@ class Reading(Generic[T]):
         """Return the rejected lines in the order of the file."""
         return sorted(self._rejected, key=lambda each: each.position)
 
-    def _read(self, line: int, text: bytes) -> T | None:
+    def _text(self, line: int) -> bytes:
+        return self.lines.data[self._starts[line] : self._ends[line]]
+
+    def _decode(self, numbers: range) -> list[T] | None:
+        """Decode consecutive lines at once. Return None if one of them may not be a record.
+
+        The decoder takes a record over two lines and two records in one line, too. But LF cannot follow } and precede {
+        inside JSON. So if every line begins with { and ends with }, every line is at least one record, and if there are
+        as many records as lines, every line is one.
+        """
+        starts, ends = self._starts[numbers[0] : numbers[-1] + 1], self._ends[numbers[0] : numbers[-1] + 1]
+        if not (self._bytes[starts] == ord("{")).all() or not (self._bytes[ends - 1] == ord("}")).all():
+            return None
+        try:
+            records = decoder_of(self._kind).decode_lines(self.lines.data[starts[0] : ends[-1]])
+        except Exception:  # whatever the decoder raises, some line is odd
+            return None
+        return records if len(records) == len(numbers) else None
+
+    def _read(self, line: int) -> T | None:
         if line in self._plain:
             return self._plain[line]
         try:
-            record = decoder_of(self._kind).decode(text)
+            record = decoder_of(self._kind).decode(self._text(line))
         except Exception:  # whatever the decoder raises, read_line decides
             return self._read_plain(line)
         return record if self._ids_are_good or _has_good_ids(record) else self._read_plain(line)
 
     def _read_plain(self, line: int) -> T | None:
-        if not self._texts[line].strip():
+        if not self._text(line).strip():
             self.lines_read -= 1
             self._plain[line] = None
             return None
         try:
-            self._plain[line] = read_line(self._texts[line], self._kind)
+            self._plain[line] = read_line(self._text(line), self._kind)
         except Malformed as error:
             self._plain[line] = None
             self._reject(line, "malformed", str(error))
         return self._plain[line]
 
     def _reject(self, line: int, outcome: str, reason: str, owner: tuple[str, int] = ("", 0)) -> None:
-        position, original = self.lines.base + int(self._starts[line]), self._texts[line].removesuffix(b"\r")
+        position, original = self.lines.base + int(self._starts[line]), self._text(line).removesuffix(b"\r")
         self._rejected.append(Rejected(position, reason, outcome, original, owner))
 
 

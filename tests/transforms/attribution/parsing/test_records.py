@@ -162,6 +162,30 @@ def test_a_bad_id_is_found_among_good_lines(name: str, ascii_only: bool) -> None
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [b"{", b"}"],
+        [b"{RECORD", b"}"],
+        [b'{RECORD,"x":{', b"}}"],
+        [b'{RECORD,"x":{}', b"}"],
+        [b'{RECORD,"x":"}', b'{"}'],
+        [b'{RECORD,"x":[{}', b"{}]}"],
+        [b"{RECORD}{RECORD", b"}"],
+        [b"{RECORD}{RECORD}"],
+        [b"{RECORD} {RECORD}", b"{}"],
+        [b"{RECORD} {RECORD}", b"{"],
+    ],
+)
+def test_a_record_over_two_lines_and_two_records_in_one_line_are_malformed(odd: list[bytes]) -> None:
+    """The decoder of many lines takes some of them, and some pairs have as many records as lines."""
+    record = line().strip(b"{}\n")
+    lines = [each.replace(b"RECORD", record) for each in odd]
+    columns, rejected, _ = read_decisions(line() + b"\n".join(lines) + b"\n" + line(), 0, NOW_US, FUTURE_US)
+    assert [(each.outcome, each.original) for each in rejected] == [("malformed", each) for each in lines]
+    assert len(columns) == 2
+
+
 def test_a_decision_of_the_future_names_its_bandit_whatever_unknown_fields_hold() -> None:
     text = line(decided_at="2027-01-01T00:00:00Z")[:-2] + b', "unknown": "\xff"}'
     _, rejected, _ = read_decisions(text, 0, NOW_US, FUTURE_US)
