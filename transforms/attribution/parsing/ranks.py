@@ -25,6 +25,7 @@ All integers and floats are little-endian. Keys sort by their UTF-8 bytes. If a 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -91,19 +92,20 @@ def decision_ranks(
     which, distinct = shared
     rows = _Rows(len(which))
     rows.texts(ids)
-    rows.pieces((which, [_encode_label(each) for each in distinct]))
+    label, served, schema, bot = zip(*map(_encode_shared, distinct), strict=True) if distinct else ((), (), (), ())
+    rows.pieces((which, label))
     rows.numbers(propensity)
     rows.texts(decided_at)
     rows.pieces(nested["propensities"])
     rows.pieces(nested["eligible_arms"])
     rows.optional_numbers(draw)
-    rows.pieces((which, [_encode_served(each) for each in distinct]))
+    rows.pieces((which, served))
     rows.pieces(nested["context"])
     rows.vectors(*features)
-    rows.pieces((which, [encode_text(each.feature_schema) for each in distinct]))
+    rows.pieces((which, schema))
     rows.pieces(nested["items"])
     rows.texts(user_key)
-    rows.pieces((which, [_encode_boolean(each.bot) for each in distinct]))
+    rows.pieces((which, bot))
     rows.texts(received_at)
     return rows.ranks()
 
@@ -150,6 +152,7 @@ class _Rows:
 
     def __init__(self, n: int) -> None:
         self._n = n
+        self._all = np.ones(n, np.bool_)
         self._sizes = np.zeros(n, np.int64)
         self._columns: list[tuple[npt.NDArray[np.uint8], Int64s, Int64s, Bools, int]] = []
 
@@ -218,10 +221,9 @@ class _Rows:
             present: Rows that are not one zero byte, bool [n].
             unit: Bytes of an element, 1 or 8. The byte 1 and the number of elements precede the data. 0 is data alone.
         """
-        if present is None:
-            present = np.ones(self._n, np.bool_)
-        self._sizes += np.where(present, ends - starts + (5 if unit else 0), 1)
-        self._columns.append((data, starts, ends, present, unit))
+        sizes = ends - starts + (5 if unit else 0)
+        self._sizes += sizes if present is None else np.where(present, sizes, 1)
+        self._columns.append((data, starts, ends, self._all if present is None else present, unit))
 
 
 def _append_column(
@@ -258,22 +260,18 @@ def _append_column(
 _append = numba.njit(cache=True, nogil=True)(_append_column)
 
 
-def _encode_label(shared: Shared) -> bytes:
-    return b"".join(
-        [
-            encode_text(shared.bandit_id), encode_integer(shared.policy_epoch), encode_text(shared.segment),
-            encode_text(shared.arm_id), encode_integer(shared.arm_generation),
-        ]
-    )  # fmt: skip
-
-
-def _encode_served(shared: Shared) -> bytes:
-    return b"".join(
-        [
-            encode_text(shared.rung), encode_integer(shared.snapshot_version), encode_text(shared.config_hash),
-            encode_text(shared.served_by), encode_text(shared.fallback_reason), encode_version(shared.model_version),
-        ]
-    )  # fmt: skip
+@functools.lru_cache(maxsize=1 << 10)  # the next chunk has the same ones
+def _encode_shared(shared: Shared) -> tuple[bytes, bytes, bytes, bytes]:
+    """Encode the fields from bandit_id to arm_generation, from rung to model_version, feature_schema, and bot."""
+    label = [
+        encode_text(shared.bandit_id), encode_integer(shared.policy_epoch), encode_text(shared.segment),
+        encode_text(shared.arm_id), encode_integer(shared.arm_generation),
+    ]  # fmt: skip
+    served = [
+        encode_text(shared.rung), encode_integer(shared.snapshot_version), encode_text(shared.config_hash),
+        encode_text(shared.served_by), encode_text(shared.fallback_reason), encode_version(shared.model_version),
+    ]  # fmt: skip
+    return b"".join(label), b"".join(served), encode_text(shared.feature_schema), _encode_boolean(shared.bot)
 
 
 def _encode_boolean(value: bool | None) -> bytes:

@@ -83,7 +83,8 @@ class Reading(Generic[T]):
         skipped: list[int] = []
         for first in range(0, len(self._ends), _BATCH):
             numbers = range(first, min(first + _BATCH, len(self._ends)))
-            usual = self._decode(numbers) if self._ids_are_good and self._plain.keys().isdisjoint(numbers) else None
+            none_plain = not self._plain or self._plain.keys().isdisjoint(numbers)
+            usual = self._decode(numbers) if self._ids_are_good and none_plain else None
             if usual is not None:
                 yield usual
                 continue

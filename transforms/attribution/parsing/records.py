@@ -71,7 +71,7 @@ def read_decisions(
     propensity = np.array(fields.propensity, np.float64)
     shared, which = [Shared(*each) for each in fields.shared], np.array(fields.which, np.int64)
     label, labels = _numbers([Label(*each[:5]) for each in shared])
-    offsets, values = _vectors(fields.features)
+    has_features, offsets, values = _vectors(fields.features)
     features: Features | None = None
     schemas: list[str] = []
     if len(values):
@@ -85,7 +85,7 @@ def read_decisions(
         user_key=fields.texts("user_key"),
         propensity=propensity,
         draw=fields.draw,
-        features=(np.array([each is not None for each in fields.features], np.bool_), offsets, values),
+        features=(has_features, offsets, values),
         nested=nested,
         shared=(which, shared),
     )
@@ -249,11 +249,15 @@ def _names(texts: Iterable[str | None]) -> tuple[npt.NDArray[np.int32], list[str
     return codes, list(numbers)
 
 
-def _vectors(vectors: Sequence[Sequence[float] | None]) -> tuple[Int64s, npt.NDArray[np.float64]]:
-    """Return offsets, int64 [n + 1], and values, float64, of all feature vectors."""
+def _vectors(vectors: Sequence[Sequence[float] | None]) -> tuple[Bools, Int64s, npt.NDArray[np.float64]]:
+    """Return which feature vectors are not None, bool [n], the offsets, int64 [n + 1], and the values, float64."""
+    n = len(vectors)
+    if vectors.count(None) == n:
+        return np.zeros(n, np.bool_), np.zeros(n + 1, np.int64), np.zeros(0, np.float64)
     full = [vector or () for vector in vectors]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.fromiter(map(len, full), np.int64, len(full)))])
-    return offsets, np.fromiter(itertools.chain.from_iterable(full), np.float64, int(offsets[-1]))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.fromiter(map(len, full), np.int64, n))])
+    values = np.fromiter(itertools.chain.from_iterable(full), np.float64, int(offsets[-1]))
+    return np.array([vector is not None for vector in vectors], np.bool_), offsets, values
 
 
 def _nested(fields: _DecisionFields) -> tuple[dict[str, Pieces], Bools]:
