@@ -126,8 +126,8 @@ def read_rewards(
     read = Reading(lines, base, Reward)
     while True:
         records = [record for batch in read.batches() for record in batch]
-        occurred_at = pa.array([r.occurred_at for r in records], pa.string())
-        received_at = pa.array([r.received_at for r in records], pa.string())
+        occurred_at = _strings([r.occurred_at for r in records])
+        received_at = _strings([r.received_at for r in records])
         at_us, received_us = times_us(occurred_at), times_us(received_at)
         value = np.array([r.value for r in records], np.float64)
         micro = np.rint(value * _MICRO)
@@ -135,8 +135,8 @@ def read_rewards(
         if not read.settle(inexact | (at_us == NO_TIME_US) | (received_us == NO_TIME_US)):
             break
     _reject_future(read, "occurred_at", at_us, received_us, now_us, max_future_us)
-    ids = pa.array([r.decision_id for r in records], pa.string())
-    events = pa.array([r.event_id for r in records], pa.string())
+    ids = _strings([r.decision_id for r in records])
+    events = _strings([r.event_id for r in records])
     hi, lo = decision_keys(ids)
     kind, kinds = _names([r.kind for r in records])
     rank = reward_ranks(
@@ -186,7 +186,7 @@ class _DecisionFields:
     """
 
     def __init__(self) -> None:
-        self._texts: dict[str, list[pa.StringArray]] = {name: [] for name in _TEXTS}
+        self._texts: dict[str, list[str | None]] = {name: [] for name in _TEXTS}
         self.propensity: list[float] = []
         self.draw: list[float | None] = []
         self.features: list[list[float] | None] = []
@@ -197,7 +197,7 @@ class _DecisionFields:
 
     def texts(self, name: str) -> pa.StringArray:
         """Return a column of `_TEXTS` [n]."""
-        return pa.concat_arrays(self._texts[name]) if self._texts[name] else pa.array([], pa.string())
+        return _strings(self._texts[name])
 
     def add(self, records: list[Decision]) -> None:
         """Append decisions."""
@@ -205,17 +205,17 @@ class _DecisionFields:
             return
         # One tuple per record and one transposition take a fifth of the time of one attribute after the other.
         columns = dict(zip(Decision.__struct_fields__, zip(*map(astuple, records), strict=True), strict=True))
-        for name, arrays in self._texts.items():
-            arrays.append(pa.array(columns[name], pa.string()))
+        for name, texts in self._texts.items():
+            texts += columns[name]
         self.propensity += columns["propensity"]
         self.draw += columns["draw"]
         self.features += columns["features"]
         self.which += map(self.shared.__getitem__, zip(*[columns[name] for name in Shared._fields], strict=True))
         together = map(b"\n".join, zip(*[columns[name] for name in _TOGETHER], strict=True))
-        for numbers, which, texts in zip(
+        for numbers, which, each in zip(
             self.nested, self.which_nested, (together, map(bytes, columns["items"])), strict=True
         ):
-            which += map(numbers.__getitem__, texts)
+            which += map(numbers.__getitem__, each)
 
 
 def _reject_future(
@@ -247,6 +247,22 @@ def _names(texts: Iterable[str | None]) -> tuple[npt.NDArray[np.int32], list[str
     numbers: _Numbering[str] = _Numbering()
     codes = np.array([-1 if text is None else numbers[text] for text in texts], np.int32)
     return codes, list(numbers)
+
+
+def _strings(texts: Sequence[str | None]) -> pa.StringArray:
+    """Convert texts to Arrow, which takes half the time of `pa.array` if none is absent and none holds LF."""
+    try:
+        lines = "\n".join(texts).encode()  # type: ignore[arg-type]  # None raises TypeError
+    except TypeError:
+        return pa.array(texts, pa.string())
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
+    if len(ends) != len(texts) - 1 or len(lines) >= 2**31:
+        return pa.array(texts, pa.string())
+    data = "".join(texts).encode()  # type: ignore[arg-type]
+    offsets = np.zeros(len(texts) + 1, np.int32)
+    offsets[1:-1] = ends - np.arange(len(ends))
+    offsets[-1] = len(data)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(data))
 
 
 def _vectors(vectors: Sequence[Sequence[float] | None]) -> tuple[Bools, Int64s, npt.NDArray[np.float64]]:
