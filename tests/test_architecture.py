@@ -31,8 +31,6 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 MAY_IMPORT_BEAM = {"command.py", "options.py", "pipeline.py", "__main__.py", "metrics.py", "run.py"}
 # Modules of a pipeline that may see Beam's options. All others take the frozen settings that options.py makes of them.
 MAY_SEE_OPTIONS = {"options.py", "checks.py", "command.py"}
-# Pipelines that still hand PipelineOptions on, with the reason.
-HAND_ON_OPTIONS = {"reward_stream": "converted in a change of its own"}
 HEAVY = {"apache_beam", "tensorflow", "tensorflow_serving", "tensorflow_transform", "tfx_bsl"}
 
 # Within transforms a module imports from its own layer's folder or from a lower layer.
@@ -188,7 +186,7 @@ def test_a_pipeline_file_is_wiring_alone(path: pathlib.Path) -> None:
 
 @for_each([p for p in MODULES if under(p, "pipelines")])
 def test_below_the_command_a_pipeline_takes_settings_and_not_options(path: pathlib.Path) -> None:
-    if path.name in MAY_SEE_OPTIONS or path.parts[1] in HAND_ON_OPTIONS:
+    if path.name in MAY_SEE_OPTIONS:
         return
     found = {name for name in imports(path) if name.endswith("Options") or "pipeline_options" in name}
     assert not found, f"{path} imports {sorted(found)}; take the frozen settings of options.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import sys
@@ -9,17 +10,28 @@ import threading
 import time
 from collections.abc import Sequence
 
+import apache_beam as beam
 import grpc
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    PipelineOptions,
+    PortableOptions,
+    PrismRunnerOptions,
+    StandardOptions,
+)
 
-from pipelines.reward_stream.options import RewardStreamOptions, check
+from pipelines.reward_stream.options import RewardStreamOptions, StreamSettings, check, stream_settings
+from pipelines.reward_stream.prism import wrapped
 from pipelines.reward_stream.run import StreamResult, run
 from transforms.errors import BadInput, BadUsage
-from transforms.runs.command_line import parse, run_main
+from transforms.runs.command_line import parse, pipeline_for, run_main
 
 __all__ = ["main"]
 
 _SUBCOMMANDS = ("inspect", "replay")
 _PROGRAM = "recbeam reward-stream"
+_BEAMS_TIMEOUT_S, _NO_TIMEOUT_S = 300, 10 * 365 * 86_400
+_NO_SPLIT = "prism_disable_sdf_split"  # without this experiment Prism corrupts keyed state and reports no error
 _EXAMPLE = """\
 Two more commands have a --help of their own:
   %(prog)s inspect DEST    print the newest snapshots
@@ -83,11 +95,39 @@ def _run(argv: Sequence[str]) -> str:
         _COMMON,
         _STREAMING,
     )
-    view = options.view_as(RewardStreamOptions)
-    problems = check(view)
+    problems = check(options)
     if problems:
         raise BadUsage("\n".join(problems))
-    return _closing(run(options, lambda: time.time_ns() // 1000), view)
+    settings = stream_settings(options)
+    return _closing(run(settings, functools.partial(_new_pipeline, options), lambda: time.time_ns() // 1000), settings)
+
+
+def _new_pipeline(options: PipelineOptions, folder: str) -> beam.Pipeline:
+    """Return an empty pipeline; without --runner a stream runs on Prism, which does not split bundles.
+
+    Beam stops watching a job after --job_server_timeout (300 s), and then ends Prism and the job. For a stream the
+    default is ten years.
+
+    Args:
+        options: Beam's options. They are changed.
+        folder: Folder for the program that starts Prism.
+
+    Raises:
+        BadUsage: The experiment that Prism needs cannot be set.
+    """
+    standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
+    if standard.streaming and portable.job_server_timeout == _BEAMS_TIMEOUT_S:
+        portable.job_server_timeout = _NO_TIMEOUT_S
+    if standard.streaming and not standard.runner:
+        standard.runner = "PrismRunner"
+    if standard.runner == "PrismRunner":
+        debug, prism = options.view_as(DebugOptions), options.view_as(PrismRunnerOptions)
+        if not debug.lookup_experiment(_NO_SPLIT):
+            debug.add_experiment(_NO_SPLIT)
+        if not options.view_as(DebugOptions).lookup_experiment(_NO_SPLIT):
+            raise BadUsage(f"--experiments={_NO_SPLIT} did not reach the pipeline; without it Prism corrupts state")
+        prism.prism_location = wrapped(folder, prism.prism_location) or prism.prism_location
+    return pipeline_for(options)
 
 
 def _set_up_logging(*, verbose: bool) -> None:
@@ -111,15 +151,21 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 
-def _closing(result: StreamResult, view: RewardStreamOptions) -> str:
+def _closing(result: StreamResult, settings: StreamSettings) -> str:
     """Return the closing sentence. Raise BadInput if a bounded run found no record."""
     status = result.status
     versions = ", ".join(f"{name} version {written.version}" for name, written in sorted(status.versions.items()))
     if not versions:
-        if not view.streaming and not status.records_read:
-            raise BadInput(f"--decisions={view.decisions}, --rewards={view.rewards}: no record in any file; check them")
-        return f"{'stopped' if result.stopped else 'done'}: {view.snapshots} has what was published, if anything was"
-    said = f"{status.records_read:,} records read, {status.dead_letters:,} dead letters; {view.snapshots}: {versions}"
-    if result.stopped and view.state:
+        if not settings.streaming and not status.records_read:
+            raise BadInput(
+                f"--decisions={settings.decisions}, --rewards={settings.rewards}: no record in any file; check them"
+            )
+        return (
+            f"{'stopped' if result.stopped else 'done'}: {settings.snapshots} has what was published, if anything was"
+        )
+    said = (
+        f"{status.records_read:,} records read, {status.dead_letters:,} dead letters; {settings.snapshots}: {versions}"
+    )
+    if result.stopped and settings.state:
         return f"stopped: {said}; the same command goes on from here"
     return f"{'stopped' if result.stopped else 'done'}: {said}"

@@ -1,22 +1,25 @@
-"""The flags of reward_stream: what each means, its unit and default, and every problem a command line can have."""
+"""The flags of reward_stream, their check, and their values."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import os
 
-from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from pipelines.reward_stream.destinations import factory
+from pipelines.reward_stream.publishing.publisher import Pace
 from serving_client.contracts.times import parse_duration
 
-__all__ = ["RewardStreamOptions", "check", "duration_us"]
+__all__ = ["RewardStreamOptions", "StreamSettings", "check", "stream_settings"]
 
 _DURATIONS = (
     "publish_interval", "heartbeat", "checkpoint_interval", "bandits_poll", "max_disorder", "max_hold", "idle_after",
     "file_horizon", "poll_interval", "keep_snapshots",
 )  # fmt: skip
+_IN_PROCESS = {"", "fnapirunner", "directrunner", "prismrunner", "bundlebaseddirectrunner"}
 
 
 # Not a direct subclass of PipelineOptions: Beam parses the flags of all of those together, in whichever pipeline runs,
@@ -60,8 +63,9 @@ class RewardStreamOptions(StandardOptions):
         add("--verbose", action="store_true", help="show what the runner and its workers log")
 
 
-def check(view: RewardStreamOptions) -> list[str]:
-    """Every problem of the command line, one sentence each; nothing is opened."""
+def check(options: PipelineOptions) -> list[str]:
+    """Return every problem of the command line, one sentence each. No file is opened."""
+    view = options.view_as(RewardStreamOptions)
     problems = [
         f"--{name} is missing; pass {what}"
         for name, what in (
@@ -112,6 +116,97 @@ def check(view: RewardStreamOptions) -> list[str]:
     return problems
 
 
+@dataclasses.dataclass(frozen=True)
+class StreamSettings:
+    """The flags of reward_stream as plain values. Durations are in microseconds.
+
+    Args:
+        decisions: Glob of the decision logs.
+        rewards: Glob of the reward logs.
+        bandits: The bandits file.
+        snapshots: Destination of the snapshots.
+        dead_letters: Folder of the dead letters.
+        state: Folder of the checkpoints, None without them.
+        streaming: Run until stopped.
+        pace: How often snapshots are written.
+        checkpoint_interval_us: How often a checkpoint is written.
+        bandits_poll_us: How often the bandits file is read again.
+        poll_interval_us: How often the source looks for new input.
+        max_disorder_us: How far the watermark is behind the newest event.
+        idle_after_us: Silence after which a source no longer holds decisions.
+        max_hold_us: How long a silent source keeps records from being late.
+        file_horizon_us: How long the name of a vanished file is kept.
+        stop_when_idle_us: Silence after which a stream ends. None: it does not.
+        max_bad_fraction: Fraction of malformed lines above which a bounded run fails.
+        shards: Parts that the join is divided into.
+        metrics_port: Port of the Prometheus metrics, None without one.
+        metrics_file: File of the Prometheus metrics, None without one.
+        verbose: Show errors that are not the user's with their traceback.
+        workers_here: The workers run on this machine, in this process or started by it.
+    """
+
+    decisions: str
+    rewards: str
+    bandits: str
+    snapshots: str
+    dead_letters: str
+    state: str | None
+    streaming: bool
+    pace: Pace
+    checkpoint_interval_us: int
+    bandits_poll_us: int
+    poll_interval_us: int
+    max_disorder_us: int
+    idle_after_us: int
+    max_hold_us: int
+    file_horizon_us: int
+    stop_when_idle_us: int | None
+    max_bad_fraction: float
+    shards: int
+    metrics_port: int | None
+    metrics_file: str | None
+    verbose: bool
+    workers_here: bool
+
+
+def stream_settings(options: PipelineOptions) -> StreamSettings:
+    """Read the flags once.
+
+    Args:
+        options: A command line without problems, see `check`.
+
+    Returns:
+        The values of the flags.
+    """
+    view = options.view_as(RewardStreamOptions)
+    us = {name: parse_duration(getattr(view, name)) for name in _DURATIONS}
+    runner = (view.runner or "").rsplit(".", 1)[-1].lower()
+    return StreamSettings(
+        decisions=view.decisions,
+        rewards=view.rewards,
+        bandits=view.bandits,
+        snapshots=view.snapshots,
+        dead_letters=view.dead_letters,
+        state=view.state,
+        streaming=view.streaming,
+        pace=Pace(us["publish_interval"], us["heartbeat"], us["keep_snapshots"]),
+        checkpoint_interval_us=us["checkpoint_interval"],
+        bandits_poll_us=us["bandits_poll"],
+        poll_interval_us=us["poll_interval"],
+        max_disorder_us=us["max_disorder"],
+        idle_after_us=us["idle_after"],
+        max_hold_us=us["max_hold"],
+        file_horizon_us=us["file_horizon"],
+        stop_when_idle_us=parse_duration(view.stop_when_idle) if view.stop_when_idle else None,
+        max_bad_fraction=view.max_bad_fraction,
+        shards=view.shards,
+        metrics_port=view.metrics_port,
+        metrics_file=view.metrics_file,
+        verbose=view.verbose,
+        workers_here=runner in _IN_PROCESS or options.view_as(PortableOptions).environment_type == "LOOPBACK",
+    )
+
+
 def _outputs_among_inputs(view: RewardStreamOptions) -> list[str]:
     """What a run writes must not be what it reads: each dead letter would be one more malformed line."""
     problems = []
@@ -135,8 +230,3 @@ def _outputs_among_inputs(view: RewardStreamOptions) -> list[str]:
     if set(patterns["decisions"]) & set(patterns["rewards"]):
         problems.append("--decisions and --rewards name the same files; give each log its own pattern")
     return problems
-
-
-def duration_us(view: RewardStreamOptions, name: str) -> int:
-    """A checked duration flag in microseconds."""
-    return parse_duration(getattr(view, name))

@@ -14,13 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from apache_beam.options.pipeline_options import (
-    DebugOptions,
-    PipelineOptions,
-    PortableOptions,
-    PrismRunnerOptions,
-    StandardOptions,
-)
+import apache_beam as beam
 
 from pipelines.reward_stream.destinations.factory import open_destination
 from pipelines.reward_stream.faults import fault_in, recorded_fault
@@ -28,28 +22,25 @@ from pipelines.reward_stream.logs import files_of
 from pipelines.reward_stream.monitoring import exposition
 from pipelines.reward_stream.monitoring.status import Status, status_of
 from pipelines.reward_stream.monitoring.terminal import watching
-from pipelines.reward_stream.options import RewardStreamOptions, duration_us
+from pipelines.reward_stream.options import StreamSettings
 from pipelines.reward_stream.pipeline import build
-from pipelines.reward_stream.prism import wrapped
 from pipelines.reward_stream.publishing import checkpoint as checkpoints
-from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.steps.publish import PublishConfig
 from pipelines.reward_stream.totals.counters import STREAM
 from serving_client.contracts.bandits import BanditsError, check_disorder
 from transforms.attribution import bandits_file
 from transforms.errors import BadUsage, RecbeamError, Refused
-from transforms.runs.command_line import pipeline_for
 from transforms.runs.run_record import new_run_id
 
-__all__ = ["StreamResult", "run"]
+__all__ = ["PipelineFactory", "StreamResult", "run"]
 
 _LOGGER = logging.getLogger(__name__)
 
-_IN_PROCESS = {"", "fnapirunner", "directrunner", "prismrunner", "bundlebaseddirectrunner"}
+PipelineFactory = Callable[[str], beam.Pipeline]
+"""Makes an empty pipeline. It may write what starts the runner to a folder, which lasts as long as the run."""
+
 _STOPS = (signal.SIGTERM, signal.SIGINT)
-_BEAMS_TIMEOUT_S, _NO_TIMEOUT_S = 300, 10 * 365 * 86_400
-_NO_SPLIT = "prism_disable_sdf_split"  # without it Prism corrupts keyed state, silently
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,41 +56,51 @@ class StreamResult:
     stopped: bool
 
 
-def run(options: PipelineOptions, clock: Callable[[], int]) -> StreamResult:
-    """Carry out checked options. clock: microseconds since 1970.
+def run(settings: StreamSettings, new_pipeline: PipelineFactory, clock: Callable[[], int]) -> StreamResult:
+    """Carry out a run.
 
-    Raises BadUsage, BadInput before anything is written; BadInput, Refused for what workers found.
+    Args:
+        settings: The checked command line.
+        new_pipeline: Makes the pipeline.
+        clock: Returns microseconds since 1970.
+
+    Returns:
+        What the run did.
+
+    Raises:
+        BadUsage: The settings contradict the bandits file or the destination. Nothing was written.
+        BadInput: The input cannot be used.
+        Refused: Another run publishes to the same place.
     """
-    view = options.view_as(RewardStreamOptions)
-    data, bandits = bandits_file.read(view.bandits)
+    data, bandits = bandits_file.read(settings.bandits)
     try:
-        check_disorder(bandits, duration_us(view, "max_disorder"))
+        check_disorder(bandits, settings.max_disorder_us)
     except BanditsError as error:
-        raise BadUsage(f"{view.bandits}: {error}") from error
-    if not view.streaming:
-        for flag in ("decisions", "rewards"):
-            files_of(getattr(view, flag), f"--{flag}")
-        _refuse_a_streams_place(view.snapshots, [*bandits.bandits, STREAM])
+        raise BadUsage(f"{settings.bandits}: {error}") from error
+    if not settings.streaming:
+        files_of(settings.decisions, "--decisions")
+        files_of(settings.rewards, "--rewards")
+        _refuse_a_streams_place(settings.snapshots, [*bandits.bandits, STREAM])
     run_id = new_run_id(clock)
     status = status_of(run_id)
     with contextlib.ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="reward-stream-"))
         started = None
-        if view.state:
-            held.enter_context(checkpoints.hold(view.state))
-            started = checkpoints.load(view.state, bandits)
+        if settings.state:
+            held.enter_context(checkpoints.hold(settings.state))
+            started = checkpoints.load(settings.state, bandits)
             for note in started.notes if started else ():
                 _LOGGER.warning("%s", note)
-        local = _is_local(options)
-        stop_file = os.path.join(folder, "stop") if local else None
-        fault_file = os.path.join(folder, "fault.json") if local else None
-        _open_metrics(view, status, clock, local=local)
-        reading = _reading(view, data, started, stop_file)
-        publishing = _publishing(view, data, started, run_id, stop_file, fault_file)
-        _choose_runner(options, folder)
-        held.enter_context(watching(status, clock, streaming=view.streaming))
-        stop = held.enter_context(_stopping(stop_file if view.streaming else None))
-        _run_pipeline(options, reading, publishing, data, stop, verbose=view.verbose)
+        stop_file = os.path.join(folder, "stop") if settings.workers_here else None
+        fault_file = os.path.join(folder, "fault.json") if settings.workers_here else None
+        _open_metrics(settings, status, clock)
+        reading = _reading(settings, data, started, stop_file)
+        publishing = _publishing(settings, data, started, run_id, stop_file, fault_file)
+        pipeline = new_pipeline(folder)
+        held.enter_context(watching(status, clock, streaming=settings.streaming))
+        stop = held.enter_context(_stopping(stop_file if settings.streaming else None))
+        build(pipeline, reading, publishing, data, streaming=settings.streaming)
+        _run_pipeline(pipeline, fault_file, stop, verbose=settings.verbose)
     return StreamResult(status, stopped=bool(stop.came))
 
 
@@ -118,19 +119,8 @@ def _refuse_a_streams_place(snapshots: str, names: Sequence[str]) -> None:
             )
 
 
-def _run_pipeline(
-    options: PipelineOptions,
-    reading: SequencerConfig,
-    publishing: PublishConfig,
-    bandits: bytes,
-    stop: _Stop,
-    *,
-    verbose: bool,
-) -> None:
-    """Raises what workers found wrong, as one sentence; with `verbose` an unexpected error as it is."""
-    fault_file = publishing.fault_file
-    pipeline = pipeline_for(options)
-    build(pipeline, reading, publishing, bandits, streaming=options.view_as(StandardOptions).streaming)
+def _run_pipeline(pipeline: beam.Pipeline, fault_file: str | None, stop: _Stop, *, verbose: bool) -> None:
+    """Run the pipeline; raise what workers found wrong as one sentence, or with `verbose` an unexpected error as is."""
     try:
         result = pipeline.run()
         stop.listen()  # once more: Beam has a handler of its own, which ends Prism
@@ -152,29 +142,29 @@ def _run_pipeline(
 
 
 def _reading(
-    view: RewardStreamOptions, data: bytes, started: checkpoints.Checkpoint | None, stop_file: str | None
+    settings: StreamSettings, data: bytes, started: checkpoints.Checkpoint | None, stop_file: str | None
 ) -> SequencerConfig:
     return SequencerConfig(
-        decisions=view.decisions,
-        rewards=view.rewards,
-        bandits=view.bandits,
+        decisions=settings.decisions,
+        rewards=settings.rewards,
+        bandits=settings.bandits,
         bandits_data=data,
-        shards=view.shards,
-        max_disorder_us=duration_us(view, "max_disorder"),
-        idle_after_us=duration_us(view, "idle_after"),
-        max_hold_us=duration_us(view, "max_hold"),
-        poll_interval_us=duration_us(view, "poll_interval"),
-        bandits_poll_us=duration_us(view, "bandits_poll"),
-        stop_when_idle_us=duration_us(view, "stop_when_idle") if view.stop_when_idle else None,
-        file_horizon_us=duration_us(view, "file_horizon"),
+        shards=settings.shards,
+        max_disorder_us=settings.max_disorder_us,
+        idle_after_us=settings.idle_after_us,
+        max_hold_us=settings.max_hold_us,
+        poll_interval_us=settings.poll_interval_us,
+        bandits_poll_us=settings.bandits_poll_us,
+        stop_when_idle_us=settings.stop_when_idle_us,
+        file_horizon_us=settings.file_horizon_us,
         stop_file=stop_file,
-        state_interval_us=duration_us(view, "checkpoint_interval") if view.state else None,
+        state_interval_us=settings.checkpoint_interval_us if settings.state else None,
         started=started.sources if started else None,
     )
 
 
 def _publishing(
-    view: RewardStreamOptions,
+    settings: StreamSettings,
     data: bytes,
     started: checkpoints.Checkpoint | None,
     run_id: str,
@@ -184,71 +174,38 @@ def _publishing(
     return PublishConfig(
         run_id=run_id,
         bandits=data,
-        snapshots=view.snapshots,
-        dead_letters=view.dead_letters,
-        shards=view.shards,
-        pace=Pace(
-            duration_us(view, "publish_interval"),
-            duration_us(view, "heartbeat"),
-            duration_us(view, "keep_snapshots"),
-        ),
-        max_bad_fraction=view.max_bad_fraction,
-        state=view.state,
+        snapshots=settings.snapshots,
+        dead_letters=settings.dead_letters,
+        shards=settings.shards,
+        pace=settings.pace,
+        max_bad_fraction=settings.max_bad_fraction,
+        state=settings.state,
         checkpoint=checkpoints.pack(started) if started else None,
         fault_file=fault_file,
         stop_file=stop_file,
-        metrics_port=view.metrics_port,
-        metrics_file=view.metrics_file,
+        metrics_port=settings.metrics_port,
+        metrics_file=settings.metrics_file,
     )
 
 
-def _is_local(options: PipelineOptions) -> bool:
-    """Whether workers run in this process."""
-    runner = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1].lower()
-    return runner in _IN_PROCESS or options.view_as(PortableOptions).environment_type == "LOOPBACK"
-
-
-def _open_metrics(view: RewardStreamOptions, status: Status, clock: Callable[[], int], *, local: bool) -> None:
-    """Raises BadUsage, MissingExtra: better now than in a worker."""
-    if view.metrics_port is not None:
+def _open_metrics(settings: StreamSettings, status: Status, clock: Callable[[], int]) -> None:
+    """Serve and write the metrics; raise BadUsage or MissingExtra here, before a worker would fail."""
+    if settings.metrics_port is not None:
         exposition.check_extra()
-        if local:
+        if settings.workers_here:
             try:
-                port = exposition.serve(view.metrics_port, status, clock)
+                port = exposition.serve(settings.metrics_port, status, clock)
             except OSError as error:
-                raise BadUsage(f"--metrics_port={view.metrics_port}: {error}; choose another port") from error
+                raise BadUsage(f"--metrics_port={settings.metrics_port}: {error}; choose another port") from error
             _LOGGER.info("metrics: port %d, path /metrics", port)
-    if view.metrics_file:
+    if settings.metrics_file:
         exposition.check_extra()
         try:
-            exposition.write(view.metrics_file, status, clock())
+            exposition.write(settings.metrics_file, status, clock())
         except OSError as error:
             raise BadUsage(
-                f"--metrics_file={view.metrics_file}: {error.strerror}; name a file that can be written"
+                f"--metrics_file={settings.metrics_file}: {error.strerror}; name a file that can be written"
             ) from error
-
-
-def _choose_runner(options: PipelineOptions, folder: str) -> None:
-    """A stream runs on Prism unless told otherwise, started as `prism` says and without splitting bundles.
-
-    Beam ends its watch over a job after --job_server_timeout (300 s), and with it Prism and the job; its help says
-    otherwise. A stream is watched for as long as it lasts.
-    """
-    standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
-    if standard.streaming and portable.job_server_timeout == _BEAMS_TIMEOUT_S:
-        portable.job_server_timeout = _NO_TIMEOUT_S
-    if standard.streaming and not standard.runner:
-        standard.runner = "PrismRunner"
-    if standard.runner != "PrismRunner":
-        return
-    debug, prism = options.view_as(DebugOptions), options.view_as(PrismRunnerOptions)
-    if not debug.lookup_experiment(_NO_SPLIT):
-        debug.add_experiment(_NO_SPLIT)
-    if not options.view_as(DebugOptions).lookup_experiment(_NO_SPLIT):
-        raise BadUsage(f"--experiments={_NO_SPLIT} did not reach the pipeline; without it Prism corrupts state")
-    location = wrapped(folder, prism.prism_location)
-    if location is not None:
-        prism.prism_location = location
 
 
 class _Stop:

@@ -9,9 +9,10 @@ import pathlib
 import sys
 import threading
 
+import apache_beam as beam
 import grpc
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import PortableOptions
 
 from pipelines.reward_stream.__main__ import main
 from pipelines.reward_stream.faults import fault_in, record_fault, recorded_fault
@@ -255,8 +256,8 @@ def test_a_stream_outlives_beams_watch_over_it(monkeypatch: pytest.MonkeyPatch) 
     """With Beam's default every stream ended after 300 s; benchmarks/reward_stream.py stream runs longer than that."""
     seen: list[int] = []
 
-    def run_pipeline(options: PipelineOptions, *_: object, **__: object) -> None:
-        seen.append(options.view_as(PortableOptions).job_server_timeout)
+    def run_pipeline(pipeline: beam.Pipeline, *_: object, **__: object) -> None:
+        seen.append(pipeline.options.view_as(PortableOptions).job_server_timeout)
 
     monkeypatch.setattr("pipelines.reward_stream.run._run_pipeline", run_pipeline)
     main((*FLAGS, "--streaming"))

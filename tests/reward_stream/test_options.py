@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.reward_stream.options import RewardStreamOptions, check, duration_us
+from pipelines.reward_stream.options import check, stream_settings
 
 GOOD = {
     "bandits": "b.yaml",
@@ -15,14 +15,14 @@ GOOD = {
 }
 
 
-def view(streaming: bool = False, **flags: str) -> RewardStreamOptions:
+def options(streaming: bool = False, **flags: str) -> PipelineOptions:
     given = [f"--{name}={value}" for name, value in {**GOOD, **flags}.items() if value]
-    return PipelineOptions(given + ["--streaming"] * streaming).view_as(RewardStreamOptions)
+    return PipelineOptions(given + ["--streaming"] * streaming)
 
 
 def test_a_good_command_line_has_no_problems() -> None:
-    assert check(view()) == []
-    assert check(view(streaming=True, state="out/state", stop_when_idle="5m", metrics_port="0")) == []
+    assert check(options()) == []
+    assert check(options(streaming=True, state="out/state", stop_when_idle="5m", metrics_port="0")) == []
 
 
 def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
@@ -40,14 +40,24 @@ def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
         ({"stop_when_idle": "5s"}, "--stop_when_idle goes with --streaming"),
         ({"dead_letters": "out/snapshots/"}, "name one folder; give each its own"),
     ):
-        problems = check(view(**flags))
+        problems = check(options(**flags))
         assert len(problems) == 1 and sentence in problems[0], (flags, problems)
 
 
 def test_all_problems_are_named_at_once() -> None:
-    assert len(check(view(bandits="", rewards="", shards="0"))) == 3
+    assert len(check(options(bandits="", rewards="", shards="0"))) == 3
 
 
 def test_durations_are_microseconds() -> None:
-    assert duration_us(view(), "publish_interval") == 10_000_000
-    assert duration_us(view(poll_interval="250ms"), "poll_interval") == 250_000
+    assert stream_settings(options()).pace.publish_interval_us == 10_000_000
+    assert stream_settings(options(poll_interval="250ms")).poll_interval_us == 250_000
+
+
+def test_workers_of_a_job_server_run_here_with_a_loopback_environment_alone() -> None:
+    for flags, here in (
+        ({}, True),
+        ({"runner": "PrismRunner"}, True),
+        ({"runner": "FlinkRunner"}, False),
+        ({"runner": "FlinkRunner", "environment_type": "LOOPBACK"}, True),
+    ):
+        assert stream_settings(options(**flags)).workers_here is here, flags
