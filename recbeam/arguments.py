@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
             wrong, kind = f"{value} is not a command", "commands"
         else:
             wrong, kind = f"{_name(action)}{value} is not a choice", "choices"
-        hint = f"; did you mean {close}?" if close else ";"
+        hint = f"; did you mean {close}?" if close else ""
         raise argparse.ArgumentError(None, f"{wrong}{hint} ({kind}: {', '.join(choices)})")
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:

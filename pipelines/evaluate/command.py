@@ -82,7 +82,7 @@ def _run(arguments: list[str]) -> str:
         raise BadUsage(f"{PROGRAM}: the command is missing; use split or evaluate (see --help)")
     if arguments[0] not in COMMANDS:
         close = closest(arguments[0], COMMANDS)
-        hint = f"; did you mean {close}?" if close else ";"
+        hint = f"; did you mean {close}?" if close else ""
         raise BadUsage(f"{PROGRAM}: {arguments[0]} is not a command{hint} (commands: {', '.join(COMMANDS)})")
     kind, check, settings, carry_out, purpose = COMMANDS[arguments[0]]
     flags = (InteractionOptions, kind)

@@ -1,4 +1,4 @@
-"""The command `reward-stream inspect`: prints what is published at a destination, once or again and again."""
+"""The command `recbeam reward-stream inspect`: prints what is published at a destination, once or again and again."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipelines.reward_stream.inspect.summary import Summary, as_json, summarize
 from pipelines.reward_stream.inspect.tables import fit, render
 from pipelines.reward_stream.logs import read_decisions
 from pipelines.reward_stream.monitoring.exposure import exposure_by_user
+from recbeam.arguments import Parser
 from serving_client.contracts.times import parse_duration
 from transforms.errors import BadInput, BadUsage, RecbeamError
 from transforms.runs.command_line import run_main
@@ -39,9 +40,9 @@ is worth. Exposure compares decisions with logged propensities and may be looked
 assignment is sticky all decisions of a user are one draw: pass --decisions, and users are counted.
 
 examples:
-  reward-stream inspect snapshots/
-  reward-stream inspect snapshots/ --bandit=home_row --all_segments --watch=2s
-  reward-stream inspect dynamodb://snapshots --json
+  recbeam reward-stream inspect snapshots/
+  recbeam reward-stream inspect snapshots/ --bandit=home_row --all_segments --watch=2s
+  recbeam reward-stream inspect dynamodb://snapshots --json
 
 exit code: 0 done; 2 bad usage; 3 nothing is published there; 1 anything else
 """
@@ -49,8 +50,8 @@ exit code: 0 done; 2 bad usage; 3 nothing is published there; 1 anything else
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = argparse.ArgumentParser(
-        prog="reward-stream inspect",
+    made = Parser(
+        prog="recbeam reward-stream inspect",
         description="Print arms, means, intervals, pending, lag and age of the newest snapshots.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -97,18 +98,20 @@ def _run(
     options: argparse.Namespace, clock: Callable[[], int], sleep: Callable[[float], None], console: Console
 ) -> None:
     if options.segment is not None and options.all_segments:
-        raise BadUsage("reward-stream inspect: --segment and --all_segments exclude each other; drop one")
+        raise BadUsage("recbeam reward-stream inspect: --segment and --all_segments exclude each other; drop one")
     if Path(options.destination).is_file():
-        raise BadUsage(f"reward-stream inspect: DEST={options.destination}: is a file; name the folder of --snapshots")
+        raise BadUsage(
+            f"recbeam reward-stream inspect: DEST={options.destination}: is a file; name the folder of --snapshots"
+        )
     if options.watch is None:
         _print(options, _look(options, clock()), console)
         return
     try:
         interval_s = parse_duration(options.watch) / 1e6
     except ValueError as error:
-        raise BadUsage(f"reward-stream inspect: --watch={options.watch}: {error}") from error
+        raise BadUsage(f"recbeam reward-stream inspect: --watch={options.watch}: {error}") from error
     if interval_s < _MIN_INTERVAL_S:
-        raise BadUsage(f"reward-stream inspect: --watch={options.watch}: is too often; write 100ms or more")
+        raise BadUsage(f"recbeam reward-stream inspect: --watch={options.watch}: is too often; write 100ms or more")
     with contextlib.suppress(KeyboardInterrupt):
         _watch(options, interval_s, clock, sleep, console)
 

@@ -1,4 +1,4 @@
-"""The command `reward-stream replay`: a time range or dead letters counted again, beside the stream or by it."""
+"""The command `recbeam reward-stream replay`: a time range or dead letters counted again, beside the stream or by it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pipelines.reward_stream.logs import files_of
 from pipelines.reward_stream.replay.inputs import TimeRange, write_decisions, write_letters, write_rewards
 from pipelines.reward_stream.replay.letters import REPLAY_PREFIX, Moment, Sorted, read_letters, sort_letters
 from pipelines.reward_stream.replay.place import claim
+from recbeam.arguments import Parser
 from serving_client.contracts.times import parse_time
 from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
@@ -49,11 +50,11 @@ The bounded run reads decisions with FROM <= decided_at < TO and all rewards; re
 and its own dead letters are not kept. Further flags (--max_bad_fraction, --shards, …) go to it as they are.
 
 examples:
-  reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=yesterday \\
+  recbeam reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=yesterday \\
     --from=2026-11-23T00:00:00Z --to=2026-11-24T00:00:00Z
-  reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=mended \\
+  recbeam reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=mended \\
     --dead_letters=dead
-  reward-stream replay --bandits=bandits.yaml --dead_letters=dead --live=snapshots --decisions_dir=logs/d \\
+  recbeam reward-stream replay --bandits=bandits.yaml --dead_letters=dead --live=snapshots --decisions_dir=logs/d \\
     --rewards_dir=logs/r
 
 exit code: 0 done; 2 bad usage; 3 bad input; 4 refused; 1 anything else
@@ -62,8 +63,8 @@ exit code: 0 done; 2 bad usage; 3 bad input; 4 refused; 1 anything else
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = argparse.ArgumentParser(
-        prog="reward-stream replay",
+    made = Parser(
+        prog="recbeam reward-stream replay",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -171,7 +172,7 @@ def _count_again(
     left = f", {kept.unreadable:,} lines without a readable decided_at left out" if kept.unreadable else ""
     return (
         f"{kept.inside:,} decisions in the range, {kept.outside:,} outside{left}; "
-        f"look at them with reward-stream inspect {options.snapshots}"
+        f"look at them with recbeam reward-stream inspect {options.snapshots}"
     )
 
 
