@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serving_client.balancing import Balance
     from serving_client.breaker import CircuitBreaker
+    from serving_client.calls import CallOptions
     from serving_client.client import Client
     from serving_client.credentials import Tls
     from serving_client.errors import (
@@ -34,14 +35,17 @@ if TYPE_CHECKING:
     )
     from serving_client.hedging import Hedge
     from serving_client.observing import Attempt, Call, Observer
+    from serving_client.open_inference import OpenInference
     from serving_client.results import ModelMetadata, Prediction, Recommendation, TensorSpec, VersionStatus
     from serving_client.retry import Retry
+    from serving_client.server_protocol import TensorFlowServing
 
 __all__ = [
     "Attempt",
     "BadResponse",
     "Balance",
     "Call",
+    "CallOptions",
     "Cancelled",
     "CircuitBreaker",
     "CircuitOpen",
@@ -55,12 +59,14 @@ __all__ = [
     "NotReady",
     "NotSupported",
     "Observer",
+    "OpenInference",
     "Overloaded",
     "Prediction",
     "Recommendation",
     "Retry",
     "ServerFault",
     "ServingError",
+    "TensorFlowServing",
     "TensorSpec",
     "Tls",
     "Unauthorized",
@@ -71,6 +77,7 @@ __all__ = [
 _HOMES = {
     "Balance": "balancing",
     "CircuitBreaker": "breaker",
+    "CallOptions": "calls",
     "Client": "client",
     "Tls": "credentials",
     "BadResponse": "errors",
@@ -91,12 +98,14 @@ _HOMES = {
     "Attempt": "observing",
     "Call": "observing",
     "Observer": "observing",
+    "OpenInference": "open_inference",
     "ModelMetadata": "results",
     "Prediction": "results",
     "Recommendation": "results",
     "TensorSpec": "results",
     "VersionStatus": "results",
     "Retry": "retry",
+    "TensorFlowServing": "server_protocol",
 }
 
 

@@ -1,9 +1,9 @@
-"""The asynchronous client of a model server: what `calls` decides, carried out with grpc.aio on the running loop.
+"""The asynchronous client of model servers: it carries out the decisions of `calls` with grpc.aio.
 
     async with aio.Client("localhost:8500", model="cf") as client:
         print((await client.recommend(["item-7", "item-12"], k=10)).items)
 
-Tasks of one loop may share a client. Cancelling a task cancels its request at the server, too.
+Tasks of one loop may share a client. Cancelling a task also cancels its request at the server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, cast
 
 import grpc
 import grpc.aio
@@ -23,7 +23,18 @@ import numpy.typing as npt
 
 from serving_client import forking, operations
 from serving_client.balancing import Balance
-from serving_client.calls import Engine, Metadata, Plan, Settings, Turn, checked_metadata
+from serving_client.calls import (
+    NO_MODEL,
+    Asked,
+    CallOptions,
+    Engine,
+    Metadata,
+    ModelOptions,
+    Plan,
+    Settings,
+    Turn,
+    checked_metadata,
+)
 from serving_client.channel import channel_options, target_list
 from serving_client.contracts import signatures as contract
 from serving_client.credentials import Tls, channel_credentials
@@ -33,6 +44,7 @@ from serving_client.observing import Observer
 from serving_client.operations import Operation
 from serving_client.results import ModelMetadata, Prediction, Recommendation, VersionStatus
 from serving_client.retry import Retry
+from serving_client.server_protocol import TENSORFLOW_SERVING, ServerProtocol
 
 __all__ = ["Client"]
 
@@ -45,14 +57,15 @@ _BALANCE = Balance()
 class Client:
     """`serving_client.Client` with async methods: same arguments, results and errors.
 
-    It connects on the loop that makes the first call. On another loop (a second asyncio.run) it makes
-    connections anew, and lets go of the old ones. Close it before the process forks; see `forking`.
+    The client connects on the loop that makes the first call. On another loop (a second asyncio.run) it opens new
+    connections and drops the old ones. Close the client before the process forks. See `forking`.
     """
 
     def __init__(
         self,
         targets: str | Sequence[str],
         *,
+        protocol: ServerProtocol = TENSORFLOW_SERVING,
         model: str = "",
         version: int | None = None,
         version_label: str | None = None,
@@ -71,6 +84,7 @@ class Client:
     ) -> None:
         self._settings = Settings(
             targets=target_list(targets),
+            protocol=protocol,
             model=model,
             version=version,
             version_label=version_label,
@@ -87,6 +101,7 @@ class Client:
             observers=tuple(observers),
             clock=clock,
         )
+        self._protocol = protocol
         self._widths = self._settings.widths
         self._closed = False
         self._connected: _Connected | None = None
@@ -104,9 +119,12 @@ class Client:
         return f"aio.Client({', '.join(self._settings.targets)}, model={self._settings.model!r})"
 
     async def close(self, grace_s: float = 1.0) -> None:
-        """New calls raise ClientClosed at once; those under way may finish for `grace_s` seconds, then they do, too.
+        """Close the connections. New calls raise ClientClosed at once.
 
-        A second close() does no harm.
+        A second close() does nothing.
+
+        Args:
+            grace_s: Seconds that running calls may take to finish. Then they raise ClientClosed too.
         """
         self._closed = True
         connected = self._connected
@@ -131,20 +149,21 @@ class Client:
         *,
         signature: str = "",
         outputs: Sequence[str] = (),
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        **options: Unpack[CallOptions],
     ) -> Prediction:
-        """Any signature with any tensors; `outputs` names those wanted, () stands for all.
+        """Run the model on any tensors.
 
-        inputs: by name, whatever `codec.write_tensor` takes: arrays, numbers, text, lists of them.
+        Args:
+            inputs: Values by input name: arrays, numbers, text, or lists of them.
+            signature: Signature to run. The empty string runs the default signature.
+            outputs: Names of the outputs to return. An empty sequence returns all.
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: a signature is given under `OpenInference`.
         """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.predict(spec, inputs, signature, outputs)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        asked = self._settings.asked(options)
+        return await self._call(self._protocol.predict(asked.spec, inputs, signature, outputs), asked)
 
     async def recommend(
         self,
@@ -152,21 +171,35 @@ class Client:
         *,
         exclude: Sequence[str] = (),
         k: int | None = None,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        candidates: Sequence[str] | None = None,
+        **options: Unpack[CallOptions],
     ) -> Recommendation:
-        """The best items for a history, oldest first: at most k, fewer where the model has no more.
+        """Recommend the best items for a history.
 
-        None of `history` or of `exclude`, however long: of a history longer than history_width the newest are sent as
-        such, the others beside `exclude`, for which the model needs its signature `filtered`.
+        An item of `history` or of `exclude` is never recommended, however long they are. TensorFlow Serving: the
+        model sees the newest history_width items, and the request excludes the older ones. A request that excludes
+        items needs a model with the signature `filtered`.
+
+        `OpenInference` scores and ranks the candidates, or the catalogue, in this process: by score, and by the id's
+        UTF-8 if scores are equal. Each item appears once, and an item whose score is -inf is left out. If no item is
+        left to rank, no request is sent and `attempts` is 0. Without candidates and catalogue a model of the contract
+        ranks its own items, and a model with `featurize` raises InvalidRequest.
+
+        Args:
+            history: Item ids, oldest first.
+            exclude: Item ids that are not recommended.
+            k: Number of items to return at most. None returns as many as the model gives.
+            candidates: Item ids to rank, under `OpenInference` only.
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: candidates are given under TensorFlow Serving.
         """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.recommend(spec, self._widths, history, exclude, k)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        asked = self._settings.asked(options)
+        operation = self._protocol.recommend(asked.spec, self._widths, history, exclude, k, candidates)
+        if operation is None:
+            return Recommendation([], np.zeros(0, np.float32), asked.spec.model, None, "", 0)
+        return await self._call(operation, asked)
 
     async def recommend_many(
         self,
@@ -174,113 +207,127 @@ class Client:
         *,
         excludes: Sequence[Sequence[str]] | None = None,
         k: int | None = None,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        **options: Unpack[CallOptions],
     ) -> list[Recommendation]:
-        """The same for many histories in one request; excludes: one list for each. No history, no request."""
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        histories, excludes = operations.batch(histories, excludes)
-        if not histories:
-            return []
-        operation = operations.recommend_many(spec, self._widths, histories, excludes, k)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        """Recommend items for many histories in one request.
+
+        Args:
+            histories: Histories as in `recommend`. Without a history no request is sent.
+            excludes: One list of excluded item ids per history.
+            k: Number of items per history at most. None returns as many as the model gives.
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
+        """
+        asked = self._settings.asked(options)
+        operation = self._protocol.recommend_many(asked.spec, self._widths, histories, excludes, k)
+        return [] if operation is None else await self._call(operation, asked)
 
     async def score_items(
-        self,
-        history: Sequence[str],
-        candidates: Sequence[str],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        self, history: Sequence[str], candidates: Sequence[str], **options: Unpack[CallOptions]
     ) -> npt.NDArray[np.float32]:
-        """The score of each candidate, float32 [m]; -inf for one that the model does not know."""
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.score_items(spec, self._widths, history, candidates)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        """Score each candidate for a history.
+
+        Args:
+            history: Item ids, oldest first.
+            candidates: Item ids to score. Under `OpenInference` no request is sent without candidates.
+            **options: See `CallOptions`.
+
+        Returns:
+            Scores, float32 [m]. Under TensorFlow Serving an item that the model does not contain scores -inf.
+
+        Raises:
+            ServingError: The call failed.
+        """
+        asked = self._settings.asked(options)
+        operation = self._protocol.score_items(asked.spec, self._widths, history, candidates)
+        return np.zeros(0, np.float32) if operation is None else await self._call(operation, asked)
 
     async def explain(
-        self,
-        history: Sequence[str],
-        candidates: Sequence[str],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        self, history: Sequence[str], candidates: Sequence[str], **options: Unpack[CallOptions]
     ) -> npt.NDArray[np.float32]:
-        """What each item of the history adds to each score, float32 [m, n]; n: the ids sent, in their order.
+        """Split the score of each candidate into the contributions of the history's items.
 
-        Those are the newest history_width. Raises NotSupported where the model has no such signature.
+        Args:
+            history: Item ids, oldest first. The newest history_width of them are sent.
+            candidates: Item ids to explain.
+            **options: See `CallOptions`.
+
+        Returns:
+            Contributions, float32 [m, n]: one row per candidate, one column per item that was sent, in its order.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the model has no signature `explain`, or the protocol is
+                `OpenInference`.
         """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.explain(spec, self._widths, history, candidates)
-        return await self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        asked = self._settings.asked(options)
+        return await self._call(self._protocol.explain(asked.spec, self._widths, history, candidates), asked)
 
-    async def metadata(
-        self,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> ModelMetadata:
-        """The signatures of the model, with names, dtypes and shapes of what goes in and comes out."""
-        spec = self._settings.spec(model, version, version_label)
-        return await self._call(operations.metadata(spec), timeout_s, wait_for_ready, metadata)
+    async def metadata(self, **options: Unpack[CallOptions]) -> ModelMetadata:
+        """Read the model's signatures: names, dtypes and shapes of inputs and outputs.
 
-    async def status(
-        self,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> list[VersionStatus]:
-        """The versions that a server tracks, newest first, or the one that is named; servers pass over a label.
+        Args:
+            **options: See `CallOptions`.
 
-        With several targets one of them answers, for itself.
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
         """
-        spec = self._settings.spec(model, version, version_label)
-        return await self._call(operations.status(spec), timeout_s, wait_for_ready, metadata)
+        asked = self._settings.asked(options)
+        return await self._call(self._protocol.metadata(asked.spec), asked)
 
-    async def wait_until_ready(
-        self,
-        timeout_s: float = 60.0,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        metadata: Metadata | None = None,
-    ) -> None:
-        """Returns as soon as a target serves the model, or the version or label; the model need not be known before.
+    async def status(self, **options: Unpack[CallOptions]) -> list[VersionStatus]:
+        """Read the states of the model's versions, newest first, or the state of one version.
 
-        Asks until then. Raises DeadlineExceeded with the last thing heard, and errors that waiting does not mend.
+        One of several targets answers, for itself. Servers ignore a version label here.
+
+        Args:
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
         """
-        wait = operations.Wait(self._settings.spec(model, version, version_label), timeout_s, self._settings.clock)
+        asked = self._settings.asked(options)
+        return await self._call(self._protocol.status(asked.spec), asked)
+
+    async def ready(self, **options: Unpack[CallOptions]) -> bool:
+        """Return whether a server reports that the model is ready.
+
+        Some servers report an error for a model that they do not have.
+
+        Args:
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is TensorFlow Serving, which has `status`.
+        """
+        asked = self._settings.asked(options)
+        return await self._call(self._protocol.ready(asked.spec), asked)
+
+    async def wait_until_ready(self, timeout_s: float = 60.0, **options: Unpack[ModelOptions]) -> None:
+        """Wait until a target serves the model, or the version or label.
+
+        Args:
+            timeout_s: Seconds to wait at most.
+            **options: See `ModelOptions`.
+
+        Raises:
+            ServingError: The call failed in a way that waiting does not change. DeadlineExceeded: the model was not
+                ready in time. Its message ends with the last answer.
+        """
+        asked = self._settings.asked(cast("CallOptions", options), ModelOptions)
+        wait = operations.Wait(asked.spec, timeout_s, self._settings.clock)
         while True:
-            pause_s: float | None
+            question = asked._replace(timeout_s=wait.timeout_s(), wait_for_ready=False, started_at_s=None)
             try:
-                answer = await self._call(wait.question(), wait.timeout_s(), False, metadata)
+                answer = await self._call(self._protocol.readiness(asked.spec), question)
             except ServingError as error:
                 pause_s = wait.failed(error)
             else:
-                pause_s = wait.answered(answer)
-                if pause_s is None:
+                reason = self._protocol.unready(answer)
+                if not reason:
                     return
+                pause_s = wait.unready(reason)
             await asyncio.sleep(pause_s)
 
     async def reload_config(
@@ -291,31 +338,34 @@ class Client:
         wait_for_ready: bool | None = None,
         metadata: Metadata | None = None,
     ) -> None:
-        """Replaces what the server serves by a ModelServerConfig in text form: models not in it are unloaded.
+        """Replace the config of a server, which then serves the models of the new config only.
 
-        Sent once, to one target: with several targets make a client for each. The server answers when new models
-        are loaded.
+        The request is sent once, to one target. For several targets make one client for each. The server answers
+        when new models are loaded.
+
+        Args:
+            config: ModelServerConfig in protobuf text format.
+            timeout_s: Deadline of the call in seconds.
+            wait_for_ready: As in `CallOptions`.
+            metadata: As in `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
         """
-        await self._call(operations.reload_config(config), timeout_s, wait_for_ready, metadata)
+        asked = Asked(NO_MODEL, timeout_s, wait_for_ready, metadata)
+        await self._call(self._protocol.reload_config(config), asked)
 
-    async def _call(
-        self,
-        operation: Operation[T],
-        timeout_s: float | None,
-        wait_for_ready: bool | None,
-        metadata: Metadata | None,
-        started_at_s: float | None = None,
-    ) -> T:
-        extra = checked_metadata(metadata) if metadata else ()
+    async def _call(self, operation: Operation[T], asked: Asked) -> T:
+        extra = checked_metadata(asked.metadata) if asked.metadata else ()
         connected = self._connected
         if connected is None or connected.loop is not asyncio.get_running_loop():
             connected = self._reconnected()
-        plan = connected.engine.plan(operation, timeout_s, started_at_s)
+        plan = connected.engine.plan(operation, asked.timeout_s, asked.started_at_s)
         settings = self._settings
         sent = settings.metadata or None
         if extra or plan.metadata:
             sent = (*(sent or ()), *extra, *plan.metadata)
-        wait = settings.wait_for_ready if wait_for_ready is None else wait_for_ready
+        wait = settings.wait_for_ready if asked.wait_for_ready is None else asked.wait_for_ready
         connected.under_way += 1
         try:
             if settings.hedge is not None and operation.repeatable:

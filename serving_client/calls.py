@@ -1,7 +1,7 @@
 """What is decided in the course of a call: whom to ask, for how long, whether again, and which error it ends with.
 
 A Plan is one call, an Engine what the calls of a client share; neither sends, waits nor sleeps. A shell (`client`,
-`aio`, `open_inference`) does that and reports back:
+`aio`) does that and reports back:
 
     plan = engine.plan(operation, timeout_s)
     turn = plan.begin()                     the shell sends plan.operation.request to turn.target, for turn.left_s
@@ -22,7 +22,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -50,14 +50,28 @@ from serving_client.observing import Attempt, Call, Observer, start_call, tell_a
 from serving_client.operations import Operation, Origin, Spec, Widths
 from serving_client.results import VersionStatus
 from serving_client.retry import Retry, RetryBudget, retry_delay_s
+from serving_client.server_protocol import TENSORFLOW_SERVING, ServerProtocol
 
-__all__ = ["Engine", "Metadata", "Plan", "Settings", "Turn", "checked_metadata"]
+__all__ = [
+    "NO_MODEL",
+    "Asked",
+    "CallOptions",
+    "Engine",
+    "Metadata",
+    "ModelOptions",
+    "Plan",
+    "Settings",
+    "Turn",
+    "checked_metadata",
+]
 
 T = TypeVar("T")
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """Pairs of key and value sent with a call; keys in lower case, values printable ASCII, of keys in -bin bytes."""
 
+NO_MODEL = Spec("", None, None)
+"""The spec of a call that is about the server, not about a model."""
 LONGEST_LOOK_S = 0.05
 """Between two looks whether a target is connected again: short beside a restart, long beside the look's 0.1 ms."""
 _UNSENT = ("UNAVAILABLE: failed to connect to all addresses", "UNAVAILABLE: DNS resolution failed")
@@ -66,6 +80,44 @@ _KEY, _VALUE = re.compile(r"[0-9a-z_.-]+"), re.compile(r"[ -~]*")
 _LOADING = ("START", "LOADING")
 _LOST = Cancelled("given up before the answer")
 _call_ids = itertools.count(1)
+
+
+class ModelOptions(TypedDict, total=False):
+    """Options of every call about a model, all optional. None has the same effect as leaving the option out.
+
+    Args:
+        model: Model to call. Without it the client's model is called.
+        version: Version to call. Without it the client's version is called, or the latest version of another model.
+        version_label: Label to use instead of a version. NotSupported under `OpenInference`.
+        metadata: gRPC metadata, sent after the client's.
+    """
+
+    model: str | None
+    version: int | None
+    version_label: str | None
+    metadata: Metadata | None
+
+
+class CallOptions(ModelOptions, total=False):
+    """`ModelOptions` and the time that a call may take, all optional.
+
+    Args:
+        timeout_s: Deadline of the whole call in seconds. Without it the client's is used.
+        wait_for_ready: Whether to wait for a connection until the deadline. Without it the client's setting is used.
+    """
+
+    timeout_s: float | None
+    wait_for_ready: bool | None
+
+
+class Asked(NamedTuple):
+    """The options of one call, checked, and the time of the client's clock at which the call started."""
+
+    spec: Spec
+    timeout_s: float | None
+    wait_for_ready: bool | None
+    metadata: Metadata | None
+    started_at_s: float | None = None
 
 
 def checked_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str | bytes], ...]:
@@ -94,6 +146,7 @@ class Settings:
     """Arguments of a client, checked. Raises ValueError or TypeError for one that cannot be meant."""
 
     targets: tuple[str, ...]
+    protocol: ServerProtocol = TENSORFLOW_SERVING
     model: str = ""
     version: int | None = None
     version_label: str | None = None
@@ -115,6 +168,11 @@ class Settings:
         object.__setattr__(self, "observers", tuple(self.observers))
         if self.version is not None and self.version_label is not None:
             raise ValueError(f"version={self.version} and version_label={self.version_label!r}: give one of them")
+        protocol: object = self.protocol
+        if not isinstance(protocol, ServerProtocol):
+            raise TypeError(f"protocol is {type(protocol).__name__}; pass TensorFlowServing() or OpenInference()")
+        if self.version_label is not None and not self.protocol.labels:
+            raise ValueError(f"version_label is {self.version_label!r}; {self.protocol.name} has no labels")
         checked_timeout_s(self.timeout_s)
         try:
             object.__setattr__(self, "metadata", checked_metadata(self.metadata))
@@ -135,6 +193,33 @@ class Settings:
     def default_spec(self) -> Spec:
         """What calls mean that name nothing."""
         return Spec(self.model, self.version, self.version_label)
+
+    def asked(self, options: CallOptions, known: type[Any] = CallOptions) -> Asked:
+        """Check the options of a call that starts now.
+
+        Args:
+            options: Options that the caller gave.
+            known: TypedDict of the options that the method takes.
+
+        Raises:
+            TypeError: The method takes no such option.
+            NotSupported: A label is given and the protocol has none.
+            InvalidRequest: The model, version or label is invalid.
+        """
+        started_at_s = self.clock()  # before the request is built: that counts against the deadline
+        if not options:
+            spec = self.default_spec if self.model else operations.checked(self.default_spec)
+            return Asked(spec, None, None, None, started_at_s)
+        unknown = options.keys() - known.__annotations__.keys()
+        if unknown:
+            names = ", ".join(known.__annotations__)
+            raise TypeError(f"{min(unknown)!r} is not an option of this call; the options are {names}")
+        label = options.get("version_label")
+        if label is not None and not self.protocol.labels:
+            raise self.protocol.lacks("version_label=", "pass version=")
+        spec = self.spec(options.get("model"), options.get("version"), label)
+        waits, metadata = options.get("wait_for_ready"), options.get("metadata")
+        return Asked(spec, options.get("timeout_s"), waits, metadata, started_at_s)
 
     def spec(self, model: str | None, version: int | None, version_label: str | None) -> Spec:
         """What a call means that names these: a model, version or label of its own goes before the client's."""

@@ -1,9 +1,9 @@
-"""The blocking client of a model server: what `calls` decides, carried out with gRPC's blocking stubs.
+"""The blocking client of model servers: it carries out the decisions of `calls` with gRPC's blocking stubs.
 
     with Client("localhost:8500", model="cf") as client:
         print(client.recommend(["item-7", "item-12"], k=10).items)
 
-Threads may share a client. A forked child may go on using one, too: it gets connections of its own; see `forking`.
+Threads may share a client. A forked child may use the client of its parent and gets its own connections. See `forking`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, cast
 
 import grpc
 import numpy as np
@@ -22,7 +22,18 @@ import numpy.typing as npt
 
 from serving_client import forking, operations
 from serving_client.balancing import Balance
-from serving_client.calls import Engine, Metadata, Plan, Settings, Turn, checked_metadata
+from serving_client.calls import (
+    NO_MODEL,
+    Asked,
+    CallOptions,
+    Engine,
+    Metadata,
+    ModelOptions,
+    Plan,
+    Settings,
+    Turn,
+    checked_metadata,
+)
 from serving_client.channel import channel_options, target_list
 from serving_client.contracts import signatures as contract
 from serving_client.credentials import Tls, channel_credentials
@@ -32,6 +43,7 @@ from serving_client.observing import Observer
 from serving_client.operations import Operation
 from serving_client.results import ModelMetadata, Prediction, Recommendation, VersionStatus
 from serving_client.retry import Retry
+from serving_client.server_protocol import TENSORFLOW_SERVING, ServerProtocol
 
 __all__ = ["Client"]
 
@@ -43,25 +55,45 @@ _FORK_S = 0.5  # for the fork itself, once calls are waited for
 
 
 class Client:
-    """Asks servers that speak TensorFlow Serving's gRPC protocol; see `aio.Client` for the same with async.
+    """A blocking client of model servers.
 
-    targets: HOST:PORT of one server, or of replicas that serve the same; see `channel`. model, version,
-    version_label: what calls mean that name nothing else; a call that names another model means its latest version.
-    timeout_s: seconds for a whole call, above 0: encoding and all attempts; reading the answer is not counted.
-    retry, hedge, balance: see their modules; hedge None sends no second request. tls: None for plaintext. metadata:
-    sent with every call. history_width, candidates_width, exclude_width: columns that requests are padded to.
-    wait_for_ready: whether a call waits, up to its deadline, for a connection that cannot be made at once, rather than
-    fail. clock: monotonic seconds.
+    The client connects on the first call, spreads calls over all targets, and retries calls that are safe to repeat.
+    Threads may share a client. `aio.Client` has the same methods for asyncio.
 
-    Lists of ids may be any iterable of str. Every method raises a ServingError; before anything is sent InvalidRequest
-    for arguments that cannot be meant, and ClientClosed after close(). The constructor raises ValueError or TypeError,
-    and connects to nothing.
+    A list of ids may be any iterable of str. Every call raises a ServingError if it fails. InvalidRequest (an argument
+    is invalid), NotSupported (the protocol has no such method) and ClientClosed are raised before a request is sent.
+    What `featurize` of a protocol raises passes through, and its time counts against the deadline.
+
+    Args:
+        targets: `HOST:PORT` of one server, or of several replicas that serve the same models. See `channel`.
+        protocol: Protocol of the servers: `TensorFlowServing`, or `OpenInference` for MLServer, Triton and others.
+        model: Model to call when a call names none.
+        version: Version of `model` to call when a call names none. None calls the latest version.
+        version_label: Label to use instead of a version. A call that names another model ignores both.
+        timeout_s: Deadline of a whole call in seconds, above 0. It covers encoding and all attempts, but not reading
+            the answer.
+        retry: When to send a request again. See `retry`.
+        hedge: When to send a second request beside a slow one. None disables hedging.
+        balance: How to choose a target. See `balancing`.
+        tls: Certificates for TLS. None uses plaintext.
+        metadata: gRPC metadata of every call.
+        history_width: Columns that the history of a request is padded to.
+        candidates_width: Columns that rows of candidates are padded to.
+        exclude_width: The columns of excluded items are padded to a multiple of this.
+        wait_for_ready: Wait until the deadline for a connection that cannot be made at once, instead of failing.
+        observers: Objects that are told of every attempt and call. See `observing`.
+        clock: Monotonic time in seconds.
+
+    Raises:
+        ValueError: An argument is out of range, or `version_label` is given and the protocol has no labels.
+        TypeError: An argument has the wrong type.
     """
 
     def __init__(
         self,
         targets: str | Sequence[str],
         *,
+        protocol: ServerProtocol = TENSORFLOW_SERVING,
         model: str = "",
         version: int | None = None,
         version_label: str | None = None,
@@ -80,6 +112,7 @@ class Client:
     ) -> None:
         self._settings = Settings(
             targets=target_list(targets),
+            protocol=protocol,
             model=model,
             version=version,
             version_label=version_label,
@@ -96,6 +129,7 @@ class Client:
             observers=tuple(observers),
             clock=clock,
         )
+        self._protocol = protocol
         self._widths = self._settings.widths
         self._lock = threading.Condition()
         self._closing = threading.Event()
@@ -115,9 +149,12 @@ class Client:
         return f"Client({', '.join(self._settings.targets)}, model={self._settings.model!r})"
 
     def close(self, grace_s: float = 1.0) -> None:
-        """New calls raise ClientClosed at once; those under way may finish for `grace_s` seconds, then they do, too.
+        """Close the connections. New calls raise ClientClosed at once.
 
-        A second close() does no harm.
+        A second close() does nothing.
+
+        Args:
+            grace_s: Seconds that running calls may take to finish. Then they raise ClientClosed too.
         """
         self._closing.set()
         connected = self._connected
@@ -136,20 +173,21 @@ class Client:
         *,
         signature: str = "",
         outputs: Sequence[str] = (),
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        **options: Unpack[CallOptions],
     ) -> Prediction:
-        """Any signature with any tensors; `outputs` names those wanted, () stands for all.
+        """Run the model on any tensors.
 
-        inputs: by name, whatever `codec.write_tensor` takes: arrays, numbers, text, lists of them.
+        Args:
+            inputs: Values by input name: arrays, numbers, text, or lists of them.
+            signature: Signature to run. The empty string runs the default signature.
+            outputs: Names of the outputs to return. An empty sequence returns all.
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: a signature is given under `OpenInference`.
         """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.predict(spec, inputs, signature, outputs)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        asked = self._settings.asked(options)
+        return self._call(self._protocol.predict(asked.spec, inputs, signature, outputs), asked)
 
     def recommend(
         self,
@@ -157,21 +195,35 @@ class Client:
         *,
         exclude: Sequence[str] = (),
         k: int | None = None,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        candidates: Sequence[str] | None = None,
+        **options: Unpack[CallOptions],
     ) -> Recommendation:
-        """The best items for a history, oldest first: at most k, fewer where the model has no more.
+        """Recommend the best items for a history.
 
-        None of `history` or of `exclude`, however long: of a history longer than history_width the newest are sent as
-        such, the others beside `exclude`, for which the model needs its signature `filtered`.
+        An item of `history` or of `exclude` is never recommended, however long they are. TensorFlow Serving: the
+        model sees the newest history_width items, and the request excludes the older ones. A request that excludes
+        items needs a model with the signature `filtered`.
+
+        `OpenInference` scores and ranks the candidates, or the catalogue, in this process: by score, and by the id's
+        UTF-8 if scores are equal. Each item appears once, and an item whose score is -inf is left out. If no item is
+        left to rank, no request is sent and `attempts` is 0. Without candidates and catalogue a model of the contract
+        ranks its own items, and a model with `featurize` raises InvalidRequest.
+
+        Args:
+            history: Item ids, oldest first.
+            exclude: Item ids that are not recommended.
+            k: Number of items to return at most. None returns as many as the model gives.
+            candidates: Item ids to rank, under `OpenInference` only.
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: candidates are given under TensorFlow Serving.
         """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.recommend(spec, self._widths, history, exclude, k)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        asked = self._settings.asked(options)
+        operation = self._protocol.recommend(asked.spec, self._widths, history, exclude, k, candidates)
+        if operation is None:
+            return Recommendation([], np.zeros(0, np.float32), asked.spec.model, None, "", 0)
+        return self._call(operation, asked)
 
     def recommend_many(
         self,
@@ -179,113 +231,127 @@ class Client:
         *,
         excludes: Sequence[Sequence[str]] | None = None,
         k: int | None = None,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        **options: Unpack[CallOptions],
     ) -> list[Recommendation]:
-        """The same for many histories in one request; excludes: one list for each. No history, no request."""
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        histories, excludes = operations.batch(histories, excludes)
-        if not histories:
-            return []
-        operation = operations.recommend_many(spec, self._widths, histories, excludes, k)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        """Recommend items for many histories in one request.
+
+        Args:
+            histories: Histories as in `recommend`. Without a history no request is sent.
+            excludes: One list of excluded item ids per history.
+            k: Number of items per history at most. None returns as many as the model gives.
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
+        """
+        asked = self._settings.asked(options)
+        operation = self._protocol.recommend_many(asked.spec, self._widths, histories, excludes, k)
+        return [] if operation is None else self._call(operation, asked)
 
     def score_items(
-        self,
-        history: Sequence[str],
-        candidates: Sequence[str],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        self, history: Sequence[str], candidates: Sequence[str], **options: Unpack[CallOptions]
     ) -> npt.NDArray[np.float32]:
-        """The score of each candidate, float32 [m]; -inf for one that the model does not know."""
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.score_items(spec, self._widths, history, candidates)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        """Score each candidate for a history.
+
+        Args:
+            history: Item ids, oldest first.
+            candidates: Item ids to score. Under `OpenInference` no request is sent without candidates.
+            **options: See `CallOptions`.
+
+        Returns:
+            Scores, float32 [m]. Under TensorFlow Serving an item that the model does not contain scores -inf.
+
+        Raises:
+            ServingError: The call failed.
+        """
+        asked = self._settings.asked(options)
+        operation = self._protocol.score_items(asked.spec, self._widths, history, candidates)
+        return np.zeros(0, np.float32) if operation is None else self._call(operation, asked)
 
     def explain(
-        self,
-        history: Sequence[str],
-        candidates: Sequence[str],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
+        self, history: Sequence[str], candidates: Sequence[str], **options: Unpack[CallOptions]
     ) -> npt.NDArray[np.float32]:
-        """What each item of the history adds to each score, float32 [m, n]; n: the ids sent, in their order.
+        """Split the score of each candidate into the contributions of the history's items.
 
-        Those are the newest history_width. Raises NotSupported where the model has no such signature.
+        Args:
+            history: Item ids, oldest first. The newest history_width of them are sent.
+            candidates: Item ids to explain.
+            **options: See `CallOptions`.
+
+        Returns:
+            Contributions, float32 [m, n]: one row per candidate, one column per item that was sent, in its order.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the model has no signature `explain`, or the protocol is
+                `OpenInference`.
         """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, version_label)
-        operation = operations.explain(spec, self._widths, history, candidates)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
+        asked = self._settings.asked(options)
+        return self._call(self._protocol.explain(asked.spec, self._widths, history, candidates), asked)
 
-    def metadata(
-        self,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> ModelMetadata:
-        """The signatures of the model, with names, dtypes and shapes of what goes in and comes out."""
-        spec = self._settings.spec(model, version, version_label)
-        return self._call(operations.metadata(spec), timeout_s, wait_for_ready, metadata)
+    def metadata(self, **options: Unpack[CallOptions]) -> ModelMetadata:
+        """Read the model's signatures: names, dtypes and shapes of inputs and outputs.
 
-    def status(
-        self,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> list[VersionStatus]:
-        """The versions that a server tracks, newest first, or the one that is named; servers pass over a label.
+        Args:
+            **options: See `CallOptions`.
 
-        With several targets one of them answers, for itself.
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
         """
-        spec = self._settings.spec(model, version, version_label)
-        return self._call(operations.status(spec), timeout_s, wait_for_ready, metadata)
+        asked = self._settings.asked(options)
+        return self._call(self._protocol.metadata(asked.spec), asked)
 
-    def wait_until_ready(
-        self,
-        timeout_s: float = 60.0,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        version_label: str | None = None,
-        metadata: Metadata | None = None,
-    ) -> None:
-        """Returns as soon as a target serves the model, or the version or label; the model need not be known before.
+    def status(self, **options: Unpack[CallOptions]) -> list[VersionStatus]:
+        """Read the states of the model's versions, newest first, or the state of one version.
 
-        Asks until then. Raises DeadlineExceeded with the last thing heard, and errors that waiting does not mend.
+        One of several targets answers, for itself. Servers ignore a version label here.
+
+        Args:
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
         """
-        wait = operations.Wait(self._settings.spec(model, version, version_label), timeout_s, self._settings.clock)
+        asked = self._settings.asked(options)
+        return self._call(self._protocol.status(asked.spec), asked)
+
+    def ready(self, **options: Unpack[CallOptions]) -> bool:
+        """Return whether a server reports that the model is ready.
+
+        Some servers report an error for a model that they do not have.
+
+        Args:
+            **options: See `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is TensorFlow Serving, which has `status`.
+        """
+        asked = self._settings.asked(options)
+        return self._call(self._protocol.ready(asked.spec), asked)
+
+    def wait_until_ready(self, timeout_s: float = 60.0, **options: Unpack[ModelOptions]) -> None:
+        """Wait until a target serves the model, or the version or label.
+
+        Args:
+            timeout_s: Seconds to wait at most.
+            **options: See `ModelOptions`.
+
+        Raises:
+            ServingError: The call failed in a way that waiting does not change. DeadlineExceeded: the model was not
+                ready in time. Its message ends with the last answer.
+        """
+        asked = self._settings.asked(cast("CallOptions", options), ModelOptions)
+        wait = operations.Wait(asked.spec, timeout_s, self._settings.clock)
         while True:
-            pause_s: float | None
+            question = asked._replace(timeout_s=wait.timeout_s(), wait_for_ready=False, started_at_s=None)
             try:
-                answer = self._call(wait.question(), wait.timeout_s(), False, metadata)
+                answer = self._call(self._protocol.readiness(asked.spec), question)
             except ServingError as error:
                 pause_s = wait.failed(error)
             else:
-                pause_s = wait.answered(answer)
-                if pause_s is None:
+                reason = self._protocol.unready(answer)
+                if not reason:
                     return
+                pause_s = wait.unready(reason)
             self._closing.wait(pause_s)
 
     def reload_config(
@@ -296,31 +362,34 @@ class Client:
         wait_for_ready: bool | None = None,
         metadata: Metadata | None = None,
     ) -> None:
-        """Replaces what the server serves by a ModelServerConfig in text form: models not in it are unloaded.
+        """Replace the config of a server, which then serves the models of the new config only.
 
-        Sent once, to one target: with several targets make a client for each. The server answers when new models
-        are loaded.
+        The request is sent once, to one target. For several targets make one client for each. The server answers
+        when new models are loaded.
+
+        Args:
+            config: ModelServerConfig in protobuf text format.
+            timeout_s: Deadline of the call in seconds.
+            wait_for_ready: As in `CallOptions`.
+            metadata: As in `CallOptions`.
+
+        Raises:
+            ServingError: The call failed. NotSupported: the protocol is `OpenInference`.
         """
-        self._call(operations.reload_config(config), timeout_s, wait_for_ready, metadata)
+        asked = Asked(NO_MODEL, timeout_s, wait_for_ready, metadata)
+        self._call(self._protocol.reload_config(config), asked)
 
-    def _call(
-        self,
-        operation: Operation[T],
-        timeout_s: float | None,
-        wait_for_ready: bool | None,
-        metadata: Metadata | None,
-        started_at_s: float | None = None,
-    ) -> T:
-        extra = checked_metadata(metadata) if metadata else ()
+    def _call(self, operation: Operation[T], asked: Asked) -> T:
+        extra = checked_metadata(asked.metadata) if asked.metadata else ()
         connected = self._connected or self._reconnected()
         settings = self._settings
-        wait = settings.wait_for_ready if wait_for_ready is None else wait_for_ready
+        wait = settings.wait_for_ready if asked.wait_for_ready is None else asked.wait_for_ready
         with self._lock:
             if self._forking:
                 self._wait_for_forks(connected)
             connected.under_way += 1
         try:
-            plan = connected.engine.plan(operation, timeout_s, started_at_s)
+            plan = connected.engine.plan(operation, asked.timeout_s, asked.started_at_s)
             sent = settings.metadata or None
             if extra or plan.metadata:
                 sent = (*(sent or ()), *extra, *plan.metadata)

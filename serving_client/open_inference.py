@@ -1,218 +1,114 @@
-"""The blocking client of servers of the Open Inference Protocol v2, with the calls of `client.Client`.
+"""The Open Inference Protocol v2, for clients of MLServer, Triton and others.
 
-For models of the contract, and for plain scorers whose features the caller makes:
+The models may be those of the contract, or plain scorers whose features the caller computes:
 
     def featurize(history, candidates):
         return {"x": np.array([[price[item], len(history)] for item in candidates], np.float32)}
 
-    with OpenInferenceClient("localhost:8081", model="ranker", featurize=featurize) as client:
+    with Client("localhost:8081", model="ranker", protocol=OpenInference(featurize)) as client:
         print(client.recommend(["item-7"], candidates=["item-2", "item-3"], k=1).items)
-
-Deadlines, retries, hedging, balancing, observers and errors are those of `Client`, for the same code decides them.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from serving_client import open_inference_operations as operations
-from serving_client.balancing import Balance
-from serving_client.calls import Metadata
 from serving_client.client import Client
-from serving_client.contracts import signatures as contract
-from serving_client.credentials import Tls
-from serving_client.errors import NotReady, ServingError
-from serving_client.hedging import Hedge
-from serving_client.observing import Observer
 from serving_client.open_inference_operations import Featurize, Scorer
-from serving_client.operations import Wait
+from serving_client.operations import Operation, Spec, Widths
 from serving_client.results import Prediction, Recommendation
-from serving_client.retry import Retry
+from serving_client.server_protocol import ServerProtocol
 
-__all__ = ["OpenInferenceClient"]
-
-_RETRY = Retry()
-_BALANCE = Balance()
+__all__ = ["OpenInference", "OpenInferenceClient"]
 
 
-class OpenInferenceClient:
-    """Asks servers of the Open Inference Protocol v2, as MLServer or Triton; see `aio_open_inference` for asyncio.
+@dataclasses.dataclass(frozen=True)
+class OpenInference(Scorer, ServerProtocol):
+    """The Open Inference Protocol v2, as a client's `protocol`.
 
-    targets and all that is not named here: as `Client`. version: a number; leave it out where versions are words.
-    featurize: None for a model that takes the contract's string tensors (`history`, `exclude` where it is not
-    empty, `candidates`) and gives `items` and `scores`. For a plain scorer a function of history (oldest first, never
-    cut) and candidates to the model's inputs by name, one row a candidate; the output scores_output then holds a number
-    a row, or in the column scores_column. catalogue: what `recommend` ranks where a call gives no candidates. raw: send
-    raw contents; False sends typed ones, which each server knows. Answers are read either way.
+    A version is a number. Leave it out if the server's versions are words.
 
-    Every method raises a ServingError; what featurize raises passes through, and its time is of the call's. The
-    constructor raises ValueError or TypeError, and connects to nothing.
+    Args:
+        featurize: Function from history (oldest first, not cut) and candidates to the model's inputs by name, one row
+            per candidate. None for a model that takes the contract's string tensors (`history`, `candidates`, and
+            `exclude` if it is not empty) and returns `items` and `scores`.
+        scores_output: Output of a model with `featurize` that holds the scores, [m] or [m, 1].
+        scores_column: Column of the scores in an output [m, c], as for class probabilities. A negative number counts
+            from the end.
+        catalogue: Item ids that `recommend` ranks when a call gives no candidates.
+        raw: Send raw contents. False sends typed contents, which every server supports. Both are read.
+
+    Raises:
+        TypeError: `featurize` is not a function.
+        ValueError: `scores_output` is empty, or an id of the catalogue is invalid.
     """
+
+    name: ClassVar[str] = "the Open Inference Protocol"
+
+    def predict(
+        self, spec: Spec, inputs: Mapping[str, Any], signature: str, outputs: Sequence[str]
+    ) -> Operation[Prediction]:
+        """Run the model on any tensors."""
+        if signature:
+            raise self.lacks("signature=")
+        return operations.predict(spec, inputs, outputs, self.raw)
+
+    def recommend(
+        self,
+        spec: Spec,
+        widths: Widths,
+        history: Sequence[str],
+        exclude: Sequence[str] | None,
+        k: int | None,
+        candidates: Sequence[str] | None,
+    ) -> Operation[Recommendation] | None:
+        """Recommend items for one history."""
+        return operations.recommend(spec, self, widths, history, exclude, k, candidates)
+
+    def score_items(
+        self, spec: Spec, widths: Widths, history: Sequence[str], candidates: Sequence[str]
+    ) -> Operation[npt.NDArray[np.float32]] | None:
+        """Score each candidate."""
+        return operations.score_items(spec, self, widths, history, candidates)
+
+    def ready(self, spec: Spec) -> Operation[bool]:
+        """Ask whether the model is ready."""
+        return operations.ready(spec)
+
+    def readiness(self, spec: Spec) -> Operation[Any]:
+        """Ask whether the model is ready."""
+        return operations.ready(spec)
+
+    def unready(self, answer: bool) -> str:
+        """Return "" if the server says that the model is ready."""
+        return "" if answer else "the server says that it is not ready"
+
+
+class OpenInferenceClient(Client):
+    """Deprecated alias of `Client` with `protocol=OpenInference(...)`. The next release removes it."""
 
     def __init__(
         self,
         targets: str | Sequence[str],
         *,
-        model: str = "",
-        version: int | None = None,
         featurize: Featurize | None = None,
         scores_output: str = "predict",
         scores_column: int | None = None,
         catalogue: Sequence[str] = (),
         raw: bool = True,
-        timeout_s: float = 1.0,
-        retry: Retry = _RETRY,
-        hedge: Hedge | None = None,
-        balance: Balance = _BALANCE,
-        tls: Tls | None = None,
-        metadata: Metadata = (),
-        history_width: int = contract.HISTORY_WIDTH,
-        candidates_width: int = contract.CANDIDATES_WIDTH,
-        exclude_width: int = contract.EXCLUDE_WIDTH,
-        wait_for_ready: bool = False,
-        observers: Sequence[Observer] = (),
-        clock: Callable[[], float] = time.monotonic,
+        **settings: Any,
     ) -> None:
-        self._scorer = Scorer(featurize, scores_output, scores_column, catalogue, raw)
-        # It carries operations of any protocol; what it decides and how it waits is the same for this one.
-        self._client = Client(
-            targets,
-            model=model,
-            version=version,
-            timeout_s=timeout_s,
-            retry=retry,
-            hedge=hedge,
-            balance=balance,
-            tls=tls,
-            metadata=metadata,
-            history_width=history_width,
-            candidates_width=candidates_width,
-            exclude_width=exclude_width,
-            wait_for_ready=wait_for_ready,
-            observers=observers,
-            clock=clock,
+        warnings.warn(
+            "OpenInferenceClient is deprecated; use Client(..., protocol=OpenInference(...))",
+            DeprecationWarning,
+            stacklevel=2,
         )
-        self._settings = self._client._settings
-        self._call = self._client._call
-
-    def __enter__(self) -> OpenInferenceClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"OpenInferenceClient({', '.join(self._settings.targets)}, model={self._settings.model!r})"
-
-    def close(self, grace_s: float = 1.0) -> None:
-        """As client.Client.close."""
-        self._client.close(grace_s)
-
-    def predict(
-        self,
-        inputs: Mapping[str, Any],
-        *,
-        outputs: Sequence[str] = (),
-        model: str | None = None,
-        version: int | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> Prediction:
-        """Any tensors, one ModelInfer; `outputs` names those wanted, () stands for all the model gives.
-
-        inputs: by name, arrays, numbers, text, lists of them; see `open_inference_codec.write_tensor`.
-        """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, None)
-        operation = operations.predict(spec, inputs, outputs, self._scorer.raw)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
-
-    def recommend(
-        self,
-        history: Sequence[str],
-        *,
-        exclude: Sequence[str] = (),
-        k: int | None = None,
-        candidates: Sequence[str] | None = None,
-        model: str | None = None,
-        version: int | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> Recommendation:
-        """The best items for a history, oldest first: at most k, none of the history or of `exclude`.
-
-        With candidates, or a catalogue, those are scored and ranked here: by score, equal scores by the id's UTF-8,
-        each item once, without those of score -inf; where nothing is left to rank nobody is asked, and attempts is 0.
-        Without both, a model of the contract ranks by itself. Raises InvalidRequest for a model of features then.
-        """
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, None)
-        widths = self._settings.widths
-        operation = operations.recommend(spec, self._scorer, widths, history, exclude, k, candidates)
-        if operation is None:
-            return Recommendation([], np.zeros(0, np.float32), spec.model, None, "", 0)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
-
-    def score_items(
-        self,
-        history: Sequence[str],
-        candidates: Sequence[str],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """The score of each candidate, float32 [m], all in one request; no candidate, no request."""
-        started_at_s, spec = self._settings.clock(), self._settings.spec(model, version, None)
-        operation = operations.score_items(spec, self._scorer, self._settings.widths, history, candidates)
-        if operation is None:
-            return np.zeros(0, np.float32)
-        return self._call(operation, timeout_s, wait_for_ready, metadata, started_at_s)
-
-    def ready(
-        self,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        timeout_s: float | None = None,
-        wait_for_ready: bool | None = None,
-        metadata: Metadata | None = None,
-    ) -> bool:
-        """Whether a server says that it serves the model; some raise an error for one they do not know."""
-        spec = self._settings.spec(model, version, None)
-        return self._call(operations.ready(spec), timeout_s, wait_for_ready, metadata)
-
-    def wait_until_ready(
-        self,
-        timeout_s: float = 60.0,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        metadata: Metadata | None = None,
-    ) -> None:
-        """Returns as soon as a target serves the model; asks until then.
-
-        Raises DeadlineExceeded with the last thing heard, and errors that waiting does not mend.
-        """
-        spec = self._settings.spec(model, version, None)
-        wait = Wait(spec, timeout_s, self._settings.clock)
-        while True:
-            try:
-                ready = self._call(operations.ready(spec), wait.timeout_s(), False, metadata)
-            except ServingError as error:
-                pause_s = wait.failed(error)
-            else:
-                if ready:
-                    return
-                pause_s = wait.failed(NotReady("the server says that it is not ready", "", spec.model, spec.version))
-            time.sleep(pause_s)
+        protocol = OpenInference(featurize, scores_output, scores_column, catalogue, raw)
+        super().__init__(targets, protocol=protocol, **settings)

@@ -407,35 +407,45 @@ def _grpc_code(number: int) -> grpc.StatusCode:
 
 
 class Wait:
-    """The decisions of wait_until_ready: what to ask, whether that was the answer, how long until the next question.
+    """The decisions of wait_until_ready: how long a question may take, and how long until the next one.
 
-    GetModelStatus, for it also tells a failed load; for a label GetModelMetadata, as the status passes over labels.
+    Args:
+        spec: The model.
+        timeout_s: Seconds for all questions together.
+        clock: Monotonic time in seconds.
+
+    Raises:
+        ValueError: The timeout is out of range.
     """
 
     def __init__(self, spec: Spec, timeout_s: float, clock: Callable[[], float]) -> None:
-        """timeout_s: seconds for all questions together. Raises ValueError as the client's own does."""
         self._spec = spec
         self._deadline = Deadline(checked_timeout_s(timeout_s), clock)
         self._heard: ServingError | None = None
         self._pauses = itertools.chain((0.02, 0.05, 0.1, 0.2), itertools.repeat(0.5))
 
-    def question(self) -> Operation[Any]:
-        """What to ask next."""
-        return metadata(self._spec) if self._spec.version_label is not None else status(self._spec)
-
     def timeout_s(self) -> float:
-        """Seconds that the question may take: a server that hangs must not use up the time for the others."""
+        """Return the seconds that the next question may take.
+
+        A server that hangs must not use up the time for the others.
+        """
         return min(QUESTION_S, self._deadline.left_s())
 
-    def answered(self, answer: ModelMetadata | list[VersionStatus]) -> float | None:
-        """Seconds until the next question, None when the model is ready. Raises DeadlineExceeded."""
-        if isinstance(answer, ModelMetadata) or any(row.state == "AVAILABLE" for row in answer):
-            return None
-        states = ", ".join(f"version {row.version} is {row.state} {row.error}".rstrip() for row in answer)
-        return self.failed(NotReady(states or "no version is known", "", self._spec.model, self._spec.version))
+    def unready(self, reason: str) -> float:
+        """Return the seconds until the next question, after an answer that says why the model is not ready.
+
+        Raises:
+            DeadlineExceeded: No time is left.
+        """
+        return self.failed(NotReady(reason, "", self._spec.model, self._spec.version))
 
     def failed(self, error: ServingError) -> float:
-        """Seconds until the next question. Raises DeadlineExceeded, and errors that waiting does not mend."""
+        """Return the seconds until the next question, after one that failed.
+
+        Raises:
+            DeadlineExceeded: No time is left.
+            ServingError: The error itself, if waiting does not change it.
+        """
         if isinstance(error, InvalidRequest | Unauthorized | NotSupported | BadResponse | ClientClosed):
             raise error
         if self._heard is None or not isinstance(error, DeadlineExceeded):

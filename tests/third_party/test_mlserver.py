@@ -1,4 +1,4 @@
-"""OpenInferenceClient against MLServer, with models that scikit-learn trained and with the contract's own."""
+"""A client of the Open Inference Protocol against MLServer, with scikit-learn's models and with the contract's own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from serving_client import aio_open_inference
+from serving_client import Client, OpenInference, aio
 from serving_client.errors import DeadlineExceeded, NotFound, ServerFault
-from serving_client.open_inference import OpenInferenceClient
 from tests.serving import models
 
 CANDIDATES = [f"c{number:02d}" for number in range(20)]
@@ -30,7 +29,7 @@ def raw(request) -> bool:
 def test_a_scorer_trained_by_scikit_learn_scores_and_ranks_as_it_does_itself(mlserver, expected, raw):
     """The twin: the same rows given to the model in its own process; histories of two, as `expected` has them."""
     truth = np.array(expected["ranker"])
-    with OpenInferenceClient(mlserver, model="ranker", featurize=features, raw=raw, timeout_s=TIMEOUT_S) as client:
+    with Client(mlserver, model="ranker", protocol=OpenInference(features, raw=raw), timeout_s=TIMEOUT_S) as client:
         np.testing.assert_allclose(client.score_items(HISTORY, CANDIDATES), truth, rtol=1e-6)
         found = client.recommend(HISTORY, exclude=["c00"], candidates=CANDIDATES, k=5)
     left = [place for place in range(20) if CANDIDATES[place] not in {*HISTORY, "c00"}]
@@ -41,8 +40,8 @@ def test_a_scorer_trained_by_scikit_learn_scores_and_ranks_as_it_does_itself(mls
 
 
 def test_the_probability_of_a_class_ranks_where_its_column_is_named(mlserver, expected):
-    settings = {"featurize": features, "scores_output": "predict_proba", "scores_column": 1, "timeout_s": TIMEOUT_S}
-    with OpenInferenceClient(mlserver, model="clicks", catalogue=CANDIDATES, **settings) as client:
+    protocol = OpenInference(features, "predict_proba", scores_column=1, catalogue=CANDIDATES)
+    with Client(mlserver, model="clicks", protocol=protocol, timeout_s=TIMEOUT_S) as client:
         np.testing.assert_allclose(client.score_items(HISTORY, CANDIDATES), expected["clicks"], rtol=1e-6)
         scores = client.recommend(HISTORY).scores
     assert len(scores) == 18
@@ -50,7 +49,7 @@ def test_the_probability_of_a_class_ranks_where_its_column_is_named(mlserver, ex
 
 
 def test_a_model_of_the_contract_works_as_it_is(mlserver, raw):
-    with OpenInferenceClient(mlserver, model="contract", raw=raw, timeout_s=TIMEOUT_S) as client:
+    with Client(mlserver, model="contract", protocol=OpenInference(raw=raw), timeout_s=TIMEOUT_S) as client:
         assert client.recommend(HISTORY, k=10).items == models.recommend(HISTORY)[:10]
         assert client.recommend(HISTORY, exclude=["c01"]).items == models.recommend(HISTORY, ["c01"])
         owned = models.ITEMS[:35]  # 15 are left, fewer than the model's 20
@@ -63,8 +62,8 @@ def test_a_model_of_the_contract_works_as_it_is(mlserver, raw):
 
 def test_the_asyncio_client_gets_the_same(mlserver):
     async def recommended():
-        settings = {"model": "contract", "timeout_s": TIMEOUT_S}
-        async with aio_open_inference.OpenInferenceClient(mlserver, **settings) as client:
+        settings = {"model": "contract", "protocol": OpenInference(), "timeout_s": TIMEOUT_S}
+        async with aio.Client(mlserver, **settings) as client:
             await client.wait_until_ready(20.0)
             return await client.recommend(HISTORY)
 
@@ -79,7 +78,7 @@ def test_every_datatype_comes_back_as_it_was_sent(mlserver, raw):
     if raw:
         arrays["f2"] = np.array([[0.5, -1]], np.float16)
     arrays["text"] = np.array([["é", "a b"], [b"\0\xff", ""]], dtype=object)
-    with OpenInferenceClient(mlserver, model="echo", raw=raw, timeout_s=TIMEOUT_S) as client:
+    with Client(mlserver, model="echo", protocol=OpenInference(raw=raw), timeout_s=TIMEOUT_S) as client:
         found = client.predict(arrays).outputs
     assert found.pop("text").tolist() == [["é".encode(), b"a b"], [b"\0\xff", b""]]
     del arrays["text"]
@@ -89,7 +88,7 @@ def test_every_datatype_comes_back_as_it_was_sent(mlserver, raw):
 
 
 def test_its_errors_are_typed(mlserver):
-    with OpenInferenceClient(mlserver, model="ranker", timeout_s=TIMEOUT_S) as client:
+    with Client(mlserver, model="ranker", protocol=OpenInference(), timeout_s=TIMEOUT_S) as client:
         with pytest.raises(NotFound, match="Model nope"):
             client.predict({"x": [[1.0]]}, model="nope")
         with pytest.raises(NotFound, match="version 9"):
@@ -99,7 +98,7 @@ def test_its_errors_are_typed(mlserver):
 
 
 def test_readiness_is_the_models_own(mlserver):
-    with OpenInferenceClient(mlserver, timeout_s=TIMEOUT_S) as client:
+    with Client(mlserver, protocol=OpenInference(), timeout_s=TIMEOUT_S) as client:
         assert client.ready(model="ranker") is True
         with pytest.raises(DeadlineExceeded, match="nope"):
             client.wait_until_ready(0.2, model="nope")

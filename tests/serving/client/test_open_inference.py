@@ -1,4 +1,4 @@
-"""The Open Inference Protocol client against a server on loopback: what is sent, what is read, what is refused.
+"""The clients of the Open Inference Protocol against a server on loopback: what is sent, what is read, what is refused.
 
 Every test runs with the blocking and the asyncio client. The truths are by hand: a scorer adds its two features.
 """
@@ -6,8 +6,11 @@ Every test runs with the blocking and the asyncio client. The truths are by hand
 from __future__ import annotations
 
 import asyncio
-import inspect
+import dataclasses
 import itertools
+import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -17,12 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving_client import aio_fallback, aio_open_inference, errors, open_inference
+from serving_client import Client, OpenInference, aio, aio_fallback, aio_open_inference, errors, open_inference
 from serving_client.fallback import Fallback
 from serving_client.fallback_chain import Rung
 from serving_client.hedging import Hedge
 from serving_client.open_inference_codec import read_tensors, write_tensor
-from serving_client.open_inference_operations import Scorer, recommend
+from serving_client.open_inference_operations import recommend
 from serving_client.operations import Origin, Spec, Widths
 from serving_client.popularity import Popularity
 from serving_client.protocol import messages
@@ -34,6 +37,15 @@ from tests.serving.client.open_inference_server import inference_servers
 def server():
     with inference_servers() as (one,):
         yield one
+
+
+SETTINGS = {field.name for field in dataclasses.fields(OpenInference)}
+
+
+def divided(settings):
+    """The settings of the protocol, put into its object, and those of the client."""
+    protocol = OpenInference(**{name: value for name, value in settings.items() if name in SETTINGS})
+    return {"protocol": protocol, **{name: value for name, value in settings.items() if name not in SETTINGS}}
 
 
 class Blocking:
@@ -48,7 +60,7 @@ class Blocking:
             raise
 
     async def _made(self, *args, **kwargs):
-        return aio_open_inference.OpenInferenceClient(*args, **kwargs)
+        return aio.Client(*args, **kwargs)
 
     def __getattr__(self, name):
         method = getattr(self._client, name)
@@ -62,9 +74,14 @@ class Blocking:
         self._loop.close()
 
 
-@pytest.fixture(params=[open_inference.OpenInferenceClient, Blocking], ids=["blocking", "asyncio"])
-def make(request):
+@pytest.fixture(params=[Client, Blocking], ids=["blocking", "asyncio"])
+def kind(request):
     return request.param
+
+
+@pytest.fixture
+def make(kind):
+    return lambda targets, **settings: kind(targets, **divided(settings))
 
 
 def features(history, candidates):
@@ -424,14 +441,97 @@ def test_a_closed_client_says_so(server, make):
             client.wait_until_ready(5.0)
 
 
-def test_the_blocking_and_the_asyncio_client_have_the_same_names_and_signatures():
-    def public(kind):
-        members = inspect.getmembers(kind, inspect.isfunction)
-        return {name: inspect.signature(member) for name, member in members if not name.startswith("_")}
+UNSUPPORTED = {
+    "recommend_many()": lambda client: client.recommend_many([["c1"]]),
+    "explain()": lambda client: client.explain(["c1"], ["c2"]),
+    "status()": lambda client: client.status(),
+    "metadata()": lambda client: client.metadata(),
+    "reload_config()": lambda client: client.reload_config("model_config_list {}"),
+    "signature=": lambda client: client.predict({"x": [1.0]}, signature="explain"),
+    "version_label=": lambda client: client.predict({"x": [1.0]}, version_label="stable"),
+}
 
-    blocking, asynchronous = open_inference.OpenInferenceClient, aio_open_inference.OpenInferenceClient
-    assert public(blocking) == public(asynchronous)
-    assert inspect.signature(blocking) == inspect.signature(asynchronous)
+
+@pytest.mark.parametrize("what", UNSUPPORTED)
+def test_what_the_protocol_lacks_is_refused_before_anything_is_sent(server, make, what):
+    heard = Heard()
+    words = f"the Open Inference Protocol does not support {re.escape(what)}"
+    with (
+        make(server.target, model="m", observers=[heard]) as client,
+        pytest.raises(errors.NotSupported, match=words) as caught,
+    ):
+        UNSUPPORTED[what](client)
+    assert caught.value.attempts == 0
+    assert (server.requests, heard.attempts, heard.calls) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda client: client.ready(), r"does not support ready\(\); call status\(\)"),
+        (lambda client: client.recommend([], candidates=["c1"]), r"does not support candidates=; call score_items\(\)"),
+    ],
+)
+def test_what_tensorflow_serving_lacks_is_refused_before_anything_is_sent(server, kind, call, words):
+    heard = Heard()
+    with (
+        kind(server.target, model="m", observers=[heard]) as client,
+        pytest.raises(errors.NotSupported, match=f"TensorFlow Serving {words}"),
+    ):
+        call(client)
+    assert (server.requests, heard.attempts, heard.calls) == ([], [], [])
+
+
+def test_a_protocol_that_is_none_and_a_label_that_it_lacks_are_refused(server, kind, make):
+    with pytest.raises(TypeError, match=r"protocol is str; pass TensorFlowServing\(\) or OpenInference\(\)"):
+        kind(server.target, protocol="v2")
+    with pytest.raises(ValueError, match="version_label is 'stable'; the Open Inference Protocol has no labels"):
+        make(server.target, model="m", version_label="stable")
+
+
+@pytest.mark.parametrize(
+    ("alias", "client", "words"),
+    [
+        (open_inference.OpenInferenceClient, Client, r"use Client\(\.\.\., protocol=OpenInference\(\.\.\.\)\)"),
+        (aio_open_inference.OpenInferenceClient, aio.Client, r"use aio\.Client\(\.\.\., protocol=OpenInference"),
+    ],
+)
+def test_the_alias_warns_where_it_is_called_and_makes_that_client(alias, client, words):
+    with pytest.warns(DeprecationWarning, match=words) as warned:
+        made = alias("localhost:1", model="m", featurize=features, catalogue=["c1"], version=3, timeout_s=2.0)
+    assert warned[0].filename == __file__
+    assert isinstance(made, client)
+    expected = client(
+        "localhost:1", protocol=OpenInference(features, catalogue=["c1"]), model="m", version=3, timeout_s=2.0
+    )
+    assert made._settings == expected._settings
+    if client is Client:
+        made.close()
+        expected.close()
+
+
+def test_close_ends_a_wait_for_readiness(server):
+    server.ready = False
+    client = Client(server.target, model="m", protocol=OpenInference())
+    timer = threading.Timer(0.3, client.close)
+    timer.start()
+    began_s = time.monotonic()
+    with pytest.raises(errors.ClientClosed):
+        client.wait_until_ready(60.0)
+    assert time.monotonic() - began_s < 20.0
+    timer.join()
+
+
+def test_the_default_client_loads_neither_this_protocol_nor_the_asyncio_client():
+    program = (
+        "import sys\n"
+        "from serving_client import Client\n"
+        "Client('localhost:1').close()\n"
+        "loaded = {name for name in sys.modules if name.startswith('serving_client.')}\n"
+        "print(sorted(name for name in loaded if 'open_inference' in name or 'aio' in name))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 IDS = st.sampled_from(["a", "b", "é", "～", "\U0001f600", "aa"])
@@ -451,7 +551,7 @@ def test_the_ranking_is_the_obvious_one(history, exclude, candidates, scores, k)
     known = [item for item in left if table[item] != float("-inf")]
     expected = sorted(known, key=lambda item: (-table[item], item.encode()))[:k]
 
-    scorer = Scorer(featurize=lambda _, items: {"x": np.float32([table[item] for item in items])})
+    scorer = OpenInference(featurize=lambda _, items: {"x": np.float32([table[item] for item in items])})
     operation = recommend(Spec("m", None, None), scorer, Widths(4, 4, 4), history, exclude, k, candidates)
     if operation is None:
         assert not left
@@ -494,9 +594,9 @@ def test_the_time_that_featurize_takes_is_of_the_calls_own(server, make):
 POPULAR = Popularity(["p0"], [1.0])
 
 
-def test_a_fallback_over_this_client_recommends_and_what_featurize_raises_goes_through(server, make):
+def test_a_fallback_over_this_client_recommends_and_what_featurize_raises_goes_through(server, kind, make):
     server.answer = sums
-    blocking = make is open_inference.OpenInferenceClient
+    blocking = kind is Client
 
     def fallback(client):
         rungs = [Rung(client if blocking else client._client, model="m")]
