@@ -1,4 +1,4 @@
-"""TensorProto to numpy arrays and lists of text, whichever way a server wrote it, and however wrong it is."""
+"""Conversion of TensorProto to numpy arrays and lists of text. It reads every form that servers write."""
 
 from __future__ import annotations
 
@@ -26,12 +26,20 @@ Array = npt.NDArray[Any]
 
 
 def to_array(proto: messages.TensorProto) -> Array:
-    """The values in their shape, in an array of its own. Raises CodecError."""
+    """Return the tensor's values as a new array.
+
+    Raises:
+        CodecError: The tensor is invalid, or its dtype cannot be read.
+    """
     return _decode(proto, MAX_REPEATED_BYTES)[0]
 
 
 def to_arrays(protos: Mapping[str, messages.TensorProto]) -> dict[str, Array]:
-    """`to_array` of all outputs of a response; they share the bound MAX_REPEATED_BYTES. Raises CodecError."""
+    """Return `to_array` of all outputs of a response. They share the bound MAX_REPEATED_BYTES.
+
+    Raises:
+        CodecError: A tensor is invalid. The message starts with its name.
+    """
     arrays = {}
     left_bytes = MAX_REPEATED_BYTES
     for name in protos:
@@ -44,7 +52,11 @@ def to_arrays(protos: Mapping[str, messages.TensorProto]) -> dict[str, Array]:
 
 
 def strings(proto: messages.TensorProto) -> list[str]:
-    """All strings of a DT_STRING tensor as text, row after row. Raises CodecError, also where they are not UTF-8."""
+    """Return all strings of a DT_STRING tensor as text, row after row.
+
+    Raises:
+        CodecError: The tensor is invalid, or a string is not UTF-8.
+    """
     kind = _kind(proto)
     if kind is not STRING:
         raise CodecError(f"the tensor is {kind.name}, strings were expected")
@@ -59,7 +71,7 @@ def strings(proto: messages.TensorProto) -> list[str]:
 
 
 def _decode(proto: messages.TensorProto, limit_bytes: int) -> tuple[Array, int]:
-    """The array, and its bytes if its list was cut short (at most limit_bytes), else 0."""
+    """Return the array, and its bytes if its list was cut short (at most limit_bytes), else 0."""
     kind, shape = _kind(proto), _shape(proto)
     count = math.prod(shape)
     if kind is STRING:
@@ -133,7 +145,7 @@ def _from_content(kind: Kind, content: bytes, count: int) -> Array:
 
 
 def _from_list(kind: Kind, values: Sequence[Any], proto: messages.TensorProto) -> Array:
-    """The numbers of a `*_val` list as the tensor's dtype, as many as are there."""
+    """Return the numbers that a `*_val` list holds, in the tensor's dtype."""
     array = None
     if len(values) >= _MANY and kind.field in _WIRE_NUMBERS:
         array = _packed(proto, _WIRE_NUMBERS[kind.field], kind, len(values))
@@ -153,9 +165,9 @@ def _from_list(kind: Kind, values: Sequence[Any], proto: messages.TensorProto) -
 
 
 def _packed(proto: messages.TensorProto, number: int, kind: Kind, length: int) -> Array | None:
-    """A packed list of fixed width straight from the message's bytes, or None where it does not stand in one piece.
+    """Read a packed list of fixed width from the message's bytes. Return None if the list is not in one piece.
 
-    Before protobuf 7 its lists are iterated over number by number, which costs a hundred times as much.
+    Before protobuf 7 a list is iterated over number by number, which takes a hundred times as long.
     """
     message = proto.SerializeToString()
     position = 0
@@ -175,7 +187,7 @@ def _packed(proto: messages.TensorProto, number: int, kind: Kind, length: int) -
 
 
 def _string_values(proto: messages.TensorProto) -> list[bytes]:
-    """The strings that are there. As content they are their lengths, varints, and then all their bytes."""
+    """Return the strings that are there. In the content they are their lengths as varints, then all their bytes."""
     content = proto.tensor_content
     if not content:
         return list(proto.string_val)
@@ -196,7 +208,7 @@ def _string_values(proto: messages.TensorProto) -> list[bytes]:
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Seven bits a byte, the lowest first, the last without its upper bit; the value and where it ends."""
+    """Read a varint: seven bits per byte, the lowest first. Return the value and where it ends."""
     value = shift = 0
     while position < len(data) and shift < 70:
         byte = data[position]

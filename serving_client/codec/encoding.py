@@ -1,4 +1,4 @@
-"""Python values and numpy arrays to TensorProto; the rules are in the package's docstring."""
+"""Conversion of Python values and numpy arrays to TensorProto. The package's docstring has the rules."""
 
 from __future__ import annotations
 
@@ -20,16 +20,30 @@ _TEXT_KINDS = "USOT"
 
 
 def to_tensor(value: Any, dtype: npt.DTypeLike | None = None) -> messages.TensorProto:
-    """A TensorProto of a numpy array, a (nested) list or tuple, or one value. Raises CodecError."""
+    """Make a TensorProto.
+
+    Args:
+        value: A numpy array, a (nested) list or tuple, or one value.
+        dtype: dtype of the tensor. None derives it from the value.
+
+    Raises:
+        CodecError: No tensor can hold the value.
+    """
     proto = messages.TensorProto()
     _write(proto, value, dtype)
     return proto
 
 
 def write_tensor(proto: messages.TensorProto, value: Any, dtype: npt.DTypeLike | None = None) -> None:
-    """As `to_tensor`, into a message that is there, such as `request.inputs["history"]`; what was in it is dropped.
+    """Write a value into an existing message such as `request.inputs["history"]`, and drop its old contents.
 
-    Raises CodecError; the message is then in no state to be sent.
+    Args:
+        proto: The message.
+        value: As in `to_tensor`.
+        dtype: As in `to_tensor`.
+
+    Raises:
+        CodecError: No tensor can hold the value. The message must not be sent then.
     """
     proto.Clear()
     _write(proto, value, dtype)
@@ -51,7 +65,10 @@ def _write(proto: messages.TensorProto, value: Any, dtype: npt.DTypeLike | None)
 
 
 def _write_values(proto: messages.TensorProto, value: Any) -> None:
-    """Lists, tuples and single values of Python; struct is strict where numpy makes nan of None and 2.0 of "2"."""
+    """Write lists, tuples and single values of Python.
+
+    struct is strict, whereas numpy turns None into nan and "2" into 2.0.
+    """
     shape, flat, first = _flatten(value)
     kind = type(first)
     if isinstance(first, str | bytes):
@@ -128,7 +145,7 @@ def _write_shape(proto: messages.TensorProto, shape: tuple[int, ...]) -> None:
 
 
 def _flatten(value: Any) -> tuple[tuple[int, ...], Any, Any]:
-    """Shape, values row after row, and the first of them (None if there are none) of a value or nested lists."""
+    """Return the shape, the values row after row, and the first value (None if there are none)."""
     if not isinstance(value, list | tuple):
         return (), (value,), value
     shape = [len(value)]
@@ -153,7 +170,7 @@ def _pack(letter: str, flat: Any) -> bytes:
 
 
 def _as_array(value: Any) -> npt.NDArray[Any]:
-    """What numpy makes of a value that is not of Python's own types, or for which a dtype was given."""
+    """Return numpy's array of a value that has no Python type, or for which a dtype was given."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -166,7 +183,7 @@ def _as_array(value: Any) -> npt.NDArray[Any]:
 
 
 def _cast(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The array as another dtype. Refuses what the dtype cannot hold; floats may lose digits."""
+    """Cast the array. Raise CodecError for values that the dtype cannot hold. Floats may lose digits."""
     if (array.dtype.kind in _TEXT_KINDS) != (dtype.kind in _TEXT_KINDS):
         raise CodecError(f"{array.dtype} values are no {dtype}")
     if dtype.kind in _TEXT_KINDS or array.dtype == dtype:
