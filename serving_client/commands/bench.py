@@ -1,8 +1,8 @@
-"""`serving-client bench`: how many recommendations a second does a server give, and how long does each take?
+"""`serving-client bench`: measure how many recommendations a second a server gives, and how long each takes.
 
-A closed loop: every thread waits for its answer before it asks again, so a server that stalls is asked less in that
-time, and the percentiles are those of calls that were made. They are of the whole call as a page sees it, retries
-included; errors are counted by class and have no part in the percentiles.
+The loop is closed: every thread waits for its answer before the next call. A server that stalls is asked less in that
+time, and the percentiles are those of the calls that were made. They cover the whole call, retries included. Errors are
+counted by class and are not part of the percentiles.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ PERCENTILES = (50.0, 90.0, 99.0)
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured. answered_s: seconds of every call that was answered. errors: count by class of error."""
+    """The result of a measurement.
+
+    Args:
+        answered_s: Seconds of every call that was answered.
+        errors: Number of calls that failed, by class of error.
+        elapsed_s: Seconds of the whole measurement.
+    """
 
     answered_s: Sequence[float]
     errors: Mapping[str, int]
@@ -42,7 +48,7 @@ class Measured:
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
+    """Declare the options."""
     add_model(parser)
     add_version(parser, label=True)
     add_query(parser)
@@ -66,8 +72,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Asks once, so that a mistake is named and connections are open; then measures, prints, and ends with 1 if no call
-    was answered. Ctrl-C ends the measurement early."""
+    """Run the command. Ctrl-C ends the measurement early.
+
+    One call per client comes first: it reports a mistake and opens the connections.
+
+    Returns:
+        Exit code: 1 if a call failed or none was answered, else 0.
+    """
     with contextlib.ExitStack() as stack:
         clients = [
             stack.enter_context(Client(options.server, model=options.model, timeout_s=options.timeout))
@@ -103,10 +114,14 @@ def measure(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Measured:
-    """Makes calls from `concurrency` threads for `seconds`, thread i with calls[i % len(calls)].
+    """Make calls from several threads. SIGINT ends the measurement early if this is the main thread.
 
-    SIGINT ends it early, where this is the main thread. A call answers by returning and fails by raising ServingError;
-    anything else that it raises ends the measurement and is raised.
+    Args:
+        calls: Functions that make a call. Thread i uses calls[i % len(calls)]. A call fails by raising ServingError.
+            Any other error ends the measurement and is raised.
+        concurrency: Number of threads.
+        seconds: How long to measure.
+        clock: Monotonic time in seconds.
     """
     stop = threading.Event()
     started_at = clock()
@@ -137,7 +152,7 @@ def measure(
 
 @contextlib.contextmanager
 def _interrupts_set(stop: threading.Event) -> Iterator[None]:
-    """SIGINT sets `stop` meanwhile: KeyboardInterrupt, raised amid the pool's own lines, can leave a lock held."""
+    """Make SIGINT set `stop` meanwhile. A KeyboardInterrupt inside the pool can leave a lock held."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -149,7 +164,7 @@ def _interrupts_set(stop: threading.Event) -> Iterator[None]:
 
 
 def report(measured: Measured) -> str:
-    """The table: counts, rate, times in milliseconds, and a line for every class of error, most frequent first."""
+    """Return the table: counts, rate, times in milliseconds, and a line per class of error, most frequent first."""
     failed = sum(measured.errors.values())
     times_ms = np.array(measured.answered_s, np.float64) * 1000.0
     rows = [

@@ -1,4 +1,4 @@
-"""Options that the commands share, so that the same idea has the same name everywhere, and their mistakes."""
+"""The options that the commands share, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["BadInput", "add_model", "add_query", "add_version", "positive_count"
 
 
 class BadInput(Exception):
-    """A file that was named is missing or unreadable; exit code 3."""
+    """A file is missing or unreadable. Exit code 3."""
 
 
 def positive_s(given: str) -> float:
-    """A number of seconds above 0, up to a day."""
+    """Parse a number of seconds above 0, up to a day."""
     try:
         return checked_timeout_s(float(given))
     except ValueError:
@@ -27,14 +27,14 @@ def positive_s(given: str) -> float:
 
 
 def positive_count(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number from 1."""
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
     return int(text)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--server, --model and --timeout: whom to ask, about what, and for how long to wait."""
+    """Add --server, --model and --timeout."""
     parser.add_argument(
         "--server",
         action=_Servers,
@@ -55,7 +55,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_version(parser: argparse.ArgumentParser, *, label: bool) -> None:
-    """--version and, where the server knows them, --label."""
+    """Add --version and, if `label` is set, --label.
+
+    Args:
+        parser: Parser of the command.
+        label: Whether the command takes --label.
+    """
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--version", type=_version, metavar="N", help="version to ask (default: the server chooses)")
     if label:
@@ -68,7 +73,7 @@ def add_version(parser: argparse.ArgumentParser, *, label: bool) -> None:
 
 
 def add_query(parser: argparse.ArgumentParser) -> None:
-    """ITEM…, --exclude and --k: what is asked of a recommender."""
+    """Add ITEM..., --exclude and --k, the query to a recommender."""
     parser.add_argument(
         "history",
         nargs="*",
@@ -88,7 +93,7 @@ def add_query(parser: argparse.ArgumentParser) -> None:
 
 
 class _Servers(argparse.Action):
-    """Collects --server, each checked as the client will."""
+    """Collects --server and checks each value as the client does."""
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""`serving-client recommend`: what a model recommends for a history, as a page would get it."""
+"""`serving-client recommend`: print what a model recommends for a history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = "example: %(prog)s --server=localhost:8500 --model=cf --k=5 --items=it
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
+    """Declare the options."""
     add_model(parser)
     add_version(parser, label=True)
     add_query(parser)
@@ -29,7 +29,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints rank, item, title and score; then on stderr who answered."""
+    """Print rank, item, title and score, and on stderr the server that answered."""
     titles = None if options.items is None else read_titles(options.items)
     with Client(options.server, model=options.model, timeout_s=options.timeout) as client:
         started_at = time.monotonic()
@@ -52,7 +52,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_titles(path: str) -> dict[str, str]:
-    """Title by item id, of a CSV with the columns item_id and title, in any order among others. Raises BadInput."""
+    """Read titles by item id.
+
+    Args:
+        path: CSV file with the columns item_id and title.
+
+    Raises:
+        BadInput: The file is missing, unreadable, or lacks a column.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)

@@ -1,4 +1,4 @@
-"""`serving-client status`: which versions of a model every server tracks, in which state, and why a load failed."""
+"""`serving-client status`: print the versions of a model on every server, their states and load errors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EXAMPLE = "example: %(prog)s --server=replica-1:8500 --server=replica-2:8500 --m
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declares the options; labels are not among them, because the server ignores them here."""
+    """Declare the options. There is no --label, because servers ignore labels here."""
     add_model(parser)
     add_version(parser, label=False)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a line for every version on every server; raises the first error after the servers that answered."""
+    """Print a line per version and server, then raise the first error of a server that did not answer."""
     rows: list[list[str]] = []
     available, problem = 0, None
     for server in options.server:

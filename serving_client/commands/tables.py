@@ -1,4 +1,4 @@
-"""Rows of text as a table for a terminal: plain, aligned, one line a row."""
+"""Tables for a terminal: plain, aligned, one line per row."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ GAP = "  "
 
 
 def printable(text: str) -> str:
-    """The text on one line, without characters that a terminal would obey."""
+    """Return the text on one line, without characters that control a terminal."""
     return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
 
 
 def counted(count: int, noun: str) -> str:
-    """As in "1 call" and "2 calls"."""
+    """Return the count with its noun, as in "1 call" and "2 calls"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
-    """The lines of a table, without a newline at the end.
+    """Return the lines of a table, without a newline at the end.
 
-    head: a name for each column. rows: a cell for each column. right: names of the columns set flush right.
+    Args:
+        head: One name per column.
+        rows: Rows with one cell per column.
+        right: Names of the columns that are aligned right.
     """
     lines = [list(head), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(_columns(cell) for cell in column) for column in zip(*lines, strict=True)]
@@ -38,7 +41,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[st
 
 
 def _columns(text: str) -> int:
-    """How many columns of a terminal the text takes: ideographs take two, combining marks none."""
+    """Return how many terminal columns the text takes. Ideographs take two, combining marks none."""
     return sum(
         0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
     )
