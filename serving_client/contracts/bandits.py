@@ -149,7 +149,10 @@ def attribution_key(bandit: Bandit) -> dict[str, Any]:
 
 
 def config_hash(bandit: Bandit) -> str:
-    """The SHA-256, in hex, of all that the file says of a bandit; a default that is written out changes nothing."""
+    """Return the SHA-256, in hex, of everything that the file sets for a bandit.
+
+    Writing a default value into the file does not change it.
+    """
     return hashlib.sha256(canonical_json(_alike(dataclasses.asdict(bandit)))).hexdigest()
 
 

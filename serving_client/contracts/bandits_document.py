@@ -27,9 +27,14 @@ __all__ = ["bandits_of"]
 
 
 def bandits_of(document: Mapping[str, Any], where: str) -> Bandits:
-    """The bandits of a document that the schema `bandits` accepts, defaults filled in.
+    """Return the bandits of a document, with defaults filled in.
 
-    where: the file, for messages. Raises BanditsError for what contradicts itself.
+    Args:
+        document: A document that the schema `bandits` accepts.
+        where: Path of the file, for messages.
+
+    Raises:
+        BanditsError: The document contradicts itself.
     """
     bandits = {}
     for bandit_id, entry in document["bandits"].items():

@@ -1,6 +1,6 @@
-"""Which kinds of policy a bandits file may name, which parameters and priors each takes, and what may not go together.
+"""The kinds of policy of a bandits file: their parameters, their priors, and which values contradict each other.
 
-Values only, as they stand in the file; computing probabilities from a snapshot is the router's business.
+This module checks values as they stand in the file. The router computes probabilities from a snapshot.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LINEAR = frozenset({"linucb", "lints"})
 
 
 def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:
-    """The policy with every default written out."""
+    """Return the policy with every default filled in."""
     return {"floor": 0.0, **_DEFAULTS[policy["kind"]], **policy}
 
 
@@ -51,9 +51,15 @@ def policy_faults(
     hours_kept: int,
     features: int,
 ) -> Iterator[str]:
-    """What is wrong with a policy that has its defaults; each a sentence that goes on from the bandit's name and a dot.
+    """Yield what is wrong with a policy. Each message continues after the bandit's name and a dot.
 
-    active: names of the arms in that state. features: how many the bandit has.
+    Args:
+        policy: Policy with its defaults filled in.
+        active: Names of the active arms.
+        aggregate: The attribution's aggregate.
+        half_lives: The bandit's half-lives, as written in the file.
+        hours_kept: Hours of statistics that are kept.
+        features: Number of the bandit's features.
     """
     kind, floor, arms = policy["kind"], policy["floor"], len(active)
     if floor * arms > 1:
@@ -76,7 +82,13 @@ def policy_faults(
 
 
 def prior_faults(kind: str, prior: Mapping[str, Any], arms: Collection[str]) -> Iterator[str]:
-    """What is wrong with the file's `prior`; each a sentence that goes on from the bandit's name and a dot."""
+    """Yield what is wrong with the file's `prior`. Each message continues after the bandit's name and a dot.
+
+    Args:
+        kind: The policy's kind.
+        prior: Prior per arm, as in the file.
+        arms: Names of all arms.
+    """
     if kind in NO_PRIOR and prior:
         yield f"prior: policy.kind {kind} takes none; remove it"
         return
@@ -100,5 +112,5 @@ def _weight_faults(weights: Mapping[str, float], active: Collection[str]) -> Ite
 
 
 def _at_most(arms: int) -> float:
-    """The largest floor of four decimals that fits."""
+    """Return the largest floor, in four decimals, that fits."""
     return math.floor(10_000 / arms) / 10_000
