@@ -123,7 +123,7 @@ _lock = threading.Lock()
 
 
 def _own_lock() -> None:
-    """In a forked child: the thread that held the lock at the fork is not here to let go of it."""
+    """Replace the lock in a forked child. The thread that held it at the fork does not exist there."""
     global _lock
     _lock = threading.Lock()
 
@@ -132,7 +132,7 @@ os.register_at_fork(after_in_child=_own_lock)
 
 
 def __getattr__(name: str) -> Any:
-    """A message's class, at its first use; from then on it is an attribute like any other (PEP 562)."""
+    """Make a message's class at its first use. From then on it is an ordinary attribute (PEP 562)."""
     for file, full_names in FILES.items():
         if any(full_name.rpartition(".")[2] == name for full_name in full_names):
             with _lock:
@@ -143,7 +143,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _classes(file: str) -> dict[str, Any]:
-    """Message classes by their short name, in a pool of their own."""
+    """Make the message classes of a file, by short name, in their own pool."""
     described = descriptor_pb2.FileDescriptorSet.FromString((pathlib.Path(__file__).parent / file).read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for proto in described.file:  # in the order of their imports
