@@ -1,9 +1,9 @@
-"""The TensorFlow-free client of the served recommenders, and the contracts it shares with the pipelines.
+"""The client of the served recommenders, without TensorFlow, and the contracts that it shares with the pipelines.
 
     from serving_client import Client
 
-The asynchronous client is `serving_client.aio.Client`. Names are imported when they are asked for, because trainers and
-publishers import `serving_client.contracts` alone, and would load grpc for it.
+The asynchronous client is `serving_client.aio.Client`. A name is imported when it is first used, because trainers and
+publishers import `serving_client.contracts` only and do not need grpc.
 """
 
 from __future__ import annotations

@@ -382,7 +382,7 @@ class Client:
                 connected.drained.set()
 
     async def _plain(self, plan: Plan[T], connected: _Connected, metadata: Metadata | None, wait: bool) -> T:
-        """One request after the other."""
+        """Send one request after the other."""
         operation = plan.operation
         while True:
             turn = plan.begin()
@@ -467,14 +467,14 @@ class Client:
         return delay_s
 
     async def _pause(self, seconds: float, plan: Plan[T], connected: _Connected, turn: Turn) -> None:
-        """Waits for the next attempt; close() ends it."""
+        """Wait for the next attempt. close() ends the wait."""
         if seconds > 0.0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(connected.closing.wait(), seconds)
                 raise plan.over(plan.cancelled(turn.target))
 
     def _reconnected(self) -> _Connected:
-        """Connections on the running loop, for a client that has none there."""
+        """Open connections on the running loop, for a client that has none there."""
         if self._connected is not None:
             _leave_behind(self._connected)
             self._connected = None
@@ -484,7 +484,7 @@ class Client:
         return self._connected
 
     def _forked(self) -> bool:
-        """For `forking`: the connections are the parent's, and so is its loop."""
+        """Drop the connections of the parent process and its loop. `forking` calls this in the child."""
         connected, self._connected = self._connected, None
         if connected is not None:
             _left_behind.append(connected)
@@ -512,7 +512,7 @@ class _Connected:
         self._stubs: list[dict[str, Any]] = [{} for _ in settings.targets]
 
     def stub(self, index: int, method: str) -> Any:
-        """Takes and gives bytes, as the blocking client's."""
+        """Return the stub of a method, as in the blocking client."""
         stub = self._stubs[index].get(method)
         if stub is None:
             stub = self._stubs[index][method] = self.channels[index].unary_unary(method)
@@ -520,7 +520,10 @@ class _Connected:
 
 
 def _is_of_the_channel(failure: BaseException) -> bool:
-    """Whether gRPC speaks of a closed channel: by UsageError, or by a cancellation that nobody asked the task for."""
+    """Return whether gRPC reports a closed channel.
+
+    gRPC raises UsageError, or cancels a task that nobody else cancelled.
+    """
     if isinstance(failure, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and not task.cancelling()
@@ -528,7 +531,7 @@ def _is_of_the_channel(failure: BaseException) -> bool:
 
 
 def _failed_last(task: asyncio.Task[bytes]) -> bool:
-    """Of two that ended at once the one with an answer goes first."""
+    """Sort key: of two tasks that ended together, the one with an answer comes first."""
     return task.cancelled() or task.exception() is not None
 
 
@@ -538,7 +541,7 @@ destructors must not try."""
 
 
 def _leave_behind(connected: _Connected) -> None:
-    """Keeps connections of another loop until that is over; then nobody is in their way, and they are closed."""
+    """Keep the connections of another loop until that loop has ended, then close them."""
     _left_behind.append(connected)
     for one in [one for one in _left_behind if one.loop.is_closed() and one.process == os.getpid()]:
         with contextlib.suppress(ValueError):  # another thread has done it

@@ -64,14 +64,24 @@ KNOWN = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Balance:
-    """How a client spreads its requests. Raises ValueError for a value out of its range.
+    """How a client spreads its requests over its endpoints.
 
-    policy: "least_loaded" as described above, or "round_robin": in turn, no ejection, nothing learned.
-    smoothing: weight of a new latency in the average, in (0, 1]. memory_s: how fast unrenewed averages fade.
-    similar: averages within this factor of the lower quartile count as equal, at least 1.
-    failures, slow, slow_factor, slow_margin_s: when an endpoint is ejected. eject_s, max_eject_s: for how long.
-    max_ejected: share of the endpoints that may be out at a time, 0 (no ejection) to 0.5, rounded down.
-    probe_ratio: share of the calls that may go to endpoints whose ejection is over, in (0, 1].
+    Args:
+        policy: "least_loaded" as described in the module, or "round_robin", which takes turns and ejects nothing.
+        smoothing: Weight of a new latency in the average, in (0, 1].
+        memory_s: Seconds in which an average that no request renews fades.
+        similar: Averages within this factor of the lower quartile count as equal. At least 1.
+        failures: Failures in a row after which an endpoint is ejected.
+        slow: Slow answers in a row after which an endpoint is ejected.
+        slow_factor: An answer is slow above this factor times the median of the other endpoints. Above 1.
+        slow_margin_s: An answer is slow only if it also takes this many seconds more than the median.
+        eject_s: Seconds of the first ejection. Each following ejection lasts twice as long.
+        max_eject_s: Longest ejection in seconds.
+        max_ejected: Share of the endpoints that may be ejected at a time, from 0 (no ejection) to 0.5, rounded down.
+        probe_ratio: Share of the calls that may go to endpoints whose ejection is over, in (0, 1].
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     policy: Literal["least_loaded", "round_robin"] = "least_loaded"
@@ -107,9 +117,12 @@ class Balance:
 
 
 def is_failure(error: ServingError | None) -> bool:
-    """Whether an attempt that ended so counts against its endpoint (None: it was answered).
+    """Return whether an attempt with this outcome counts against its endpoint.
 
-    NotFound and NotReady do: another replica may have the model. Wrong requests do not.
+    NotFound and NotReady count, because another replica may have the model. Wrong requests do not.
+
+    Args:
+        error: Error of the attempt, or None if it was answered.
     """
     return isinstance(
         error, Unavailable | Overloaded | ServerFault | BadResponse | NotFound | NotReady | Unauthorized
@@ -117,18 +130,29 @@ def is_failure(error: ServingError | None) -> bool:
 
 
 def is_unfinished(error: ServingError | None) -> bool:
-    """Whether an attempt that ended so was given up before its answer: too slow or not, its time will say.
+    """Return whether an attempt with this outcome was given up before its answer.
 
-    A caller's own short timeout must not count as a failure of the endpoint; a hanging endpoint shows by its times.
+    A caller's own short timeout must not count as a failure. An endpoint that hangs shows by its latencies.
+
+    Args:
+        error: Error of the attempt, or None if it was answered.
     """
     return isinstance(error, DeadlineExceeded | Cancelled | ClientClosed)
 
 
 class Endpoints:
-    """The endpoints 0 .. count - 1 of one client. Thread-safe; not to be shared between processes.
+    """The endpoints 0 .. count - 1 of one client. Thread-safe within one process.
 
-    Per attempt: `index = pick(tried)`, `begin(index)`, and in every case `finish(index, …)`.
-    clock: monotonic seconds. draw: uniform on [0, 1). Raises ValueError for a count below 1.
+    For each attempt call `index = pick(tried)` and `begin(index)`, and afterwards always `finish(index, ...)`.
+
+    Args:
+        count: Number of endpoints, at least 1.
+        config: How to balance.
+        clock: Monotonic time in seconds.
+        draw: Source of random numbers, uniform in [0, 1).
+
+    Raises:
+        ValueError: The count is below 1.
     """
 
     def __init__(
@@ -157,15 +181,16 @@ class Endpoints:
 
     @property
     def ejected(self) -> frozenset[int]:
-        """Indices of the endpoints that are out at the moment."""
+        """Indices of the endpoints that are ejected now."""
         with self._lock:
             return frozenset(self._ejected())
 
     def pick(self, exclude: Collection[int] = ()) -> int:
-        """Index of the endpoint for the next attempt.
+        """Return the index of the endpoint for the next attempt.
 
-        exclude: endpoints that this call has tried; of an attempt that is not the first no probe is made. If there is
-        nothing else: an ejected one that is not excluded, else one that is (test with `in`).
+        Args:
+            exclude: Endpoints that this call has tried (tested with `in`). Only a first attempt may be a probe. If no
+                other endpoint is left, an ejected one that is not excluded is chosen, else one that is excluded.
         """
         if len(self._all) == 1:
             return 0
@@ -187,12 +212,23 @@ class Endpoints:
             return self._least_loaded(candidates, now)
 
     def begin(self, index: int) -> None:
-        """An attempt is sent to `index`."""
+        """Count an attempt that is about to be sent.
+
+        Args:
+            index: Endpoint of the attempt.
+        """
         with self._lock:
             self._all[index].in_flight += 1
 
     def finish(self, index: int, latency_s: float, failed: bool = False, *, unfinished: bool = False) -> None:
-        """The attempt at `index` ended `latency_s` seconds after it was sent; see `is_failure` and `is_unfinished`."""
+        """Record the end of an attempt.
+
+        Args:
+            index: Endpoint of the attempt.
+            latency_s: Seconds since the attempt was sent.
+            failed: Whether the attempt counts against the endpoint. See `is_failure`.
+            unfinished: Whether the attempt was given up before its answer. See `is_unfinished`.
+        """
         config = self._config
         with self._lock:
             endpoint = self._all[index]
@@ -231,7 +267,7 @@ class Endpoints:
         return (self._turn - 1) % count
 
     def _probe(self, now: float) -> int | None:
-        """The ejected endpoint that has been due for the longest, if one is due and calls allow."""
+        """Return the ejected endpoint that has been due for the longest, or None if no probe may be sent now."""
         late_s = now - self._due_at
         if late_s < 0.0 or (self._since_probe < self._probe_every and late_s < self._config.max_eject_s):
             return None
@@ -269,7 +305,7 @@ class Endpoints:
         return latency_s > max(factor * median_s, median_s + margin_s)
 
     def _compare(self) -> None:
-        """Sorting n averages once per n answers costs each of them next to nothing, however many there are."""
+        """Recompute the usual latency once per n answers, which makes sorting n averages cheap per answer."""
         self._unread += 1
         if self._unread >= len(self._all) or not self._usual_s:
             self._unread = 0
@@ -280,7 +316,7 @@ class Endpoints:
         return [index for index, endpoint in enumerate(self._all) if endpoint.ejected]
 
     def _wait(self, index: int, now: float) -> None:
-        """No probe of this ejected endpoint for as long as its ejections in succession ask for."""
+        """Set the time of the next probe of an ejected endpoint."""
         endpoint = self._all[index]
         wait_s = self._config.eject_s * 2.0 ** min(endpoint.ejections - 1, 64)
         endpoint.due_at = now + min(self._config.max_eject_s, wait_s)

@@ -23,13 +23,19 @@ State = Literal["closed", "open", "half open"]
 
 
 class CircuitBreaker:
-    """Ask `allow()` before a call; say `succeeded()`, `failed()` or `gave_up()` after each one allowed. Thread-safe.
+    """A circuit breaker. Thread-safe.
 
-    What allow() gave, handed back with that, keeps a call from before the last opening or closing out of the count.
+    Call `allow()` before a call, and `succeeded()`, `failed()` or `gave_up()` after each call that was allowed. Pass on
+    what `allow()` returned: then a call from before the last opening or closing is not counted.
 
-    failures: in a row, until calls are stopped. open_s: seconds for which none is let through.
-    half_open_calls: trials that may run at a time after that, and that must succeed until all calls are let through.
-    clock: monotonic seconds. Raises ValueError for a value out of its range.
+    Args:
+        failures: Failures in a row that stop calls.
+        open_s: Seconds for which no call is let through.
+        half_open_calls: Trials that may run at a time after that, and trials that must succeed to close the breaker.
+        clock: Monotonic time in seconds.
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     def __init__(
@@ -57,12 +63,15 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
-        """Where it stands now."""
+        """The breaker's state now."""
         with self._lock:
             return self._state(self._clock())
 
     def allow(self) -> int:
-        """Whether the call may be sent: 0, or what to report it with. Not 0 in the state half open makes it a trial."""
+        """Return 0 if the call may not be sent, else a number to report its outcome with.
+
+        In the state "half open" a call that may be sent is a trial.
+        """
         if self._opened_at is None:  # a read of one attribute: no lock on the common path
             return self._period
         with self._lock:
@@ -79,7 +88,11 @@ class CircuitBreaker:
             return self._period
 
     def succeeded(self, allowed: int = 0) -> None:
-        """A call was answered."""
+        """Record that a call was answered.
+
+        Args:
+            allowed: What `allow` returned for the call.
+        """
         if self._opened_at is None and self._in_a_row == 0:
             return
         with self._lock:
@@ -96,7 +109,11 @@ class CircuitBreaker:
                     self._period += 1
 
     def failed(self, allowed: int = 0) -> None:
-        """A call failed in a way that the next one is likely to fail in too."""
+        """Record that a call failed in a way that the next one is likely to fail in too.
+
+        Args:
+            allowed: What `allow` returned for the call.
+        """
         with self._lock:
             if allowed not in (0, self._period):
                 return
@@ -110,7 +127,11 @@ class CircuitBreaker:
                 self._period += 1
 
     def gave_up(self, allowed: int = 0) -> None:
-        """A call ended in a way that says nothing about the server: a trial's place is free again."""
+        """Record that a call ended without telling anything about the server. A trial makes room for another.
+
+        Args:
+            allowed: What `allow` returned for the call.
+        """
         if self._opened_at is None:
             return
         with self._lock:

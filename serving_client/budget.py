@@ -1,8 +1,8 @@
-"""May one more request be sent than there are calls? A token bucket that calls fill and extra requests empty.
+"""A budget of extra requests: a token bucket that calls fill and extra requests empty.
 
-Retries and hedges multiply the load at the moment when servers can bear it least, so both are bounded by a share of
-the calls, not by a number per call. Finagle calls it a retry budget (RetryBudget: `percentCanRetry`, and a reserve so
-that a few retries are possible before many calls were made); here the reserve is `burst`, there is no clock.
+Retries and hedges multiply the load when servers can bear it least. So both are bounded by a share of the calls, not by
+a number per call. Finagle calls this a retry budget (RetryBudget: `percentCanRetry`, and a reserve that allows a few
+retries before many calls were made). Here `burst` is the reserve, and there is no clock.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ _WHOLE = 1_000_000
 
 
 class Budget:
-    """Over any run of n calls at most ratio n + max(burst, 1) extra requests; the first n calls: ratio n + burst.
+    """A budget of extra requests. Thread-safe.
 
-    ratio: extra requests per call, at least 0. burst: tokens at the start and, from 1 on, the most that are saved.
-    Raises ValueError for a negative, infinite or NaN value. Thread-safe.
+    Over any n calls in a row at most ratio n + max(burst, 1) extra requests are allowed, and over the first n calls
+    ratio n + burst.
+
+    Args:
+        ratio: Extra requests per call, at least 0.
+        burst: Tokens at the start. If it is at least 1, it is also the largest number of tokens that are saved.
+
+    Raises:
+        ValueError: A value is negative, infinite or NaN.
     """
 
     __slots__ = ("_deposit", "_lock", "_most", "_tokens")
@@ -35,12 +42,12 @@ class Budget:
         self._lock = threading.Lock()
 
     def deposit(self) -> None:
-        """A call begins (once per call, not per attempt)."""
+        """Record the start of a call, once per call and not per attempt."""
         with self._lock:
             self._tokens = min(self._most, self._tokens + self._deposit)
 
     def withdraw(self) -> bool:
-        """Whether an extra request may be sent now; its token is spent if so."""
+        """Return whether an extra request may be sent now. If so, its token is spent."""
         with self._lock:
             if self._tokens < _WHOLE:
                 return False

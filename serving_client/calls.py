@@ -1,12 +1,12 @@
-"""What is decided in the course of a call: whom to ask, for how long, whether again, and which error it ends with.
+"""The decisions of a call: which target to ask, for how long, whether to ask again, and which error to raise.
 
-A Plan is one call, an Engine what the calls of a client share; neither sends, waits nor sleeps. A shell (`client`,
-`aio`) does that and reports back:
+A Plan is one call. An Engine holds what the calls of a client share. Neither sends, waits nor sleeps. A shell (`client`
+or `aio`) does that and reports back:
 
     plan = engine.plan(operation, timeout_s)
     turn = plan.begin()                     the shell sends plan.operation.request to turn.target, for turn.left_s
     plan.succeeded(turn, reply)             the result; or
-    error = plan.noted(turn, rpc_error)     and, where plan.unclear(error), plan.looked_into(error, status reply)
+    error = plan.noted(turn, rpc_error)     and, if plan.unclear(error), plan.looked_into(error, status reply)
     plan.retry_delay_s(error)               seconds to wait before the next begin(), None: raise plan.over(error)
 
     plan.hedge_after_s()                    seconds after which a second request may go out beside the first
@@ -121,7 +121,11 @@ class Asked(NamedTuple):
 
 
 def checked_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str | bytes], ...]:
-    """The pairs. Raises InvalidRequest, without a value (tokens), for what gRPC refuses in the midst of a call."""
+    """Return the metadata as pairs.
+
+    Raises:
+        InvalidRequest: gRPC would refuse the metadata during a call. The message holds no value, which may be a token.
+    """
     if isinstance(metadata, str | bytes | Mapping) or not isinstance(metadata, Iterable):
         raise InvalidRequest(f"metadata is {type(metadata).__name__}, not a list of pairs; write [(key, value)]")
     pairs = tuple(metadata)
@@ -143,7 +147,12 @@ def checked_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Arguments of a client, checked. Raises ValueError or TypeError for one that cannot be meant."""
+    """The arguments of a client, checked.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: An argument has the wrong type.
+    """
 
     targets: tuple[str, ...]
     protocol: ServerProtocol = TENSORFLOW_SERVING
@@ -191,7 +200,7 @@ class Settings:
 
     @functools.cached_property
     def default_spec(self) -> Spec:
-        """What calls mean that name nothing."""
+        """The model of calls that name none."""
         return Spec(self.model, self.version, self.version_label)
 
     def asked(self, options: CallOptions, known: type[Any] = CallOptions) -> Asked:
@@ -222,7 +231,7 @@ class Settings:
         return Asked(spec, options.get("timeout_s"), waits, metadata, started_at_s)
 
     def spec(self, model: str | None, version: int | None, version_label: str | None) -> Spec:
-        """What a call means that names these: a model, version or label of its own goes before the client's."""
+        """Return the model of a call. Its own model, version or label takes precedence over the client's."""
         if model is None and version is None and version_label is None:
             return self.default_spec if self.model else operations.checked(self.default_spec)
         if version is None and version_label is None and (model is None or model == self.model):
@@ -232,7 +241,7 @@ class Settings:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Turn:
-    """One request to one target; `left_s` is what its deadline may be."""
+    """One request to one target. `left_s` is its deadline."""
 
     index: int
     target: str
@@ -243,10 +252,14 @@ class Turn:
 
 
 class Engine:
-    """What all calls of a client share: load and health of the targets, budgets of retries and hedges. Thread-safe."""
+    """What all calls of a client share: load and health of the targets, budgets of retries and hedges. Thread-safe.
+
+    Args:
+        settings: Arguments of the client.
+        draw: Random numbers for the jitter of retries, uniform in [0, 1).
+    """
 
     def __init__(self, settings: Settings, draw: Callable[[], float] = random.random) -> None:
-        """draw: uniform in [0, 1), for the jitter of retries."""
         self.settings = settings
         self.draw = draw
         self.clock = settings.clock
@@ -263,9 +276,16 @@ class Engine:
         self.closed = False
 
     def plan(self, operation: Operation[T], timeout_s: float | None, started_at_s: float | None = None) -> Plan[T]:
-        """A call that started at that time of the clock, or now.
+        """Begin a call.
 
-        Raises ClientClosed, ValueError for a timeout that is not a number of seconds.
+        Args:
+            operation: What to send.
+            timeout_s: Deadline in seconds. None uses the client's.
+            started_at_s: Time of the clock at which the call started. None starts it now.
+
+        Raises:
+            ClientClosed: The client is closed.
+            ValueError: The timeout is not a number of seconds.
         """
         if self.closed:
             raise ClientClosed("the client is closed; make another", "", operation.spec.model, operation.spec.version)
@@ -277,7 +297,7 @@ class Engine:
 
 
 class Plan(Generic[T]):
-    """The decisions of one call; see the module. Used by one thread or task at a time."""
+    """The decisions of one call, as the module describes. One thread or task at a time uses it."""
 
     __slots__ = (
         *("_asked", "_code", "_deadline", "_engine", "_looked", "_over", "_started_at_s", "_unsent", "_unsent_at_s"),
@@ -307,7 +327,11 @@ class Plan(Generic[T]):
             engine.hedge_budget.deposit()
 
     def begin(self, hedged: bool = False) -> Turn:
-        """The next request. Raises DeadlineExceeded where no time is left for it."""
+        """Begin the next request.
+
+        Raises:
+            DeadlineExceeded: No time is left.
+        """
         left_s = self._deadline.left_s()
         if left_s <= 0.0:
             timeout_s = self._deadline.timeout_s
@@ -324,7 +348,11 @@ class Plan(Generic[T]):
         return Turn(index, engine.targets[index], self.attempts, hedged, engine.clock(), left_s)
 
     def succeeded(self, turn: Turn, reply: bytes) -> T:
-        """The result. Raises BadResponse for an answer that cannot be read."""
+        """Read the answer and return the result.
+
+        Raises:
+            BadResponse: The answer cannot be read.
+        """
         seconds = self._engine.clock() - turn.started_at_s  # reading is not the server's time
         failure: ServingError
         try:
@@ -342,7 +370,7 @@ class Plan(Generic[T]):
         raise self.over(failure)
 
     def noted(self, turn: Turn, error: grpc.RpcError) -> ServingError:
-        """The typed error of a request that failed; the call may go on."""
+        """Record a failed request and return its typed error. The call may go on."""
         spec = self.operation.spec
         found = from_rpc(
             error, target=turn.target, model=spec.model, version=spec.version, attempts=self.attempts
@@ -357,21 +385,22 @@ class Plan(Generic[T]):
         return found
 
     def unclear(self, error: ServingError) -> bool:
-        """Whether to ask the same target for GetModelStatus: the model may still be loading. Charged as a retry is.
+        """Return whether to ask the same target for GetModelStatus, because the model may still be loading.
 
-        Not for a label: the status knows none, and the error already says which version the label names.
+        The question counts as a retry. It is not asked for a label: the status does not support labels, and the error
+        already names the label's version.
         """
         labelled = self.operation.spec.version_label is not None
         asks = self.operation.look_into_not_found and self._code == "NOT_FOUND" and isinstance(error, NotFound)
         return asks and not labelled and self._engine.retry_budget.withdraw()
 
     def status_request(self) -> tuple[str, bytes, float]:
-        """Path, bytes and seconds left for that question."""
+        """Return path, bytes and seconds left of that question."""
         asked = operations.status(self.operation.spec)
         return asked.method, asked.request, self._deadline.left_s()
 
     def looked_into(self, error: ServingError, reply: bytes) -> ServingError:
-        """The error in the light of the status: NotReady while the version is loading or was loaded just now."""
+        """Return the error after a look at the status: NotReady if the version is loading or was loaded just now."""
         try:
             rows = operations.status(self.operation.spec).read(reply, Origin(error.target, self.attempts))
         except (DecodeError, ValueError):
@@ -381,7 +410,7 @@ class Plan(Generic[T]):
         return refined
 
     def retry_delay_s(self, error: ServingError) -> float | None:
-        """Seconds to wait before the next begin(); None: the call ends with this error."""
+        """Return the seconds to wait before the next begin(). None ends the call with this error."""
         engine = self._engine
         elsewhere = engine.endpoints is not None and len(set(self._asked)) < len(engine.targets)
         left_s = self._deadline.left_s()
@@ -406,7 +435,7 @@ class Plan(Generic[T]):
         return delay_s
 
     def _reconnect_delay_s(self, left_s: float) -> float | None:
-        """Seconds until the next look for a connection, while no target has one; the attempt before was not sent."""
+        """Return the seconds until the next look for a connection, after an attempt that was not sent."""
         engine, now = self._engine, self._engine.clock()
         if self._unsent_at_s is None:
             self._unsent_at_s = now
@@ -419,7 +448,7 @@ class Plan(Generic[T]):
         return delay_s
 
     def hedge_after_s(self) -> float | None:
-        """Seconds until a second request is due; None where none shall be sent."""
+        """Return the seconds until a second request is due, or None for no second request."""
         delay = self._engine.hedge_delay
         if delay is None or self.hedged or not self.operation.repeatable:
             return None
@@ -427,28 +456,28 @@ class Plan(Generic[T]):
         return after_s if after_s is not None and after_s < self._deadline.left_s() else None
 
     def may_hedge(self) -> bool:
-        """Whether the budget lets it out now."""
+        """Return whether the budget allows the second request now."""
         budget = self._engine.hedge_budget
         return budget is not None and not self._engine.closed and self._deadline.left_s() > 0.0 and budget.withdraw()
 
     def lost(self, turn: Turn) -> None:
-        """A request was given up: the other one of a hedge was faster, or nobody waits for it any more."""
+        """Record a request that was given up: the other one of a hedge was faster, or the caller went away."""
         self._finish(turn, "CANCELLED", self._engine.clock() - turn.started_at_s, _LOST)
 
     def cancelled(self, target: str) -> ServingError:
-        """The error of a request that ended because the channel was closed under it."""
+        """Return the error of a request that ended because the channel was closed."""
         self._code = "CANCELLED"
         if self._engine.closed:
             return self._error(ClientClosed, "the client was closed while the call was under way", target)
         return self._error(Cancelled, "the call was cancelled", target)
 
     def over(self, error: ServingError) -> ServingError:
-        """The same error, once the observers know that the call ended with it."""
+        """Tell the observers that the call ended with this error, and return the error."""
         self._end(type(error).__name__, error.target, self.operation.spec.version)
         return error
 
     def abandoned(self) -> None:
-        """The caller went away (KeyboardInterrupt, a cancelled task): tells the observers, if nobody did."""
+        """Tell the observers, unless they know, that the caller went away (KeyboardInterrupt, a cancelled task)."""
         self._code = "CANCELLED"
         self._end("Cancelled", "", self.operation.spec.version)
 
@@ -503,7 +532,7 @@ class Plan(Generic[T]):
 
 
 def _refined(error: ServingError, rows: Sequence[VersionStatus]) -> ServingError:
-    """NotFound or NotReady, with what GetModelStatus says about the versions that were meant."""
+    """Return NotFound or NotReady with what GetModelStatus says about the versions."""
     for row in rows:
         if row.state in _LOADING:
             words = f"version {row.version} is not loaded yet ({row.state}); repeat, or wait_until_ready()"

@@ -1,7 +1,7 @@
-"""Where does a client connect to, and with which settings of gRPC? The same for blocking and asynchronous channels.
+"""The targets of a client and the gRPC settings of its channels, for blocking and asynchronous clients.
 
-A target is what gRPC calls one: HOST:PORT, [IPV6]:PORT, dns:///NAME:PORT (all addresses of the name in turn),
-unix:PATH. Nothing here opens a connection: a channel does so on its first call.
+A target is HOST:PORT, [IPV6]:PORT, dns:///NAME:PORT (all addresses of the name in turn) or unix:PATH, as in gRPC.
+This module opens no connection: a channel connects on its first call.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ _PORT = re.compile(r".*:\d+", re.DOTALL)
 
 
 def target_list(targets: str | Sequence[str]) -> tuple[str, ...]:
-    """Checks the targets a client was given, one or several; a string is one target.
+    """Check the targets of a client.
 
-    Raises ValueError for none, for one that is named twice, and for one without a port; TypeError for other types.
+    Args:
+        targets: One target or several. A string is one target.
+
+    Raises:
+        ValueError: There is no target, or one is named twice or has no port.
+        TypeError: A target is not text.
     """
     found = (targets,) if isinstance(targets, str) else tuple(targets)
     for target in found:
@@ -47,7 +52,7 @@ def target_list(targets: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def is_loopback(target: str) -> bool:
-    """Whether a target is on this machine by its name: localhost, 127.0.0.0/8, ::1, or a unix socket."""
+    """Return whether a target's name is on this machine: localhost, 127.0.0.0/8, ::1, or a unix socket."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     host = re.sub(r"^(dns:(//[^/]*/)?|ipv4:|ipv6:)", "", target).rpartition(":")[0].strip("[]")
@@ -60,7 +65,12 @@ def is_loopback(target: str) -> bool:
 
 
 def channel_options(target: str, tls: Tls | None) -> list[tuple[str, Any]]:
-    """Settings of the channel to one target; each is there for a reason that users of such clients met."""
+    """Return the gRPC settings of the channel to one target.
+
+    Args:
+        target: As `target_list` returns it.
+        tls: Certificates, or None for plaintext.
+    """
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", -1),  # gRPC stops at 4 MiB, the server at 2 GiB
         ("grpc.max_send_message_length", -1),

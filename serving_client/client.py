@@ -409,7 +409,7 @@ class Client:
                     self._lock.notify_all()
 
     def _plain(self, plan: Plan[T], connected: _Connected, metadata: Metadata | None, wait: bool) -> T:
-        """One request after the other: a blocking call of the stub costs less than half of a future."""
+        """Send one request after the other. A blocking call of the stub costs less than half of a future."""
         operation = plan.operation
         while True:
             turn = plan.begin()
@@ -498,12 +498,12 @@ class Client:
         return delay_s
 
     def _pause(self, seconds: float, plan: Plan[T], turn: Turn) -> None:
-        """Waits for the next attempt; close() ends it."""
+        """Wait for the next attempt. close() ends the wait."""
         if seconds > 0.0 and self._closing.wait(seconds):
             raise plan.over(plan.cancelled(turn.target))
 
     def _reconnected(self) -> _Connected:
-        """Connections of this process, for a client that came here by a fork."""
+        """Open connections in this process, for a client that was made before a fork."""
         with self._lock:
             if self._connected is None:
                 if self._closing.is_set():
@@ -512,7 +512,7 @@ class Client:
             return self._connected
 
     def _fork_begins(self, wait_s: float) -> None:
-        """For `forking`: holds new calls back, and waits for those under way."""
+        """Hold back new calls and wait for the running ones. `forking` calls this before a fork."""
         until_s = time.monotonic() + wait_s
         if self._lock.acquire(timeout=wait_s):
             try:
@@ -524,14 +524,17 @@ class Client:
                 self._lock.release()
 
     def _fork_ended(self) -> None:
-        """For `forking`: lets calls begin again."""
+        """Let calls begin again. `forking` calls this after a fork."""
         if threading.get_ident() in self._forking:  # else the lock was not to be had, and may not be now
             with self._lock:
                 self._forking.pop(threading.get_ident(), None)
                 self._lock.notify_all()
 
     def _wait_for_forks(self, connected: _Connected) -> None:
-        """Waits, with the lock held, while other threads fork; by the clock at most, since an end may go untold."""
+        """Wait, with the lock held, while other threads fork.
+
+        The wait has a limit, because the end of a fork may go unreported.
+        """
         while self._forking and threading.get_ident() not in self._forking and not connected.engine.closed:
             left_s = max(self._forking.values()) - time.monotonic()
             if left_s <= 0.0:  # a signal's handler that raises ends Python's calls around a fork
@@ -540,7 +543,10 @@ class Client:
                 self._lock.wait(left_s)
 
     def _forked(self) -> bool:
-        """For `forking`: locks may be held by threads that are not here, and connections are the parent's."""
+        """Drop the parent's locks and connections. `forking` calls this in the child.
+
+        Threads that do not exist in the child may hold the locks.
+        """
         connected, closed = self._connected, self._closing.is_set()
         self._lock, self._closing, self._connected = threading.Condition(), threading.Event(), None
         self._forking = {}
@@ -567,7 +573,10 @@ class _Connected:
         self._stubs: list[dict[str, Any]] = [{} for _ in settings.targets]
 
     def stub(self, index: int, method: str) -> Any:
-        """Takes and gives bytes: encoding once serves all attempts, and an unreadable answer is ours to name."""
+        """Return the stub of a method, which takes and returns bytes.
+
+        One encoding then serves all attempts, and an unreadable answer becomes a BadResponse.
+        """
         stub = self._stubs[index].get(method)
         if stub is None:
             stub = self._stubs[index][method] = self.channels[index].unary_unary(method)

@@ -1,6 +1,6 @@
-"""What a client shows and what it trusts when it speaks TLS: certificates as bytes, and a name to look for in them.
+"""The TLS settings of a client: certificates as bytes, and the name to expect in the server's certificate.
 
-Nothing here reads files or environment variables; `Path.read_bytes` does, where the program knows the path.
+This module reads no files and no environment variables. Use `Path.read_bytes`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ __all__ = ["Tls", "channel_credentials"]
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    """TLS of every channel of a client. All certificates are PEM, all bytes.
+    """Certificates for the TLS of all channels of a client. All are PEM, as bytes.
 
-    root_ca: the authorities to trust; None for those that gRPC brings. key, certificate: what the client shows of
-    itself (mutual TLS), both or neither; `certificate` may be a chain, its own first. server_name: the name to expect
-    in the server's certificate, where it differs from the target (an address, a tunnel).
-    Raises TypeError for a path or text in place of bytes, ValueError for a key without certificate or the reverse.
+    Args:
+        root_ca: Authorities to trust. None trusts those that gRPC brings.
+        key: Private key of the client, for mutual TLS. Give both `key` and `certificate` or neither.
+        certificate: Certificate of the client. It may be a chain that starts with the client's own.
+        server_name: Name to expect in the server's certificate if it differs from the target (an address, a tunnel).
+
+    Raises:
+        TypeError: A certificate is a path or text instead of bytes.
+        ValueError: A certificate is not PEM, or one of `key` and `certificate` is missing.
     """
 
     root_ca: bytes | None = None
@@ -45,5 +50,5 @@ class Tls:
 
 
 def channel_credentials(tls: Tls) -> grpc.ChannelCredentials:
-    """The same as gRPC wants it, for blocking and asynchronous channels alike."""
+    """Return gRPC's credentials, for blocking and asynchronous channels."""
     return grpc.ssl_channel_credentials(tls.root_ca, tls.key, tls.certificate)

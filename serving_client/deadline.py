@@ -1,4 +1,4 @@
-"""How much time is left for a call? One Deadline per call, handed to every attempt, never renewed."""
+"""The deadline of a call. A call has one Deadline, which every attempt shares and nothing renews."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ LONGEST_TIMEOUT_S = 86_400.0
 
 
 def checked_timeout_s(timeout_s: float) -> float:
-    """The same. Raises ValueError for one that is not above 0, or longer than a day."""
+    """Return the timeout if it is above 0 and at most a day.
+
+    Raises:
+        ValueError: The timeout is out of that range.
+    """
     if not 0.0 < timeout_s <= LONGEST_TIMEOUT_S:  # NaN compares false
         raise ValueError(f"timeout_s is {timeout_s}; it is above 0 and at most {LONGEST_TIMEOUT_S:g} seconds")
     return timeout_s
 
 
 class Deadline:
-    """A point on `clock`, `timeout_s` after `started_at_s`: a moment on it that has passed, None for now.
+    """A point in time, `timeout_s` after the start. Immutable and safe to share between threads.
 
-    timeout_s: seconds, at least 0; inf for a call that may take for ever. clock: monotonic seconds.
-    Raises ValueError for a negative timeout or NaN. Immutable, hence safe to share between threads.
+    Args:
+        timeout_s: Seconds, at least 0. inf has no end.
+        clock: Monotonic time in seconds.
+        started_at_s: Time of the clock at which the timeout started. None starts it now.
+
+    Raises:
+        ValueError: The timeout is negative or NaN.
     """
 
     __slots__ = ("_at", "_clock", "timeout_s")
@@ -38,7 +47,7 @@ class Deadline:
         self._at = (clock() if started_at_s is None else started_at_s) + self.timeout_s
 
     def left_s(self) -> float:
-        """Seconds left, 0.0 once it is over; never above `timeout_s`."""
+        """Return the seconds left, 0.0 once the deadline has passed, and never more than `timeout_s`."""
         return max(0.0, min(self._at - self._clock(), self.timeout_s))
 
     @property
@@ -47,7 +56,7 @@ class Deadline:
         return self.left_s() <= 0.0
 
     def left_or_none_s(self) -> float | None:
-        """`left_s` as grpc wants its `timeout`: None stands for no deadline."""
+        """Return `left_s`, or None for no deadline, as gRPC's `timeout` takes it."""
         left_s = self.left_s()
         return None if math.isinf(left_s) else left_s
 

@@ -1,6 +1,6 @@
-"""What a client knows of one endpoint: requests in flight, average latency, bad answers in a row, times out of use.
+"""The state of one endpoint: requests in flight, average latency, failures in a row, ejections.
 
-Plain state, no lock and no clock: `balancing` holds both, says how the numbers are used, and why.
+It has no lock and no clock. `balancing` has both and explains how the numbers are used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FAILED_FACTOR = 3.0
 
 
 class Endpoint:
-    """Times are seconds of the owner's clock."""
+    """The state of one endpoint. Times are seconds of the owner's clock."""
 
     __slots__ = (
         "due_at",
@@ -48,9 +48,12 @@ class Endpoint:
         self.readmitted_at = 0.0
 
     def load(self, similar_s: float, memory_s: float, now: float) -> float:
-        """What one request more would wait for, in requests to an endpoint of usual speed.
+        """Return the load of one more request, in requests to an endpoint of usual speed.
 
-        similar_s: averages up to this are those of a usual endpoint, 0.0 while none is known.
+        Args:
+            similar_s: Averages up to this many seconds are usual. 0.0 if none is known.
+            memory_s: Seconds in which an average that no request renews fades.
+            now: Time of the owner's clock in seconds.
         """
         in_flight, latency_s = self.in_flight, self.latency_s
         if not self.samples:
@@ -65,7 +68,16 @@ class Endpoint:
     def learn(
         self, latency_s: float, failed: bool, unfinished: bool, smoothing: float, memory_s: float, now: float
     ) -> None:
-        """An attempt ended after `latency_s`; what was known weighs less the longer it was not renewed."""
+        """Add the latency of an attempt to the average. An average that was not renewed for long weighs less.
+
+        Args:
+            latency_s: Seconds of the attempt.
+            failed: Whether the attempt failed.
+            unfinished: Whether the attempt was given up before its answer.
+            smoothing: Weight of a new latency, in (0, 1].
+            memory_s: Seconds in which an average that no request renews fades.
+            now: Time of the owner's clock in seconds.
+        """
         if failed:
             latency_s = max(latency_s, FAILED_FACTOR * (self.latency_s or UNKNOWN_S))
         elif unfinished:
@@ -78,7 +90,7 @@ class Endpoint:
         self.updated_at = now
 
     def readmit(self, now: float) -> None:
-        """Back in use; its average was that of its bad time."""
+        """Take the endpoint back into use and drop its average, which is of its bad time."""
         self.ejected = False
         self.readmitted_at = now
         self.failures = self.slow = self.samples = 0

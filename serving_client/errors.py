@@ -1,24 +1,24 @@
-"""What can go wrong in a call to a model server, one class per thing a caller would do about it.
+"""The errors of a call, one class per thing that a caller would do about it.
 
 The tree:
 
-    ServingError            anything this client raises about a call
+    ServingError            any error of a call
     ├── InvalidRequest      the request itself is wrong: change it, repeating cannot help
     ├── NotFound            no such model, version or label on that server
-    ├── NotReady            the model is known, and is not served yet (loading) or not in the state the request needs
-    ├── NotSupported        the model has no such signature, or the server no such method
+    ├── NotReady            the model is not served yet (loading), or not in the state that the request needs
+    ├── NotSupported        the model has no such signature, the server or its protocol no such method
     ├── Overloaded          the server refuses work for now: a queue or quota is full
     ├── DeadlineExceeded    the time for the call is over; whether the server did the work is unknown
-    ├── Unavailable         no connection, or it broke: nobody answered
-    │   └── CircuitOpen     not even asked: the last calls failed, see `breaker`
-    ├── Unauthorized        credentials are missing or not enough
-    ├── BadResponse         an answer came, and it is not what the protocol promises
+    ├── Unavailable         no connection, or it broke: no server answered
+    │   └── CircuitOpen     not sent, because the last calls failed: see `breaker`
+    ├── Unauthorized        credentials are missing or not sufficient
+    ├── BadResponse         the answer breaks the protocol or the contract
     ├── ServerFault         the server failed while it worked on a request it had accepted
-    ├── Cancelled           somebody gave the call up, here or at the server
+    ├── Cancelled           the caller or the server gave the call up
     └── ClientClosed        `close()` was called before
 
-A message is one sentence: where, what with the value, what to do. CODES is the one table from gRPC's codes; where a
-code says less than its text, REFINED tells the cases apart by the words that servers and gRPC core use for them.
+A message is one sentence: where, what with the value, what to do. CODES maps gRPC's codes to classes. If a code covers
+several cases, REFINED tells them apart by the words that servers and gRPC core use.
 """
 
 from __future__ import annotations
@@ -51,10 +51,14 @@ __all__ = [
 
 
 class ServingError(Exception):
-    """Base of all errors of a call. All arguments go to super, so it pickles and copies.
+    """The base of all errors of a call. All arguments go to super, so it can be pickled and copied.
 
-    target: HOST:PORT that was asked last, "" where none was. model, version: what was asked for, "" and None where
-    unknown. attempts: requests sent for this call, 0 where it failed before the first.
+    Args:
+        message: What went wrong.
+        target: `HOST:PORT` of the server that was asked last. Empty if none was.
+        model: Model that was called. Empty if unknown.
+        version: Version that was called. None if unknown.
+        attempts: Requests that were sent. 0 if the call failed before the first.
     """
 
     def __init__(
@@ -105,11 +109,11 @@ class NotFound(ServingError):
 
 
 class NotReady(ServingError):
-    """The model is known and does not answer yet: loading, or without the state that the request needs."""
+    """The model does not answer yet: it is loading, or lacks the state that the request needs."""
 
 
 class NotSupported(ServingError):
-    """The model has no such signature, or the server no such method."""
+    """The model has no such signature, or the server or the protocol has no such method."""
 
 
 class Overloaded(ServingError):
@@ -209,7 +213,16 @@ def from_status(
     version: int | None = None,
     attempts: int = 0,
 ) -> ServingError:
-    """The error for a gRPC status other than OK; `code` None, where the library gave none, is a ServerFault."""
+    """Return the error for a gRPC status other than OK.
+
+    Args:
+        code: gRPC's code. None, if the library gave none, becomes a ServerFault.
+        details: gRPC's text.
+        target: `HOST:PORT` of the server.
+        model: Model that was called.
+        version: Version that was called, or None.
+        attempts: Requests that were sent.
+    """
     text = " ".join((details or "").split())
     kind = ServerFault if code is None else CODES.get(code, ServerFault)
     lowered = text.lower()
@@ -225,7 +238,15 @@ def from_status(
 def from_rpc(
     error: grpc.RpcError, *, target: str = "", model: str = "", version: int | None = None, attempts: int = 0
 ) -> ServingError:
-    """The error for what a stub raised, blocking, future or aio; the caller raises it `from` that."""
+    """Return the error for what a stub raised: blocking, future or aio. The caller raises it `from` that.
+
+    Args:
+        error: What the stub raised.
+        target: `HOST:PORT` of the server.
+        model: Model that was called.
+        version: Version that was called, or None.
+        attempts: Requests that were sent.
+    """
     code = error.code() if callable(getattr(error, "code", None)) else None
     details = error.details() if callable(getattr(error, "details", None)) else str(error)
     return from_status(code, details, target=target, model=model, version=version, attempts=attempts)

@@ -1,7 +1,7 @@
-"""How the client imports what the base install lacks, and what a person reads who has not installed it.
+"""The import of optional dependencies, with an error that says what to install.
 
-Call it where the dependency is used, not at the head of a module: importing serving_client must need grpcio, protobuf
-and numpy alone. The pipelines have their own (`transforms.extras`), because the client imports nothing of theirs.
+Call `require` where the dependency is used, not at the head of a module: importing serving_client must need only
+grpcio, protobuf and numpy. The pipelines have `transforms.extras`, because the client imports nothing of theirs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ class MissingExtra(ImportError):
 
 
 def require(module: str, extra: str) -> types.ModuleType:
-    """The module, imported. `extra` is the extra of the distribution that brings it, as in pyproject.toml.
+    """Import and return an optional module.
 
-    Raises MissingExtra if the module is not installed. An import that fails inside an installed distribution is a
-    defect of that installation, and its own error passes through.
+    If an import fails inside an installed distribution, the installation is broken and the error passes through.
+
+    Args:
+        module: Name of the module.
+        extra: Extra in pyproject.toml that installs the module.
+
+    Raises:
+        MissingExtra: The module is not installed.
     """
     try:
         return importlib.import_module(module)

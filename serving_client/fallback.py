@@ -24,12 +24,21 @@ __all__ = ["Fallback"]
 
 
 class Fallback:
-    """Recommends within `timeout_s`, from the first rung that answers; safe to share between threads.
+    """A fallback chain that recommends within `timeout_s`. The first rung that answers wins.
 
-    rungs: models, best first, at least one. popularity: read and checked before, see `Popularity.from_file`.
-    timeout_s: seconds for a whole call. reserve: share of the time left that a model leaves to the models after it.
-    observers: told of every call as a Call whose method is "Fallback" and whose rung is the one that answered; what the
-    models did is for the observers of their clients. Raises ValueError. The clients stay their owners' to close.
+    Threads may share a fallback. It does not close the clients.
+
+    Args:
+        rungs: Models, best first, at least one.
+        popularity: Popular items for when no model answers. See `Popularity.from_file`.
+        timeout_s: Deadline of a whole call in seconds.
+        reserve: Share of the time left that a model leaves to the models after it.
+        observers: Observers of the calls. The method of a call is "Fallback" and its rung is the one that answered. The
+            clients' own observers are told of the calls to the models.
+        clock: Monotonic time in seconds.
+
+    Raises:
+        ValueError: An argument is out of range, or two rungs share a name or a breaker.
     """
 
     def __init__(
@@ -52,11 +61,18 @@ class Fallback:
         k: int | None = None,
         timeout_s: float | None = None,
     ) -> Recommendation:
-        """Items for a history, oldest first, none of `history` or of `exclude`; always a list, never later than asked.
+        """Recommend items for a history. It returns a list in time even if no server answers.
 
-        k: at most so many; None for what the model gives (100 of popularity). timeout_s: of this call, None for the
-        chain's own. Raises InvalidRequest for a mistake in the arguments, ClientClosed, and what a
-        client's featurize raises; nothing of a server's.
+        Args:
+            history: Item ids, oldest first. They are not recommended.
+            exclude: Further item ids that are not recommended.
+            k: Number of items at most. None returns what the model gives, or 100 popular items.
+            timeout_s: Deadline of this call in seconds. None uses the fallback's own.
+
+        Raises:
+            InvalidRequest: An argument is invalid.
+            ClientClosed: A client is closed.
+            Exception: Whatever a client's `featurize` raises.
         """
         with self._chain.climb(history, exclude, k, timeout_s) as climb:
             for turn in climb:

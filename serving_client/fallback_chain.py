@@ -69,10 +69,15 @@ FALLS_THROUGH = (*COUNTED, NotSupported)
 
 @dataclasses.dataclass(frozen=True)
 class Rung(Generic[C]):
-    """A model behind a client and a circuit breaker of its own.
+    """A model behind a client, with a circuit breaker of its own. The rung does not close the client.
 
-    model, version, version_label: handed to the client's `recommend`; "" and None stand for the client's own. name:
-    stands in Recommendation.rung; "model NAME" by default. The client stays its owner's to close.
+    Args:
+        client: Client of the model.
+        model: Model to call. The empty string calls the client's own.
+        version: Version to call. None calls the client's own.
+        version_label: Label to call instead of a version.
+        name: Name in `Recommendation.rung`. By default "model NAME".
+        breaker: Circuit breaker of this rung only.
     """
 
     client: C
@@ -87,7 +92,7 @@ class Rung(Generic[C]):
             object.__setattr__(self, "name", f"model {self.model}" if self.model else "model")
 
     def passed_over(self) -> bool:
-        """Whether its breaker would turn a call away now."""
+        """Return whether the breaker would reject a call now."""
         return self.breaker.state == "open"
 
 
@@ -122,7 +127,17 @@ class Chain(Generic[C]):
         self.clock = clock
 
     def climb(self, history: Sequence[str], exclude: Sequence[str], k: int | None, timeout_s: float | None) -> Climb[C]:
-        """One call of `recommend`. Raises InvalidRequest where any rung would: whoever answers, the check is one."""
+        """Begin one call of `recommend`.
+
+        Args:
+            history: Item ids, oldest first.
+            exclude: Item ids that are not recommended.
+            k: Number of items at most, or None.
+            timeout_s: Deadline of the call in seconds, or None for the chain's.
+
+        Raises:
+            InvalidRequest: An argument is invalid, whichever rung would answer.
+        """
         asked = _ids(history, "history"), _ids(() if exclude is None else exclude, "exclude")
         if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
             raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
@@ -182,16 +197,16 @@ class Climb(Generic[C]):
         tell_call(self._chain.observers, call)
 
     def count(self, attempts: int) -> None:
-        """Adds the requests that a rung sent, for the record of the call."""
+        """Add the requests that a rung sent to the record of the call."""
         self._attempts += attempts
 
     def keep(self, answer: Recommendation) -> Recommendation:
-        """Notes what the call gives back, for its record."""
+        """Keep the answer for the record of the call, and return it."""
         self._answer = answer
         return answer
 
     def popular(self) -> Recommendation:
-        """The list that needs no server."""
+        """Return the popular items, which need no server."""
         return self.keep(self._chain.popularity.recommend(self.history, exclude=self.exclude, k=self.k))
 
 
@@ -212,7 +227,7 @@ class Turn(Generic[C]):
             self.arguments["version_label"] = rung.version_label
 
     def answered(self, answer: Recommendation) -> Recommendation:
-        """The answer, under the name of this rung."""
+        """Return the answer with the name of this rung."""
         self._climb.count(answer.attempts)
         return self._climb.keep(dataclasses.replace(answer, rung=self._rung.name))
 
@@ -222,7 +237,7 @@ class Turn(Generic[C]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """True, which swallows the error, where the next rung is to be asked."""
+        """Return True, which drops the error, if the next rung is to be asked."""
         if error is None:
             self._rung.breaker.succeeded(self._allowed)
             return False
@@ -242,12 +257,12 @@ class Turn(Generic[C]):
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether the server, not the client, called the request invalid."""
+    """Return whether the server, not the client, rejected the request as invalid."""
     return isinstance(error, InvalidRequest) and error.attempts > 0
 
 
 def _ids(ids: Sequence[str], name: str) -> list[str]:
-    """The ids in a list that can be read once for every rung. Raises InvalidRequest as every client would."""
+    """Return the ids in a list, which every rung can read again. Raises InvalidRequest as a client does."""
     found = list(listed(ids, name))
     encode(found, name)
     return found

@@ -1,9 +1,9 @@
-"""May this process still use gRPC after it was forked? A child of blocking clients may; every other gets a clear error.
+"""The use of gRPC after a fork. A child may use blocking clients. Other uses raise a clear error.
 
-gRPC prepares itself for a fork only while no thread is inside it. A blocking call under way is one, so a fork holds new
-calls of blocking clients back and waits for those under way, WAIT_S seconds at most. The thread of grpc.aio is always
-one, and lives as long as a channel does. A child of a fork in spite of such a thread sends no request at all, and may
-even so be killed by threads that gRPC starts in it (SIGSEGV, or a failed check in gRPC; seen on a busy machine).
+gRPC prepares for a fork only while no thread is inside it. A running blocking call is such a thread. So a fork holds
+back new calls of blocking clients and waits for the running ones, at most WAIT_S seconds. The thread of grpc.aio is
+always inside gRPC while a channel exists. A child that was forked beside such a thread sends no request. Threads that
+gRPC starts may even kill it (SIGSEGV, or a failed check in gRPC, seen on a busy machine).
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ def watch(
     begins: Callable[[float], None] | None = None,
     ended: Callable[[], None] | None = None,
 ) -> None:
-    """Bound methods to call around every fork from now on, as long as their object lives.
+    """Call bound methods around every fork from now on, as long as their object lives.
 
-    forked: in the child; lets go of the parent's connections, and says whether gRPC was in use at that moment. begins:
-    in the parent, before; starts no call from now on, and returns when none is under way, or after the seconds given.
-    ended: in the parent, after; calls may start again.
+    Args:
+        forked: Called in the child. Drops the parent's connections, and returns whether gRPC was in use at the fork.
+        begins: Called in the parent before the fork. Starts no call from now on, and returns when none runs or the
+            given seconds are over.
+        ended: Called in the parent after the fork. Calls may start again.
     """
     one = _Watch(
         weakref.WeakMethod(forked),
@@ -59,11 +61,14 @@ def watch(
 
 
 def use_grpc() -> None:
-    """Before a channel is made: raises ClientClosed in a child that cannot use gRPC, and lets it run from now on.
+    """Allow gRPC in this process. Call this before a channel is made.
 
-    When its last channel is closed gRPC stops, in a thread; a child that was forked meanwhile would wait for the end of
-    that for ever, at its first channel (2 of 60 forks right after a close, on a busy machine). So each process has one
-    that connects to nothing and is never closed.
+    gRPC stops, in a thread, when its last channel is closed. A child that is forked meanwhile would wait forever at its
+    first channel (2 of 60 forks right after a close, on a busy machine). So each process keeps a channel that connects
+    to nothing and is never closed.
+
+    Raises:
+        ClientClosed: This process is a child that cannot use gRPC.
     """
     if _state["spoilt"]:
         raise ClientClosed(

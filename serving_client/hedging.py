@@ -34,12 +34,17 @@ ENOUGH = 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hedge:
-    """How a client hedges. Raises ValueError for a value out of its range.
+    """How a client hedges.
 
-    after_s: seconds until the copy is sent; None for the `quantile` of recent latencies.
-    quantile: between 0 and 1, exclusive; about 1 - quantile of the calls are hedged while all is well.
-    ratio, burst: hedges at most that share of the calls, plus so many. ratio is above 1 - quantile, so that tokens
-    are left when an endpoint turns slow, and with Balance.probe_ratio stays below 5%.
+    Args:
+        after_s: Seconds until the second request is sent. None uses the `quantile` of recent latencies.
+        quantile: Between 0 and 1, exclusive. About 1 - quantile of the calls are hedged in normal operation.
+        ratio: Hedges as a share of the calls, at most. It must be above 1 - quantile, so that tokens are left when an
+            endpoint turns slow. Together with `Balance.probe_ratio` it should stay below 5%.
+        burst: Hedges allowed beyond that share.
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     after_s: float | None = None
@@ -67,9 +72,13 @@ class HedgeBudget(Budget):
 class HedgeDelay:
     """Learns the delay from the latencies of single attempts. Thread-safe.
 
-    Cancelled attempts must be observed too, with the time until then. They were cancelled after the delay, so they
-    stay above the quantile and leave it where it is; left out, the tail would be missing, the delay would fall, more
-    would be cancelled, and so on. Failed attempts are not observed: a refused connection is fast.
+    Cancelled attempts must be observed too, with the time until they were cancelled. That time is above the delay, so
+    they stay above the quantile. Without them the tail would be missing, the delay would fall, more attempts would be
+    cancelled, and so on. Failed attempts are not observed, because a refused connection is fast.
+
+    Args:
+        config: How to hedge.
+        endpoints: Number of endpoints, at least 1.
     """
 
     def __init__(self, config: Hedge, endpoints: int) -> None:
@@ -84,11 +93,16 @@ class HedgeDelay:
         self._lock = threading.Lock()
 
     def delay_s(self) -> float | None:
-        """Seconds after which a hedge is due; None while too little is known."""
+        """Return the seconds after which a hedge is due, or None while too few latencies are known."""
         return self._delay_s
 
     def observe(self, index: int, latency_s: float) -> None:
-        """An attempt at endpoint `index` was answered, or cancelled, after `latency_s` seconds."""
+        """Add the latency of an attempt that was answered or cancelled.
+
+        Args:
+            index: Endpoint of the attempt.
+            latency_s: Seconds until the answer or the cancellation.
+        """
         if self._fixed:
             return
         with self._lock:
@@ -120,5 +134,5 @@ class _Window:
         bisect.insort(self.ordered, latency_s)
 
     def quantile(self, share: float) -> float:
-        """The least latency that at least `share` of the window does not exceed."""
+        """Return the lowest latency that at least `share` of the window does not exceed."""
         return self.ordered[max(0, math.ceil(share * len(self.ordered)) - 1)]

@@ -1,6 +1,6 @@
-"""What happened in a call, for logs, metrics and traces: one record an attempt, one a call, no user data in either.
+"""Records of calls for logs, metrics and traces: one per attempt, one per call.
 
-Records hold names of models and servers, codes and times; never an item, a history or an input.
+Records hold names of models and servers, codes and times. They never hold an item, a history or an input.
 """
 
 from __future__ import annotations
@@ -17,11 +17,19 @@ _LOG = logging.getLogger("serving_client")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request that was sent, when its answer, its error or its cancellation is there.
+    """One request that was sent, after its answer, error or cancellation.
 
-    method: the last part of gRPC's path, as in "Predict". version: what was asked for, None for the latest or a
-    label. code: gRPC's, as in "OK" or "UNAVAILABLE"; CANCELLED also for the loser of a hedge. number: from 1. hedged:
-    sent beside another that was slow. rung: "model", or the step of a Fallback. call_id: as in its Call.
+    Args:
+        method: Last part of gRPC's path, as in "Predict".
+        model: Model that was called.
+        version: Version that was called. None for the latest or a label.
+        target: `HOST:PORT` of the server.
+        code: gRPC's code, as in "OK" or "UNAVAILABLE". CANCELLED also for the slower request of a hedge.
+        seconds: Time from the request to its end.
+        number: Number of the request within its call, from 1.
+        hedged: Whether the request was sent beside a slow one.
+        rung: "model", or the rung of a Fallback.
+        call_id: Id of the request's Call.
     """
 
     method: str
@@ -40,10 +48,18 @@ class Attempt:
 class Call:
     """One call of a method of the client, with all its attempts.
 
-    version: what answered, or what was asked for where nothing did. target: who was asked last, "" for nobody.
-    code: gRPC's code of the outcome, as in "OK". error: class of the error that was raised, "" for none. attempts:
-    requests that were sent. hedged: whether one of them was a hedge. call_id: counts the calls of a process from 1,
-    0 for a call that went through several clients.
+    Args:
+        method: Last part of gRPC's path, as in "Predict".
+        model: Model that was called.
+        version: Version that answered, or the version that was called if none answered.
+        target: `HOST:PORT` of the server that was asked last. Empty if none was.
+        code: gRPC's code of the outcome, as in "OK".
+        seconds: Time of the whole call.
+        attempts: Requests that were sent.
+        hedged: Whether one of the requests was a hedge.
+        error: Class of the error that was raised. Empty for none.
+        rung: "model", or the rung of a Fallback.
+        call_id: Number of the call within the process, from 1. 0 for a call that used several clients.
     """
 
     method: str
@@ -60,25 +76,34 @@ class Call:
 
 
 class Observer(Protocol):
-    """Told of attempts and calls, on the thread or loop that made them: return fast, and do not block."""
+    """Is told of attempts and calls on the thread or loop that made them. It must return fast and not block."""
 
     def attempt(self, attempt: Attempt, /) -> None:
-        """One request is over."""
+        """Handle the end of one request."""
 
     def call(self, call: Call, /) -> None:
-        """A call is over."""
+        """Handle the end of a call."""
 
 
 @runtime_checkable
 class Starter(Protocol):
-    """An Observer that is told of calls before they are sent, too."""
+    """An Observer that is also told of calls before they are sent."""
 
     def start(self, call_id: int, method: str, model: str, /) -> Iterable[tuple[str, str]]:
-        """A call begins; returns metadata to send with all its attempts. `call` with the same id ends it."""
+        """Handle the start of a call.
+
+        Args:
+            call_id: Id of the call. `call` with the same id ends it.
+            method: Last part of gRPC's path, as in "Predict".
+            model: Model that is called.
+
+        Returns:
+            Metadata to send with all attempts of the call.
+        """
 
 
 def start_call(observers: Iterable[Observer], call_id: int, method: str, model: str) -> list[tuple[str, str]]:
-    """Tells those that want to know, and returns the metadata of all; what an observer raises is logged."""
+    """Tell all observers that are Starters, and return the metadata of all. What an observer raises is logged."""
     metadata: list[tuple[str, str]] = []
     for observer in observers:
         if isinstance(observer, Starter):
@@ -90,7 +115,7 @@ def start_call(observers: Iterable[Observer], call_id: int, method: str, model: 
 
 
 def tell_attempt(observers: Iterable[Observer], attempt: Attempt) -> None:
-    """Tells all; what an observer raises is logged, for no call may fail because it is watched."""
+    """Tell all observers of an attempt. What an observer raises is logged, because it must not fail the call."""
     for observer in observers:
         try:
             observer.attempt(attempt)
@@ -99,7 +124,7 @@ def tell_attempt(observers: Iterable[Observer], attempt: Attempt) -> None:
 
 
 def tell_call(observers: Iterable[Observer], call: Call) -> None:
-    """Tells all; what an observer raises is logged."""
+    """Tell all observers of a call. What an observer raises is logged."""
     for observer in observers:
         try:
             observer.call(call)

@@ -1,8 +1,8 @@
-"""Arrays to the tensors of the Open Inference Protocol v2 and back: raw bytes or typed contents, whichever is there.
+"""Conversion between arrays and tensors of the Open Inference Protocol v2, with raw bytes or typed contents.
 
-Raw contents are the array's little-endian bytes; of strings, each one's length as four bytes before it. They lie
-beside the tensors, in the same order, all or none. Typed contents lie in the tensor, in the field of its datatype; FP16
-and BF16 have none.
+Raw contents are the array's little-endian bytes. A string has its length before it, as four bytes. Raw contents lie
+beside the tensors, in the same order, for all tensors or none. Typed contents lie in the tensor, in the field of its
+datatype. FP16 and BF16 have no typed contents.
 """
 
 from __future__ import annotations
@@ -49,11 +49,18 @@ _LENGTH_BYTES = 4
 
 
 def write_tensor(request: Any, name: str, value: Any, raw: bool) -> None:
-    """Adds an input to a ModelInferRequest.
+    """Add an input to a ModelInferRequest.
 
-    value: an array, nested lists of numbers, bool, str or bytes, or one of those; in lists Python's floats become FP32
-    and integers INT64, an array keeps its dtype. raw: as raw contents, the same for all inputs of a request. Raises
-    TypeError for what has no datatype, ValueError for lists of unequal length and FP16 without raw.
+    Args:
+        request: The request.
+        name: Name of the input.
+        value: An array, nested lists of numbers, bool, str or bytes, or one of those values. An array keeps its dtype.
+            In lists Python's floats become FP32 and integers INT64.
+        raw: Write raw contents. The same for all inputs of a request.
+
+    Raises:
+        TypeError: The protocol has no datatype for the value.
+        ValueError: Lists have unequal lengths, or FP16 is not sent raw.
     """
     array = _array(value)
     datatype = "BYTES" if array.dtype == object else _DATATYPES.get(array.dtype.newbyteorder("<"))
@@ -73,10 +80,19 @@ def write_tensor(request: Any, name: str, value: Any, raw: bool) -> None:
 
 
 def read_tensors(response: Any) -> dict[str, npt.NDArray[Any]]:
-    """The outputs of a ModelInferResponse by name, writable; BYTES are object arrays of bytes, BF16 is float32.
+    """Read the outputs of a ModelInferResponse.
 
-    Raises ValueError for an unknown datatype, for contents that do not fill the shape exactly, and where some outputs
-    have raw contents and others not. Needs no more memory than the contents, whatever shape is claimed.
+    It needs no more memory than the contents, whatever shape the server claims.
+
+    Args:
+        response: The response.
+
+    Returns:
+        Writable arrays by name. BYTES become object arrays of bytes, BF16 becomes float32.
+
+    Raises:
+        ValueError: A datatype is unknown, contents do not fill the shape exactly, or only some outputs have raw
+            contents.
     """
     raws: Sequence[bytes] = response.raw_output_contents
     if raws and len(raws) != len(response.outputs):
@@ -98,7 +114,7 @@ def read_tensors(response: Any) -> dict[str, npt.NDArray[Any]]:
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
-    """As an array of a dtype that numpy and the protocol share, strings as an object array of bytes."""
+    """Return an array of a dtype that numpy and the protocol share. Strings become an object array of bytes."""
     array = np.asarray(value)
     if array.dtype.kind in "US" or array.dtype == object:
         # Not from `array`: numpy strips NUL from the end of bytes and joins str and bytes by their repr.

@@ -1,8 +1,8 @@
-"""What the Open Inference Protocol client sends, and how it reads the answer: arrays and bytes, no network.
+"""The operations of the Open Inference Protocol: the request of each method, and how to read its answer. No network.
 
-Two kinds of models. One takes the contract's string tensors, history [1, n] with exclude [1, e] or candidates [1, m],
-and gives items and scores. A plain scorer (xgboost, scikit-learn, PyTorch) takes features, one row a candidate, and
-gives one number a row; which features is the caller's function, and ranking is done here.
+There are two kinds of models. A model of the contract takes string tensors, history [1, n] with exclude [1, e] or
+candidates [1, m], and returns items and scores. A plain scorer (xgboost, scikit-learn, PyTorch) takes features, one row
+per candidate, and returns one number per row. The caller's function computes the features, and this module ranks.
 """
 
 from __future__ import annotations
@@ -32,12 +32,18 @@ Featurize = Callable[[Sequence[str], Sequence[str]], Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """How scores are got from a model, checked.
+    """How scores are read from a model.
 
-    featurize: None for a model of the contract. scores_output: the output of a featurized model that holds the scores,
-    [m] or [m, 1]. scores_column: which column of an output [m, c], as for class probabilities; negative from the end.
-    catalogue: what `recommend` ranks where a call gives no candidates. raw: send raw rather than typed contents.
-    Raises TypeError or ValueError for what cannot be meant.
+    Args:
+        featurize: Function that computes the model's inputs, or None for a model of the contract.
+        scores_output: Output of a model with `featurize` that holds the scores, [m] or [m, 1].
+        scores_column: Column of the scores in an output [m, c]. A negative number counts from the end.
+        catalogue: Item ids that `recommend` ranks when a call gives no candidates.
+        raw: Send raw contents rather than typed ones.
+
+    Raises:
+        TypeError: `featurize` is not a function.
+        ValueError: `scores_output` is empty, or an id of the catalogue is invalid.
     """
 
     featurize: Featurize | None = None
@@ -59,7 +65,7 @@ class Scorer:
 
 
 def predict(spec: Spec, inputs: Mapping[str, Any], outputs: Sequence[str], raw: bool) -> Operation[Prediction]:
-    """Any model with any tensors; `outputs` empty for all."""
+    """Run any model on any tensors. Empty `outputs` returns all outputs."""
     if not isinstance(inputs, Mapping):
         raise InvalidRequest(f"inputs is {type(inputs).__name__}, not a mapping from names to values", "", spec.model)
     outputs = [text(name, "outputs") for name in listed(outputs, "outputs", "names")]
@@ -82,9 +88,10 @@ def recommend(
     k: int | None,
     candidates: Sequence[str] | None,
 ) -> Operation[Recommendation] | None:
-    """The best items for a history: those of the candidates or the catalogue, or else what the model itself ranks.
+    """Recommend items: of the candidates, else of the catalogue, else the model ranks its own.
 
-    None where history and exclude leave nothing to rank.
+    Returns:
+        None if history and exclude leave no item to rank.
     """
     if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
         raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all", "", spec.model)
@@ -113,7 +120,11 @@ def recommend(
 def score_items(
     spec: Spec, scorer: Scorer, widths: Widths, history: Sequence[str], candidates: Sequence[str]
 ) -> Operation[npt.NDArray[np.float32]] | None:
-    """The score of each candidate in one request; None where there is none."""
+    """Score all candidates in one request.
+
+    Returns:
+        None if there is no candidate.
+    """
     history, candidates = listed(history, "history"), listed(candidates, "candidates")
     encode(history, "history")
     if not encode(candidates, "candidates"):
@@ -126,7 +137,7 @@ def score_items(
 
 
 def ready(spec: Spec) -> Operation[bool]:
-    """Whether the server says that it serves the model."""
+    """Ask whether the server reports the model as ready."""
     request = messages.ModelReadyRequest(name=spec.model, version=_version_text(spec))
 
     def read(reply: bytes, origin: Origin) -> bool:
@@ -169,7 +180,7 @@ def _model_ranks(
 def _scored(
     spec: Spec, scorer: Scorer, widths: Widths, history: Sequence[str], candidates: Sequence[str], read: _Read[T]
 ) -> Operation[T]:
-    """Candidates, one or more, to their scores [m]."""
+    """Score one or more candidates, [m]."""
     count = len(candidates)
     if scorer.featurize is not None:
         inputs, output = _features(scorer.featurize, history, candidates), scorer.scores_output
@@ -218,7 +229,7 @@ def _infer(
 
 
 def _features(featurize: Featurize, history: Sequence[str], candidates: Sequence[str]) -> dict[str, Any]:
-    """What the caller's function makes of them, checked: its rows are the candidates."""
+    """Call `featurize` and check that the rows of its arrays are the candidates."""
     inputs = featurize(history, candidates)
     if not isinstance(inputs, Mapping) or not inputs:
         raise InvalidRequest(f"featurize gave {type(inputs).__name__}, not a mapping from input names to arrays")
@@ -233,7 +244,7 @@ def _features(featurize: Featurize, history: Sequence[str], candidates: Sequence
 
 
 def _column(found: npt.NDArray[Any], name: str, count: int, column: int | None) -> npt.NDArray[np.float32]:
-    """The scores in an output [count], [count, 1], or [count, c] with a column named."""
+    """Return the scores in an output [count], [count, 1], or [count, c] with a column."""
     if found.dtype.kind not in "fiub":
         raise ValueError(f"output {name!r} is {'text' if found.dtype == object else found.dtype}, not numbers")
     if column is not None and found.ndim == 2 and -found.shape[1] <= column < found.shape[1]:
@@ -251,7 +262,7 @@ def _column(found: npt.NDArray[Any], name: str, count: int, column: int | None) 
 def _rank(
     candidates: Sequence[str], scores: npt.NDArray[np.float32], k: int | None
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """Best first, equal scores by the UTF-8 of the id; -inf stands for an item that the model does not know."""
+    """Rank candidates, best first, equal scores by the id's UTF-8. Items with the score -inf are left out."""
     if np.isnan(scores).any():
         place = int(np.isnan(scores).argmax())
         raise ValueError(f"the score of candidate {place} of {len(candidates)} is not a number")

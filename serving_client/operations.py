@@ -1,7 +1,8 @@
-"""What each method of the client sends, and how it reads the answer: bytes to bytes, no network, no waiting.
+"""The operations of TensorFlow Serving's protocol: the request of each method, and how to read its answer.
 
-The blocking and the asynchronous client differ only in how they carry an Operation to a server; arguments are checked
-here, before anything is sent, and a reader raises ValueError for an answer that breaks the protocol or the contract.
+An operation turns arguments into bytes and bytes into a result, without network or waiting. The blocking and the
+asynchronous client differ only in how they send it. Arguments are checked here, before anything is sent. A reader
+raises ValueError for an answer that breaks the protocol or the contract.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Spec(NamedTuple):
-    """Which model is meant: by number, by label, or neither (the latest version that is available)."""
+    """The model of a call, with a version, a label, or neither. Neither calls the latest version that is available."""
 
     model: str
     version: int | None
@@ -90,11 +91,15 @@ class Origin(NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False)  # frozen would cost 2 µs a call
 class Operation(Generic[T]):
-    """One call: what is sent and how the answer is read.
+    """One call: the request, and how to read the answer.
 
-    method: full path. request: the message, encoded once for all attempts. read: from the answer's bytes; raises
-    ValueError where they break the protocol. repeatable: whether sending it twice does no more than once.
-    look_into_not_found: whether NOT_FOUND may mean that the model is still loading.
+    Args:
+        method: Full path of the gRPC method.
+        spec: The model.
+        request: The message, encoded once for all attempts.
+        read: Reads the answer. Raises ValueError if the answer breaks the protocol.
+        repeatable: Whether the request may be sent twice.
+        look_into_not_found: Whether NOT_FOUND may mean that the model is still loading.
     """
 
     method: str
@@ -106,7 +111,7 @@ class Operation(Generic[T]):
 
 
 def checked(spec: Spec) -> Spec:
-    """The same; InvalidRequest for what no server can have."""
+    """Return the spec if a server can have it, else raise InvalidRequest."""
     model, version, label = spec
     if not isinstance(model, str) or not model:
         raise InvalidRequest(f"model is {model!r}; name one in the call, or as model=… of the client")
@@ -124,7 +129,7 @@ def checked(spec: Spec) -> Spec:
 
 
 def predict(spec: Spec, inputs: Mapping[str, Any], signature: str, outputs: Sequence[str]) -> Operation[Prediction]:
-    """Any signature with any tensors."""
+    """Run any signature on any tensors."""
     if not isinstance(inputs, Mapping):
         raise InvalidRequest(f"inputs is {type(inputs).__name__}, not a mapping from names to values", "", spec.model)
     outputs = [text(name, "outputs") for name in listed(outputs, "outputs", "names")]
@@ -157,7 +162,10 @@ def predict(spec: Spec, inputs: Mapping[str, Any], signature: str, outputs: Sequ
 def recommend(
     spec: Spec, widths: Widths, history: Sequence[str], exclude: Sequence[str] | None, k: int | None
 ) -> Operation[Recommendation]:
-    """The best items for one history; signature `filtered` where something is excluded, or the history too long."""
+    """Recommend items for one history.
+
+    The request uses the signature `filtered` if an item is excluded or the history is longer than its width.
+    """
     excludes = None if exclude is None else (exclude,)
     many = recommend_many(spec, widths, (history,), excludes, k, ("history", "exclude"))
     read_many = many.read
@@ -171,7 +179,11 @@ def recommend(
 def batch(
     histories: Sequence[Sequence[str]], excludes: Sequence[Sequence[str]] | None
 ) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]:
-    """Both in lists. Raises InvalidRequest where there is not one list of excludes for each history."""
+    """Return histories and excludes as lists.
+
+    Raises:
+        InvalidRequest: There is not one list of excludes per history.
+    """
     histories = listed(histories, "histories", "histories")
     if excludes is not None:
         excludes = listed(excludes, "excludes", "lists")
@@ -188,9 +200,17 @@ def recommend_many(
     k: int | None,
     names: tuple[str, str] | None = None,
 ) -> Operation[list[Recommendation]]:
-    """The same for several histories in one request, `excludes` beside them. names: of the lists, in messages.
+    """Recommend items for several histories in one request.
 
-    The ids of a history that its row has no room for are excluded: the model cannot know else that the user has them.
+    The request excludes the ids of a history that do not fit into its row. The model does not see them otherwise.
+
+    Args:
+        spec: The model.
+        widths: Columns of the request.
+        histories: Item ids, oldest first.
+        excludes: One list of excluded ids per history, or None.
+        k: Number of items per history at most, or None.
+        names: What messages call a history and its excludes. By default histories[0] and so on.
     """
     if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
         raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
@@ -235,7 +255,10 @@ def recommend_many(
 def score_items(
     spec: Spec, widths: Widths, history: Sequence[str], candidates: Sequence[str]
 ) -> Operation[npt.NDArray[np.float32]]:
-    """The score of each candidate. More than one width of them are rows of one request: one version scores all."""
+    """Score each candidate.
+
+    More candidates than fit into a row make further rows of the same request, so one version scores all.
+    """
     request, _, rows, count = _with_candidates(widths, history, candidates)
 
     def read(reply: bytes, origin: Origin) -> npt.NDArray[np.float32]:
@@ -249,7 +272,7 @@ def score_items(
 def explain(
     spec: Spec, widths: Widths, history: Sequence[str], candidates: Sequence[str]
 ) -> Operation[npt.NDArray[np.float32]]:
-    """What each item of the history that was sent adds to the score of each candidate."""
+    """Split the score of each candidate into the contributions of the history's items that were sent."""
     request, sent, rows, count = _with_candidates(widths, history, candidates)
 
     def read(reply: bytes, origin: Origin) -> npt.NDArray[np.float32]:
@@ -262,7 +285,7 @@ def explain(
 
 
 def metadata(spec: Spec) -> Operation[ModelMetadata]:
-    """Inputs and outputs of all signatures."""
+    """Read the inputs and outputs of all signatures."""
     request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
     _write_spec(request.model_spec, spec, "")
 
@@ -283,7 +306,7 @@ def metadata(spec: Spec) -> Operation[ModelMetadata]:
 
 
 def status(spec: Spec) -> Operation[list[VersionStatus]]:
-    """The state of the version, or of all that the server tracks, newest first. Servers pass over a label here."""
+    """Read the state of the version, or of all versions, newest first. Servers ignore a label here."""
     request = messages.GetModelStatusRequest()
     _write_spec(request.model_spec, spec, "")
 
@@ -304,7 +327,7 @@ def status(spec: Spec) -> Operation[list[VersionStatus]]:
 
 
 def reload_config(config: str) -> Operation[None]:
-    """Replaces what the server serves by a ModelServerConfig in text form; never sent twice."""
+    """Replace the config of the server. The request is never repeated."""
     request = messages.ReloadConfigRequest()
     try:
         text_format.Parse(config, request.config)
@@ -345,7 +368,7 @@ def _write_spec(proto: Any, spec: Spec, signature: str) -> None:
 
 
 def _string_inputs(inputs: Mapping[str, list[list[bytes]]]) -> bytes:
-    """PredictRequest.inputs with one string tensor [rows, width] a name."""
+    """Return PredictRequest.inputs with one string tensor [rows, width] per name."""
     request = messages.PredictRequest()
     for name, rows in inputs.items():
         tensor = request.inputs[name]
@@ -358,7 +381,7 @@ def _string_inputs(inputs: Mapping[str, list[list[bytes]]]) -> bytes:
 
 
 def _with_candidates(widths: Widths, history: Sequence[str], candidates: Sequence[str]) -> tuple[bytes, int, int, int]:
-    """The inputs, then how many ids of the history are sent, rows of candidates, candidates."""
+    """Return the inputs, how many ids of the history are sent, the rows of candidates, and the number of candidates."""
     newest_ids = encode(newest(listed(history, "history"), widths.history), "history")
     row, sent = pad(newest_ids, widths.history), len(newest_ids)
     encoded = encode(candidates, "candidates")

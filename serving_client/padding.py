@@ -1,8 +1,8 @@
-"""How do lists of ids of any length become rows of one width, and which columns of an answer belong to what was sent?
+"""Conversion of lists of ids of any length to rows of one width.
 
-A server's batching joins requests of equal shapes alone, and pads with something else than PAD_ID: so every history
-goes out at one fixed width, newest kept, padded at its end (a model ignores the pads wherever they are). Candidates
-and excluded items must not be dropped: more than one width of them make further rows, or a wider row.
+A server's batching joins only requests of equal shapes, and does not pad with PAD_ID. So every history is sent at one
+width: the newest ids, padded at the end. A model ignores the padding wherever it is. Candidates and excluded items must
+not be dropped. More candidates than one width make further rows, and more excluded items make a wider row.
 """
 
 from __future__ import annotations
@@ -19,9 +19,15 @@ _PAD = PAD_ID.encode()
 
 
 def listed(values: Iterable[Any], name: str, of: str = "ids") -> Sequence[Any]:
-    """The values in a list that can be read more than once, as an iterator cannot.
+    """Return the values in a list, which can be read more than once.
 
-    name, of: what to call the list and its values in a message. Raises InvalidRequest for text and for what is no list.
+    Args:
+        values: Any iterable but text.
+        name: What a message calls the list.
+        of: What a message calls its values.
+
+    Raises:
+        InvalidRequest: The values are text, or not iterable.
     """
     if isinstance(values, list | tuple):
         return values
@@ -35,7 +41,15 @@ def listed(values: Iterable[Any], name: str, of: str = "ids") -> Sequence[Any]:
 
 
 def text(value: object, name: str) -> str:
-    """The value. Raises InvalidRequest for what is not text, or has no UTF-8."""
+    """Return the value if it is text with a UTF-8 form.
+
+    Args:
+        value: The value.
+        name: What a message calls it.
+
+    Raises:
+        InvalidRequest: The value is not text, or has no UTF-8 form.
+    """
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} is {type(value).__name__} {value!r:.40}, not text")
     try:
@@ -46,10 +60,15 @@ def text(value: object, name: str) -> str:
 
 
 def encode(ids: Iterable[str], name: str) -> list[bytes]:
-    """The ids in UTF-8, in their order.
+    """Return the ids in UTF-8, in their order.
 
-    name: what to call the list in a message. Raises InvalidRequest for text in place of a list, for an id that is
-    not text, and for an empty one: that is what pads are, and a model would pass over it.
+    Args:
+        ids: Item ids.
+        name: What a message calls the list.
+
+    Raises:
+        InvalidRequest: The ids are text instead of a list, or an id is not text or is empty. An empty id is padding,
+            which a model ignores.
     """
     ids = listed(ids, name)
     try:
@@ -62,12 +81,12 @@ def encode(ids: Iterable[str], name: str) -> list[bytes]:
 
 
 def newest(ids: Sequence[str], width: int) -> Sequence[str]:
-    """The last `width` ids of a history, which is oldest first."""
+    """Return the last `width` ids of a history, which is oldest first."""
     return ids if len(ids) <= width else ids[len(ids) - width :]
 
 
 def with_cut_off(excluded: list[bytes], history: list[bytes], width: int) -> list[bytes]:
-    """The excluded ids, and those of the history that `newest` leaves out and that stand in neither."""
+    """Return the excluded ids and the ids of the history that `newest` cuts off, each once."""
     if len(history) <= width:
         return excluded
     sent = {*history[-width:], *excluded}
@@ -75,22 +94,25 @@ def with_cut_off(excluded: list[bytes], history: list[bytes], width: int) -> lis
 
 
 def pad(row: list[bytes], width: int) -> list[bytes]:
-    """The row at exactly `width`, which it must not exceed."""
+    """Return the row padded to `width`. The row must not be longer."""
     return row + [_PAD] * (width - len(row))
 
 
 def parts(row: list[bytes], width: int) -> list[list[bytes]]:
-    """The row cut to rows of exactly `width`, the last one padded; none for an empty row."""
+    """Split the row into rows of `width` ids, the last one padded. An empty row gives no rows."""
     return [pad(row[start : start + width], width) for start in range(0, len(row), width)]
 
 
 def rounded_up(longest: int, width: int) -> int:
-    """The smallest multiple of `width`, at least one of it, that holds `longest` ids: few shapes reach the server."""
+    """Return the smallest multiple of `width` that holds `longest` ids, at least `width`.
+
+    The server then sees few shapes.
+    """
     return max(1, -(-longest // width)) * width
 
 
 def _fault(ids: Sequence[object], name: str) -> str:
-    """Which id of a list cannot be sent, and why."""
+    """Say which id of a list cannot be sent, and why."""
     for place, item in enumerate(ids):
         if not isinstance(item, str):
             return f"{name}[{place}] is {type(item).__name__} {item!r:.40}, not text; ids are str, write str(…)"

@@ -1,8 +1,8 @@
-"""What to show where no server answers: the model's own ranking of popular items, read from its popularity.json.
+"""Popular items for when no server answers, read from the model's popularity.json.
 
 A trainer writes the file to assets.extra of every version: {"items": ["c07", …], "scores": [412.0, …]}, most popular
-first, up to 1,000 items. It is read and checked once, at construction, so that nothing about it can fail while a page
-waits; a later version of the model is read by building a new Popularity.
+first, up to 1,000 items. The file is read and checked once, when the object is made, so nothing about it can fail
+during a call. Make a new Popularity to read a later version.
 """
 
 from __future__ import annotations
@@ -33,10 +33,15 @@ class PopularityError(ValueError):
 
 
 class Popularity:
-    """A fixed ranking, most popular first; immutable, safe to share between threads.
+    """A fixed ranking, most popular first. Immutable and safe to share between threads.
 
-    items: at least one id, none empty, none twice. scores: finite, one for each item, never rising. source: stands in
-    `Recommendation.target`, the file's path where it came from one. Raises PopularityError.
+    Args:
+        items: At least one item id, none empty, none twice.
+        scores: One finite score per item, never rising.
+        source: Path of the file, or another name for `Recommendation.target`.
+
+    Raises:
+        PopularityError: The lists break these rules.
     """
 
     __slots__ = ("_items", "_scores", "source")
@@ -51,7 +56,14 @@ class Popularity:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Popularity:
-        """Reads a version's assets.extra/popularity.json. Raises PopularityError, whatever is wrong with the file."""
+        """Read a version's assets.extra/popularity.json.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            PopularityError: The file is missing, unreadable or invalid.
+        """
         source = os.fspath(path)
         try:
             with open(path, encoding="utf-8") as file:
@@ -75,9 +87,14 @@ class Popularity:
     def recommend(
         self, history: Iterable[str] = (), *, exclude: Iterable[str] = (), k: int | None = None
     ) -> Recommendation:
-        """The `k` most popular items that are neither in `history` nor in `exclude`; fewer where no more are left.
+        """Return the most popular items that are neither in `history` nor in `exclude`.
 
-        history: all of it counts, not the newest 128 alone. k: 100 if None, as models are exported by default.
+        There are fewer than `k` if no more are left.
+
+        Args:
+            history: Item ids, all of which count.
+            exclude: Further item ids that are not recommended.
+            k: Number of items at most. None returns 100, the default of exported models.
         """
         owned = {*history, *exclude}
         wanted = SERVING_TOP_K if k is None else k
@@ -99,7 +116,7 @@ class Popularity:
 
 
 def _problem(items: Any, scores: Any) -> str:
-    """What is wrong with the two lists, or ""."""
+    """Say what is wrong with the two lists, or return ""."""
     if not isinstance(items, list | tuple) or not isinstance(scores, list | tuple):
         return '"items" and "scores" must be lists'
     if not items:

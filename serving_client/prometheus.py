@@ -1,4 +1,4 @@
-"""Calls, attempts and fallbacks as Prometheus metrics; needs the extra `prometheus`.
+"""Calls, attempts and fallbacks as Prometheus metrics. This needs the extra `prometheus`.
 
     client = Client("localhost:8500", model="cf", observers=[PrometheusObserver()])
 
@@ -7,8 +7,8 @@
     serving_client_attempts_total    requests sent, by method, model, target, code and kind: first, retry or hedge
     serving_client_errors_total      calls that raised, by method, model and error (class of serving_client.errors)
 
-A Fallback's calls have the method "Fallback", and their rung says which step answered. Versions are no label: a new one
-is published every night, and a series never goes away.
+A Fallback's calls have the method "Fallback", and their rung tells which rung answered. The version is not a label,
+because a new one is published every night and a series never goes away.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 
 
 
 class PrometheusObserver:
-    """An observer for any number of clients and fallbacks, sync or aio.
+    """An observer for any number of clients and fallbacks, blocking or asynchronous.
 
-    registry: prometheus_client's own by default; all observers of one registry count into the same metrics. Raises
-    MissingExtra where prometheus_client is not installed.
+    Args:
+        registry: Registry of the metrics. By default prometheus_client's own. Observers of one registry share it.
+
+    Raises:
+        MissingExtra: prometheus_client is not installed.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -41,14 +44,14 @@ class PrometheusObserver:
         self._metrics = _metrics_of(library.REGISTRY if registry is None else registry)
 
     def attempt(self, attempt: Attempt, /) -> None:
-        """Counts one request that was sent."""
+        """Count one request that was sent."""
         kind = "hedge" if attempt.hedged else "first" if attempt.number == 1 else "retry"
         metrics = self._metrics
         metrics.attempts.labels(attempt.method, attempt.model, attempt.target, attempt.code, kind).inc()
         metrics.attempt_seconds.labels(attempt.method, attempt.target, attempt.code).observe(attempt.seconds)
 
     def call(self, call: Call, /) -> None:
-        """Counts one call of a client or a fallback."""
+        """Count one call of a client or a fallback."""
         metrics = self._metrics
         metrics.call_seconds.labels(call.method, call.model, call.rung, call.code).observe(call.seconds)
         if call.error:

@@ -1,4 +1,4 @@
-"""What a call gives back: values with the place they came from, so that a log line or a test can say who answered."""
+"""The results of calls. Each tells which server answered, for logs and tests."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ __all__ = ["ModelMetadata", "Prediction", "Recommendation", "TensorSpec", "Versi
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer of one Predict.
+    """The answer of `predict`.
 
-    outputs: arrays by name; strings are object arrays of bytes. model, version, signature: as the server resolved
-    them (version None where it did not say). target: who answered. attempts: requests that were sent for it.
+    Args:
+        outputs: Arrays by name. Strings are object arrays of bytes.
+        model: Model that answered.
+        version: Version that answered, or None if the server did not tell.
+        signature: Signature that answered.
+        target: `HOST:PORT` of the server that answered.
+        attempts: Requests that were sent.
     """
 
     outputs: dict[str, npt.NDArray[Any]]
@@ -32,8 +37,14 @@ class Prediction:
 class Recommendation:
     """Items for one history, best first.
 
-    items: at most k ids, none of the history or of exclude. scores: float32 [len(items)], falling. model, version,
-    target, attempts: as in Prediction. rung: "model", or which step of a Fallback answered.
+    Args:
+        items: At most k item ids, none of the history or of `exclude`.
+        scores: Scores, float32 [len(items)], falling.
+        model: Model that answered.
+        version: Version that answered, or None if the server did not tell.
+        target: `HOST:PORT` of the server that answered.
+        attempts: Requests that were sent.
+        rung: "model", or the rung of a Fallback that answered.
     """
 
     items: list[str]
@@ -47,7 +58,12 @@ class Recommendation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output of a signature. dtype: numpy's name, "str" for DT_STRING. shape: -1 for any, None unknown."""
+    """An input or output of a signature.
+
+    Args:
+        dtype: numpy's name, "str" for DT_STRING.
+        shape: Sizes, -1 for any. None if the shape is unknown.
+    """
 
     dtype: str
     shape: tuple[int, ...] | None
@@ -55,7 +71,7 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What a served version takes and gives: inputs and outputs by name, by signature."""
+    """The inputs and outputs of a served version, by signature and name."""
 
     model: str
     version: int | None
@@ -70,10 +86,13 @@ class ModelMetadata:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """A version the server tracks.
+    """A version that the server tracks.
 
-    state: UNKNOWN, START, LOADING, AVAILABLE, UNLOADING, END, or a number that this client has no name for. code,
-    error: gRPC's code and text of a load that failed (state END), else 0 and "".
+    Args:
+        version: The version.
+        state: UNKNOWN, START, LOADING, AVAILABLE, UNLOADING, END, or a number that has no name here.
+        code: gRPC's code if the load failed (state END), else 0.
+        error: gRPC's text if the load failed, else "".
     """
 
     version: int

@@ -27,15 +27,20 @@ __all__ = ["Retry", "RetryBudget", "is_repeatable", "retry_delay_s"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How a client repeats. Raises ValueError for a value out of its range.
+    """How a client retries.
 
-    attempts: requests per call, the first included; 1 for no retries.
-    first_delay_s, factor, max_delay_s: ceiling of the pause after attempt n: first_delay_s factor^(n-1), at most
-    max_delay_s. factor is 1 to 10.
-    budget_ratio, budget_burst: retries at most that share of the calls, plus so many: as many as a stopping server may
-    drop at once (Finagle's budget, too, lets through 10 a second over a window of 10 s).
-    reconnect_s: with several targets, how long a call looks on for one that is connected while none is. Such looks are
-    no retries: nothing was sent, so no server is asked twice.
+    Args:
+        attempts: Requests per call, the first included. 1 disables retries.
+        first_delay_s: Longest pause after the first attempt in seconds.
+        factor: How much that bound grows with every attempt, from 1 to 10.
+        max_delay_s: Largest bound of the pause in seconds.
+        budget_ratio: Retries as a share of the calls, at most.
+        budget_burst: Retries allowed beyond that share: as many as a stopping server may drop at once.
+        reconnect_s: With several targets, how long a call looks for a connected one while none is. This sends no
+            request, so it is not a retry.
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     attempts: int = 3
@@ -68,7 +73,7 @@ class RetryBudget(Budget):
 
 
 def is_repeatable(error: ServingError) -> bool:
-    """Whether the request can be sent again and may then succeed, for methods that change nothing at the server."""
+    """Return whether the request may succeed when sent again, for methods that change nothing at the server."""
     return isinstance(error, Unavailable | Overloaded) and not isinstance(error, CircuitOpen)
 
 
@@ -82,12 +87,16 @@ def retry_delay_s(
     elsewhere: bool = False,
     idempotent: bool = True,
 ) -> float | None:
-    """Seconds to wait before the next attempt; None if there shall be none. Pure: the budget is asked afterwards.
+    """Return the seconds to wait before the next attempt, or None for no further attempt. Ask the budget afterwards.
 
-    attempt: requests sent so far, 1 after the first. left_s: of the call's deadline; a pause that would not end
-    before it is None, never cut short: what is left then is no time to be answered in. draw: uniform on [0, 1).
-    elsewhere: whether another endpoint that this call has not tried takes the next attempt.
-    idempotent: False for methods that must not be sent twice (reload_config).
+    Args:
+        config: How to retry.
+        attempt: Requests sent so far, 1 after the first.
+        error: Error of the last attempt.
+        left_s: Seconds left of the deadline. A longer pause gives None, because no time would be left for an answer.
+        draw: Random number, uniform in [0, 1).
+        elsewhere: Whether the next attempt goes to an endpoint that this call has not tried.
+        idempotent: False for methods that must not be sent twice (reload_config).
     """
     if not idempotent or attempt >= config.attempts or not is_repeatable(error):
         return None

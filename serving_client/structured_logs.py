@@ -1,4 +1,4 @@
-"""Calls as log records with fields, and a formatter that writes any record as one JSON object a line.
+"""Calls as log records with fields, and a formatter that writes a record as one line of JSON.
 
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
@@ -8,8 +8,8 @@
     {"at": "2026-01-05T10:00:00.123456+00:00", "level": "WARNING", "logger": "serving_client.calls",
      "message": "call failed", "method": "Predict", "model": "cf", "version": null, "code": "UNAVAILABLE", …}
 
-No user data: the fields are those of `observing.Attempt` and `observing.Call`, which hold no ids and no histories. The
-text of a server's error, which may quote an input, is in neither.
+The fields are those of `observing.Attempt` and `observing.Call`, which hold no ids, no histories and no text of a
+server's error, which may quote an input.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ _FIXED = frozenset({"at", "level", "logger", "message", "error_trace"})
 
 
 class LoggingObserver:
-    """Writes a record for every call and every attempt.
+    """Writes a log record for every call and every attempt.
 
-    logger: "serving_client.calls" by default. ok_level: of calls that succeeded; failed_level: of calls that raised
-    and of a Fallback's that no model answered; attempt_level: of single requests, which a retry may have made good.
+    Args:
+        logger: Logger to write to. By default "serving_client.calls".
+        ok_level: Level of calls that succeeded.
+        failed_level: Level of calls that raised, and of a Fallback's calls that no model answered.
+        attempt_level: Level of single requests. A retry may follow a failed one.
     """
 
     def __init__(
@@ -51,12 +54,12 @@ class LoggingObserver:
         self._ok_level, self._failed_level, self._attempt_level = ok_level, failed_level, attempt_level
 
     def attempt(self, attempt: Attempt, /) -> None:
-        """One request."""
+        """Log one request."""
         if self._logger.isEnabledFor(self._attempt_level):
             self._logger.log(self._attempt_level, "attempt", extra=_fields(attempt))
 
     def call(self, call: Call, /) -> None:
-        """One call of a client or a fallback."""
+        """Log one call of a client or a fallback."""
         failed = bool(call.error) or call.rung == POPULARITY_RUNG
         level = self._failed_level if failed else self._ok_level
         if self._logger.isEnabledFor(level):
@@ -72,7 +75,7 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One JSON object, without a newline."""
+        """Return the record as one JSON object, without a newline."""
         line: dict[str, Any] = {
             "at": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="microseconds"),
             "level": record.levelname,
@@ -92,7 +95,7 @@ def _fields(record: Attempt | Call) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it."""
+    """Return the value in a form that JSON has."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

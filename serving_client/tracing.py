@@ -30,10 +30,14 @@ REMEMBERED = 1024
 
 
 class TracingObserver:
-    """An observer for any number of clients, sync or aio, of one tracer provider.
+    """An observer for any number of clients, blocking or asynchronous, of one tracer provider.
 
-    tracer_provider: the global one by default. clock_ns: nanoseconds since 1970, for the spans' times. Raises
-    MissingExtra where the OpenTelemetry API is not installed.
+    Args:
+        tracer_provider: Provider of the spans. By default the global one.
+        clock_ns: Nanoseconds since 1970, for the times of the spans.
+
+    Raises:
+        MissingExtra: The OpenTelemetry API is not installed.
     """
 
     def __init__(
@@ -48,7 +52,16 @@ class TracingObserver:
         self._open: dict[int, Span] = {}  # by call_id; the client ends every call that it starts
 
     def start(self, call_id: int, method: str, model: str, /) -> Sequence[tuple[str, str]]:
-        """Opens the call's span below the current one; returns the metadata that carries it to the server."""
+        """Open the call's span below the current one.
+
+        Args:
+            call_id: Id of the call.
+            method: Last part of gRPC's path, as in "Predict".
+            model: Model that is called.
+
+        Returns:
+            Metadata that carries the span to the server.
+        """
         span = self._tracer.start_span(
             method,
             kind=self._trace.SpanKind.CLIENT,
@@ -62,7 +75,7 @@ class TracingObserver:
         return [(name.lower(), value) for name, value in carrier.items()]  # gRPC refuses capitals
 
     def attempt(self, attempt: Attempt, /) -> None:
-        """One request, as a span that ends now."""
+        """Record one request as a span that ends now."""
         with self._lock:
             parent = self._open.get(attempt.call_id) or self._ended.get(attempt.call_id)
         if parent is None:  # of a call that was over long ago: there is nothing to hang it below
@@ -78,7 +91,7 @@ class TracingObserver:
         self._end(span, attempt.code, attempt.code, now_ns)
 
     def call(self, call: Call, /) -> None:
-        """Ends the call's span."""
+        """End the call's span."""
         with self._lock:
             span = self._open.pop(call.call_id, None)
             if span is not None:
@@ -99,7 +112,7 @@ class TracingObserver:
         self._end(span, call.code, call.error, now_ns)
 
     def _end(self, span: Span, code: str, error: str, at_ns: int) -> None:
-        """Ends a span; `error` is what its error is called, and "OK" or "" says that there is none."""
+        """End a span. `error` is the error's name. "OK" and "" mean that there is none."""
         span.set_attribute("rpc.response.status_code", code)
         if error not in ("", "OK"):
             span.set_attribute("error.type", error)
@@ -108,7 +121,7 @@ class TracingObserver:
 
 
 def _place(record: Attempt | Call) -> dict[str, AttributeValue]:
-    """Who was asked, for what."""
+    """Return the attributes of the model and the server."""
     place: dict[str, AttributeValue] = {"serving.model": record.model}
     if record.version is not None:
         place["serving.version"] = record.version
