@@ -295,7 +295,7 @@ def test_a_file_in_place_of_a_folder_is_one_sentence(tmp_path, capsys):
     file = tmp_path / "home_row" / "7.json"
     assert inspect(file)[0] == 2
     assert capsys.readouterr().err == (
-        f"reward-stream inspect: DEST={file}: is a file; name the folder of --snapshots\n"
+        f"recbeam reward-stream inspect: DEST={file}: is a file; name the folder of --snapshots\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The command `recbeam reward-stream replay`: a time range or dead letters counted again, beside the stream or by it."""
+"""The command `recbeam reward-stream replay`: count a time range or dead letters again."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ The bounded run reads decisions with FROM <= decided_at < TO and all rewards; re
 and its own dead letters are not kept. Further flags (--max_bad_fraction, --shards, …) go to it as they are.
 
 examples:
-  recbeam reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=yesterday \\
-    --from=2026-11-23T00:00:00Z --to=2026-11-24T00:00:00Z
+  recbeam reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' \\
+    --snapshots=yesterday --from=2026-11-23T00:00:00Z --to=2026-11-24T00:00:00Z
   recbeam reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' --snapshots=mended \\
     --dead_letters=dead
   recbeam reward-stream replay --bandits=bandits.yaml --dead_letters=dead --live=snapshots --decisions_dir=logs/d \\
