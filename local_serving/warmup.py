@@ -1,4 +1,7 @@
-"""Run the warm-up requests that lie beside a model before it serves, so that the first client gets a warm graph."""
+"""Run the warm-up requests that lie beside a model before it serves, so that the first client gets a warm graph.
+
+`transforms.models.warmup_requests` writes these requests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The rules by which a record counts: the bandits file, and how long the join holds a record.
+"""What the bandits file means for the join: the place of a label, and how long the join holds a record.
+
+`joining.kernels.settle` decides which outcome a decision or reward gets.
 
 The join holds every record for the largest span of all bandits, because a reward does not name its bandit.
 """

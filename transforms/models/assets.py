@@ -1,11 +1,11 @@
 """Write the files that every servable model needs beside its graph, whatever the model computes.
 
 `model_folder` makes a model's folder appear whole or not at all. `by_popularity` is the one rule for popular items.
-`write_extras` writes assets.extra: warm-up requests for TF Serving, a model card, and the items that a client
-falls back to when no server answers.
+`write_extras` writes assets.extra: warm-up requests for TF Serving (`warmup_requests`), a model card, and the items
+that a client falls back to when no server answers.
 
 Trainers define what the signatures compute. `serving_client.contracts.signatures` defines their names and widths.
-`transforms.models.publish` gives a model a version number. TensorFlow is imported only to write warm-up requests.
+`transforms.models.publish` gives a model a version number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from serving_client.contracts import signatures as contract
 from transforms.errors import BadUsage
+from transforms.models.warmup_requests import write_warmup_requests
 
 __all__ = ["Workplace", "by_popularity", "model_folder", "write_extras", "write_lines"]
 
@@ -128,31 +129,9 @@ def write_extras(
     popular = items.take(pa.array(first)).to_pylist()
     _write_json(folder / contract.POPULARITY_FILE, {"items": popular, "scores": scores[first].tolist()})
     _write_json(folder / contract.MODEL_CARD_FILE, dict(model_card))
-    _write_warmup(folder / contract.WARMUP_FILE, signatures, popular or items[:1].to_pylist())
+    write_warmup_requests(folder / contract.WARMUP_FILE, signatures, popular or items[:1].to_pylist())
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _write_warmup(path: Path, signatures: Collection[str], popular: Sequence[str]) -> None:
-    """Write one request per signature, padded to the widths that clients send, so that each shape is traced early."""
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    widths = {
-        contract.HISTORY: contract.HISTORY_WIDTH,
-        contract.CANDIDATES: contract.CANDIDATES_WIDTH,
-        contract.EXCLUDE: contract.EXCLUDE_WIDTH,
-    }
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for name in signatures:
-            log = prediction_log_pb2.PredictionLog()
-            request = log.predict_log.request
-            request.model_spec.signature_name = name
-            for argument in contract.SIGNATURES[name].inputs:
-                ids = list(popular[: widths[argument]])
-                ids += [contract.PAD_ID] * (widths[argument] - len(ids))
-                request.inputs[argument].CopyFrom(tf.make_tensor_proto([ids], tf.string))
-            writer.write(log.SerializeToString())

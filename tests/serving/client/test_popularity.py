@@ -54,7 +54,7 @@ def test_an_answer_may_be_changed_without_changing_the_next(tmp_path):
 
 
 def test_it_reads_what_the_trainers_write(tmp_path, monkeypatch):
-    monkeypatch.setattr(assets, "_write_warmup", lambda *_: None)  # needs TensorFlow, and is not read here
+    monkeypatch.setattr(assets, "write_warmup_requests", lambda *_: None)  # needs TensorFlow, and is not read here
     ids = pa.array(["a", "b", "ü \u2028"])
     assets.write_extras(tmp_path, [], ids, np.array([3, 9, 5]), np.array([True, True, True]), {})
     path = tmp_path / "assets.extra" / "popularity.json"

@@ -1,4 +1,4 @@
-"""The rules of the join: add blocks of decisions and rewards to rows and counters, in any order.
+"""Add blocks of decisions and rewards to rows and counters, in any order (`kernels.settle` decides each outcome).
 
 The contribution of a decision depends on the records with its id. If a further record of a counted decision arrives,
 its former contribution is subtracted and the new one is added. The rows therefore depend only on the set of records.
