@@ -100,6 +100,10 @@ def test_the_version_comes_from_one_place(capsys) -> None:
             "recbeam evaluate split: --by=users is not a choice; did you mean user? (choices: user, time, user_time)\n",
         ),
         (
+            ["reward-stream", "inspct", "d"],
+            "recbeam reward-stream: inspct is not a command; did you mean inspect? (com",
+        ),
+        (
             ["reward-stream", "--streming"],
             "recbeam reward-stream: unknown argument --streming; did you mean --streamin",
         ),

@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import (
 from pipelines.reward_stream.options import RewardStreamOptions, StreamSettings, check, stream_settings
 from pipelines.reward_stream.prism import wrapped
 from pipelines.reward_stream.run import StreamResult, run
+from recbeam.arguments import closest
 from transforms.errors import BadInput, BadUsage
 from transforms.runs.command_line import parse, pipeline_for, run_main
 
@@ -85,6 +86,10 @@ def _without_closed_channels(args: threading.ExceptHookArgs) -> None:
 
 
 def _run(argv: Sequence[str]) -> str:
+    if argv and not argv[0].startswith("-"):
+        close = closest(argv[0], _SUBCOMMANDS)
+        hint = f"; did you mean {close}?" if close else ""
+        raise BadUsage(f"{_PROGRAM}: {argv[0]} is not a command{hint} (commands: {', '.join(_SUBCOMMANDS)})")
     _set_up_logging(verbose="--verbose" in argv)  # before parse: Beam's options add a handler that prints everything
     options = parse(
         argv,
