@@ -1,1 +1,1 @@
-"""Interactions to item neighbors and a servable co-occurrence model."""
+"""Compute item neighbors and a servable co-occurrence model from interactions."""

@@ -1,4 +1,4 @@
-"""Histories of a shard with numbered items: which entries stay under the cap, and what each item's marginal gains."""
+"""Number the items of a shard's histories, apply the cap, and sum each item's marginal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ __all__ = ["encode", "user_factors"]
 def encode(
     shard: UserShard, plan: Plan, rules: HistoryRules, user_exponent: float | None
 ) -> tuple[Histories, Marginals]:
-    """Number the items, which keeps their order, leave out those the plan leaves out, take marginals, then cap.
+    """Number a shard's items, sum their marginals, and cap the histories.
 
-    user_exponent: as in `user_factors`; None where users weigh alike: then the histories' weights are divided by
-    2^item_exponents of the plan, so that every pair is summed at the scale of its items.
+    Numbering keeps the order of the items. Items that the plan leaves out are dropped. Marginals are taken before
+    the cap.
+
+    Args:
+        shard: Users with their items.
+        plan: Numbering of the items, and the units of their weights.
+        rules: Which interactions make a history.
+        user_exponent: As in `user_factors`. None means that users weigh alike. The histories' weights are then
+            divided by 2^item_exponents of the plan, so that every pair is summed at the scale of its items.
+
+    Returns:
+        The numbered histories and the marginals of the shard.
     """
     code_of = pc.fill_null(pc.index_in(shard.items, value_set=plan.items), -1).to_numpy().astype(np.int64)
     items, users, weights, times = code_of[shard.item_codes], shard.user_codes, shard.weights, shard.timestamps
@@ -46,9 +56,16 @@ def encode(
 
 
 def user_factors(histories: Histories, user_exponent: float | None) -> npt.NDArray[np.float64]:
-    """What a user's pairs are multiplied by: (sum of w^2 of the history) ** -user_exponent, float64 [users].
+    """Return the factor of each user's pairs: (sum of w^2 of the history) ** -user_exponent.
 
-    With unit weights that is the history's length, after the cap. Ones where user_exponent is None.
+    With unit weights the sum is the history's length after the cap.
+
+    Args:
+        histories: Numbered, capped histories.
+        user_exponent: Exponent of the measure. None gives ones.
+
+    Returns:
+        float64 [users].
     """
     if user_exponent is None or histories.users == 0:
         return np.ones(histories.users)
@@ -82,7 +99,10 @@ def _capped(
     hashes: npt.NDArray[np.uint64],
     most: int,
 ) -> npt.NDArray[np.bool_]:
-    """The `most` newest entries of each user; equally new ones, and all without times, by smallest hash, then item."""
+    """Mark the `most` newest entries of each user.
+
+    Entries of equal time, and entries without times, are chosen by the smallest hash, then by item.
+    """
     order = np.lexsort((items, hashes, users) if times is None else (items, hashes, -times, users))
     ordered = users[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1) > 0)
@@ -93,7 +113,7 @@ def _capped(
 
 
 def _mix(users: npt.NDArray[np.uint64], items: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """One hash of two: the finalizer of splitmix64 (Steele et al. 2014) over user + golden ratio x item."""
+    """Return one hash of two: the finalizer of splitmix64 (Steele et al. 2014) over user + golden ratio x item."""
     mixed: npt.NDArray[np.uint64] = users + items * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,6 +1,6 @@
-"""User histories as a sparse matrix in two orders: by user, and by item.
+"""Hold user histories as a sparse matrix in two orders, by user and by item.
 
-What one is, how to join several and how to turn one round; where histories come from is `grouping`'s business.
+`grouping` makes the histories. This module joins and transposes them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ __all__ = ["Histories", "ItemMajor", "concatenate", "pair_work", "transpose"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Histories:
-    """Users by items in CSR form; a row is a user, its item indices strictly ascending.
+    """Users by items in CSR form. A row is a user with strictly ascending item indices.
 
-    indptr: int64 [users + 1]. items: uint32 [entries]. weights: float64 [entries], > 0, or None where all are 1.
+    Args:
+        indptr: int64 [users + 1].
+        items: uint32 [entries].
+        weights: float64 [entries], greater than 0, or None if all are 1.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -28,10 +31,12 @@ class Histories:
 
     @property
     def users(self) -> int:
+        """Return the number of users."""
         return len(self.indptr) - 1
 
     @property
     def nbytes(self) -> int:
+        """Return the size of the arrays in bytes."""
         return self.indptr.nbytes + self.items.nbytes + (0 if self.weights is None else self.weights.nbytes)
 
 
@@ -39,7 +44,8 @@ class Histories:
 class ItemMajor:
     """The same matrix by item: item i's users are users[indptr[i]:indptr[i + 1]], ascending.
 
-    places: int64 [entries], where each entry stands in the user-major arrays; None where there are no weights.
+    Args:
+        places: int64 [entries], the place of each entry in the user-major arrays. None without weights.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -48,7 +54,7 @@ class ItemMajor:
 
 
 def concatenate(parts: Sequence[Histories]) -> Histories:
-    """All users of all parts, in the order of the parts; weights None counts as 1."""
+    """Join all users of all parts, in the order of the parts. Weights of None count as 1."""
     if not parts:
         return Histories(np.zeros(1, np.int64), np.zeros(0, np.uint32))
     ends = np.cumsum([0] + [len(part.items) for part in parts])
@@ -61,7 +67,15 @@ def concatenate(parts: Sequence[Histories]) -> Histories:
 
 
 def transpose(histories: Histories, items: int) -> ItemMajor:
-    """Turn user-major into item-major; items: number of columns."""
+    """Turn a user-major matrix into an item-major one.
+
+    Args:
+        histories: The user-major matrix.
+        items: Number of columns.
+
+    Returns:
+        The item-major matrix.
+    """
     shape = (histories.users, items)
     weighted = histories.weights is not None
     data = np.arange(len(histories.items), dtype=np.int64) if weighted else np.zeros(len(histories.items), np.int8)
@@ -73,6 +87,6 @@ def transpose(histories: Histories, items: int) -> ItemMajor:
 
 
 def pair_work(histories: Histories) -> int:
-    """Multiply-adds that all pairs of the histories cost: the sum of squared lengths."""
+    """Return the number of multiply-adds that all pairs of the histories cost: the sum of squared lengths."""
     lengths = np.diff(histories.indptr)
     return int(lengths @ lengths)

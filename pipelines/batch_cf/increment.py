@@ -1,8 +1,9 @@
-"""What a run leaves behind so that a later one need only add: its interactions by user shard, and its pair sums.
+"""Store a run's interactions by user shard and its pair sums, so that a later run need only add new interactions.
 
-A later run merges the stored interactions with the new ones and adds, for touched users alone, the sums of their new
-histories minus those of their old ones (new x new + old x new would be wrong where an event changes a weight on old
-pairs, or pushes an item out under a cap). Item numbers change when items come; sums are renumbered as they are read.
+A later run merges the stored interactions with the new ones. For touched users alone it adds the sums of their new
+histories and subtracts those of their old histories. Adding new x new + old x new would be wrong where an event changes
+a weight on old pairs, or pushes an item out under a cap. Item numbers change when items are added, so stored sums are
+renumbered when they are read.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ FOLDER = "increment"
 
 @dataclasses.dataclass(frozen=True)
 class Base:
-    """An earlier run's increment. files: its stored interactions. exponent: the unit of its sums (None: counts).
+    """An earlier run's increment.
 
-    sums_files: its pair sums, none if they do not serve.
-
-    recompute: why its sums do not serve and all is summed anew, one phrase, or None.
+    Args:
+        files: Its stored interactions.
+        exponent: The unit of its sums. None means that pairs are counted.
+        sums_files: Its pair sums, empty if they cannot be used.
+        recompute: Why its sums cannot be used and all pairs are summed again, as one phrase, or None.
     """
 
     folder: str
@@ -55,10 +58,16 @@ class Base:
     recompute: str | None
 
     def why_not(self, plan: Plan, exponent: int | None, per_user: bool) -> str | None:
-        """Why its sums do not serve a run that numbers items by `plan` and sums in units of 2^-exponent; None: they do.
+        """Return why the base's sums cannot be used in this run, or None if they can.
 
-        per_user: whether what a user adds to a pair depends on the user's other items (a cap, or users weighed by
-        degree); then what the base had added for an item that is gone can no longer be told.
+        Args:
+            plan: The numbering of this run's items.
+            exponent: This run sums in units of 2^-exponent.
+            per_user: Whether a user's share in a pair depends on the user's other items (a cap, or users weighed by
+                degree). The share that the base added for a removed item is then unknown.
+
+        Returns:
+            A phrase for the user, or None.
         """
         if self.recompute is not None:
             return self.recompute
@@ -112,11 +121,19 @@ def shapes(settings: CfSettings) -> tuple[dict[str, Any], dict[str, Any], str | 
 
 
 def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any], moves_all: str | None) -> Base:
-    """The increment of the run in `output`.
+    """Read the increment of the run in `output`.
 
-    stored_by: the options that shaped its stored interactions; they must be equal. summed_by: those that shaped its
-    sums; where they differ, all is summed anew. moves_all: an option that moves every user, or None.
-    Raises BadUsage where there is no increment, an incomplete one, or one of another shape.
+    Args:
+        output: Output folder of the earlier run.
+        stored_by: The options that shaped its stored interactions. They must be equal.
+        summed_by: The options that shaped its sums. If they differ, all pairs are summed again.
+        moves_all: An option that changes every user, or None.
+
+    Returns:
+        The increment.
+
+    Raises:
+        BadUsage: There is no increment, it is incomplete, or its options differ.
     """
     folder = storage.join(output, FOLDER)
     if not is_complete(output):
@@ -146,18 +163,18 @@ def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any],
 
 
 def read_table(uri: str) -> pa.Table:
-    """A small Parquet file of any filesystem."""
+    """Read a small Parquet file of any filesystem."""
     with storage.open_read(uri) as file:
         return pq.read_table(pa.BufferReader(file.read()))
 
 
 def items_table(plan: Plan) -> pa.Table:
-    """What a later run must know of this run's items: item_id, in the order of its numbers, and scale (exponent)."""
+    """Return the items that a later run needs, in the order of their numbers: item_id and scale (exponent)."""
     return pa.table({"item_id": plan.items, "scale": plan.item_exponents})
 
 
 def sums_table(part: PairSums) -> pa.Table:
-    """Pair sums as a table: item, neighbor (numbers of this run), users, sum (absent where pairs are counted)."""
+    """Return pair sums as a table: item, neighbor (numbers of this run), users, sum (absent where pairs are counted)."""
     lengths = np.diff(part.row_ends, prepend=0)
     columns: dict[str, Any] = {
         "item": np.repeat(np.arange(len(lengths), dtype=np.uint32) + np.uint32(part.first_row), lengths),
@@ -170,7 +187,10 @@ def sums_table(part: PairSums) -> pa.Table:
 
 
 def read_sums(uri: str, base: Base, plan: Plan) -> Iterator[tuple[int, PairSums]]:
-    """A file of `sums_table`, under this run's numbering, by block. Pairs of items that are no more are left out."""
+    """Read a file of `sums_table` by block, renumbered for this run.
+
+    Pairs of items that this run does not have are left out.
+    """
     table = read_table(uri)
     old_items = read_table(storage.join(base.folder, "items.parquet"))["item_id"].combine_chunks()
     number = pc.fill_null(pc.index_in(old_items, value_set=plan.items), -1).to_numpy().astype(np.int64)

@@ -1,10 +1,10 @@
-"""The inner loops: sum the pairs of a few item rows, merge partial sums, lay out for scoring, keep the best of a row.
+"""Run the inner loops: sum pairs of item rows, merge partial sums, gather terms for scoring, keep the best of a row.
 
-Compiled by numba, without the interpreter lock, so threads run them side by side. Sums are integers: no order of users,
-blocks or threads can change them. A pair's number is an item index; item order is id order, so a tie broken by
-index is broken by id. A row's pairs leave in any order; `top_k` imposes the only one that counts.
+numba compiles these functions without the interpreter lock, so threads run them side by side. Sums are integers, so the
+order of users, blocks or threads cannot change them. A pair's number is an item index. Item order is id order, so a tie
+broken by index is broken by id. The pairs of a row come in any order, and `top_k` sorts them.
 
-Item and user indices are unsigned here: numba tests a signed index for a negative value before every access, which
+Item and user indices are unsigned here. numba tests a signed index for a negative value before every access, which
 doubled the time of these loops (Gowalla: 0.41 s against 0.18 s a pass).
 """
 
@@ -35,11 +35,14 @@ def count_pairs(
     columns: _Indices,
     counts: _Int32s,
 ) -> int:
-    """Number of users that each item of rows [start, stop) shares with each other item.
+    """Count the users that each item of rows [start, stop) shares with each other item.
 
-    counter: int32 [items], all zero before and after. Writes the pairs of row start + r to columns and counts,
-    [row_ends[r - 1], row_ends[r]); stops before a row that might not fit (a row needs at most `items` + 1 places).
-    Returns the first row not done.
+    The pairs of row start + r are written to columns and counts at [row_ends[r - 1], row_ends[r]). The function stops
+    before a row that might not fit. A row needs at most `items` + 1 places. counter is int32 [items] and all zero
+    before and after.
+
+    Returns:
+        The first row that is not done.
     """
     items = counter.shape[0]
     used = np.uint64(0)
@@ -83,10 +86,10 @@ def weigh_pairs(
     counts: _Int32s,
     sums: _Int64s,
 ) -> int:
-    """As count_pairs, with the weighted sums beside the counts.
+    """Sum the weights of pairs beside their counts, otherwise as `count_pairs`.
 
-    A user adds rint(w_ui w_uj user_scale[u]) to sums; user_scale holds the power of two that makes it an integer.
-    item_places[p]: where in user_items (and weights) the entry p of the item-major matrix stands.
+    A user adds rint(w_ui w_uj user_scale[u]) to sums. user_scale holds the power of two that makes the product an
+    integer. item_places[p] is the place in user_items (and weights) of entry p of the item-major matrix.
     """
     items = counter.shape[0]
     used = np.uint64(0)
@@ -133,11 +136,11 @@ def merge_pairs(
     counts: _Int64s,
     sums: _Int64s,
 ) -> None:
-    """Add up partial sums of the same rows; a pair whose count and sum both come to 0 leaves no trace.
+    """Add up partial sums of the same rows. A pair whose count and sum both come to 0 is dropped.
 
-    Row r is made of segments segment_indptr[r] .. segment_indptr[r + 1], each a range of the *_in arrays; a column
-    occurs at most once in a segment. counter and adder: int64 [items], zero before and after. The outputs are as
-    long as the inputs at most; parts to subtract carry negative numbers.
+    Row r is made of segments segment_indptr[r] .. segment_indptr[r + 1], each a range of the *_in arrays. A column
+    occurs at most once in a segment. counter and adder are int64 [items], zero before and after. The outputs are at
+    most as long as the inputs. Parts to subtract carry negative numbers.
     """
     used = 0
     for row in range(segment_indptr.shape[0] - 1):
@@ -175,7 +178,7 @@ def gather_terms(
     n_i: _Float64s,
     n_j: _Float64s,
 ) -> None:
-    """What a similarity takes of every pair: its count and both marginals, as float64, in one pass."""
+    """Gather the terms of a similarity for every pair, its count and both marginals, as float64 in one pass."""
     start = 0
     for row in range(row_ends.shape[0]):
         own = row_marginals[row]
@@ -195,10 +198,10 @@ def top_k(
     best_places: _Int64s,
     lengths: _Int64s,
 ) -> None:
-    """The best pairs of every row: by score, highest first, then by item index; eligible candidates alone.
+    """Find the best eligible pairs of every row: by score, highest first, then by item index.
 
-    score_bits: the float32 scores seen as int32, with no -0.0 among them. best_places: int64 [rows, k], places in
-    `columns`; only the first lengths[row] of a row are written.
+    score_bits holds the float32 scores seen as int32, with no -0.0 among them. best_places is int64 [rows, k], places
+    in `columns`. Only the first lengths[row] places of a row are written.
     """
     k = best_places.shape[1]
     buffer = np.empty(4 * k, np.int64)  # candidates that beat the k-th best so far; when full, the best k stay

@@ -1,4 +1,4 @@
-"""The counters that batch_cf adds to Beam's own; the readers count rows under the namespace `interactions`."""
+"""Count what batch_cf does, in addition to Beam's own counters and the readers' namespace `interactions`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CfMetrics:
         self.partial_pairs = Metrics.counter(self.NAMESPACE, "partial_pairs")
 
     def ranked(self, rows: int, pairs: int) -> None:
-        """Note ranked rows, for the counters and for whoever watches."""
+        """Count ranked rows and their pairs, and report them to the progress display."""
         self.item_rows.inc(rows)
         self.pairs_scored.inc(pairs)
         progress.advance("items ranked", rows)

@@ -1,13 +1,13 @@
-"""What the served co-occurrence model computes, as a TensorFlow graph: the four signatures of the contract.
+"""Define the served co-occurrence model as a TensorFlow graph with the four signatures of the contract.
 
-The score of a candidate is the sum over the history of weight x s(history item, candidate). Nothing here is as wide
-as the catalogue: a request gathers the neighbor lists of its history, sorts them by neighbor and sums each run, so
-the cost is that of the lists, for any number of items. Only plain TensorFlow operations, no Python function. This
-module imports TensorFlow; import it inside functions. Writing the model is `saved_model`'s work.
+The score of a candidate is the sum over the history of weight x s(history item, candidate). The cost of a request does
+not depend on the number of items: the graph gathers the neighbor lists of the history, sorts them by neighbor and sums
+each run. The graph holds only plain TensorFlow operations and no Python function. This module imports TensorFlow, so
+import it inside functions. `saved_model` writes the model.
 
-Two choices make a row's answer independent of its batch and of padding: an id that does not count (padding, unknown,
-an older repetition) is dropped before anything is summed, and sums are float64, published as float32, so equal sums
-stay equal whatever the order of the history.
+Two choices make a row's answer independent of its batch and of padding. An id that does not count (padding, unknown, an
+older repetition) is dropped before anything is summed. Sums are float64 and published as float32, so equal sums stay
+equal whatever the order of the history.
 """
 
 from __future__ import annotations
@@ -27,18 +27,25 @@ __all__ = ["ServableModel"]
 
 
 class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
-    """A NeighborTable that answers requests; b, n, m, e below are the sizes of the contract.
+    """A NeighborTable that answers requests. b, n, m and e below are the sizes of the contract.
 
-    Items are numbered as in the table, and `unknown` = number of items stands for every id that does not count: it
-    is not available, its name is "", and its only neighbor is itself with score 0 (so that no list is empty and an
-    index into them is always good). The weight of a history item is 2^-(p / recency_half_life), p the number of
-    counting items after it, or 1 without a half-life.
+    Items are numbered as in the table. The index `unknown` is the number of items and stands for every id that does
+    not count. It is not available, its name is "", and its only neighbor is itself with score 0. So no list is empty
+    and an index into a list is always valid. The weight of a history item is 2^-(p / recency_half_life), where p is
+    the number of counting items after it. Without a half-life the weight is 1.
     """
 
     def __init__(
         self, table: NeighborTable, vocabulary: str, *, serving_top_k: int, recency_half_life: float | None
     ) -> None:
-        """vocabulary: path of a text file, one item id a line in the table's order."""
+        """Build the tensors of the model.
+
+        Args:
+            table: The item neighbors.
+            vocabulary: Path of a text file with one item id a line, in the table's order.
+            serving_top_k: Number of items in an answer.
+            recency_half_life: Places in a history after which an item counts half. None weighs all items alike.
+        """
         super().__init__(name="cooccurrence")
         items = len(table.items)
         widest = int(np.diff(table.indptr).max(initial=1))
@@ -59,19 +66,22 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         self.popular = frozen("popular", order)
 
     def signatures(self) -> dict[str, Any]:
-        """The concrete function of every signature, by name; each is traced once, here."""
+        """Trace each signature once and return the concrete functions by name."""
         return traced(self, contract.SIGNATURES)
 
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The best K items that are not in the history."""
+        """Return the best K items that are not in the history."""
         return self._recommend(history, tf.zeros([tf.shape(history)[0], 0], tf.string))
 
     def filtered(self, history: tf.Tensor, exclude: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The best K items that are neither in the history nor excluded."""
+        """Return the best K items that are neither in the history nor excluded."""
         return self._recommend(history, exclude)
 
     def score_items(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The score of each candidate: 0 where nothing in the history is related, popularity where nothing counts."""
+        """Return the score of each candidate.
+
+        The score is 0 if no history item is related to the candidate. It is the popularity if no history item counts.
+        """
         index, weight = self._counting(history)
         cold = tf.reduce_all(index == self.unknown, axis=1, keepdims=True)
         candidate = self._index(candidates)
@@ -89,7 +99,10 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return {contract.SCORES: tf.where(candidate == self.unknown, contract.PAD_SCORE, scores)}
 
     def explain(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What each place of the history adds to each candidate; all 0 where the score is popularity or -inf."""
+        """Return the contribution of each place of the history to each candidate.
+
+        All contributions are 0 where the score is popularity or -inf.
+        """
         index, weight = self._counting(history)
         item = index[:, tf.newaxis, :]
         wanted = self._index(candidates)[:, :, tf.newaxis]
@@ -133,7 +146,10 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return tf.cast(self.vocabulary.lookup(ids), tf.int32)
 
     def _counting(self, history: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """int32 [b, n] items, `unknown` where an entry does not count, and their float64 weights (0 there)."""
+        """Return the counting items, int32 [b, n], and their weights, float64 [b, n].
+
+        An entry that does not count is `unknown` with weight 0.
+        """
         index = self._index(history)
         rows, width = tf.shape(index)[0], tf.shape(index)[1]
         row = tf.range(tf.cast(rows, tf.int64))[:, tf.newaxis]
@@ -149,7 +165,7 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return tf.where(counts, index, self.unknown), weight
 
     def _related(self, index: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """All neighbors of each row's history, in its order: int32 [b, w] items and float64 [b, w] contributions."""
+        """Return all neighbors of each row's history, in its order: int32 [b, w] items and float64 [b, w] contributions."""
         counting = tf.where(index < self.unknown)
         item = tf.gather_nd(index, counting)
         # Places in the lists, one row per counting item. (Gathering ragged rows would copy all row_splits.)
@@ -166,16 +182,20 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return keys.to_tensor(self.unknown), values.to_tensor(0.0)
 
     def _popular(self, cold: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
-        """int32 [b, K + e]: for a row without history enough of the most popular items to fill K, else `unknown`."""
+        """Return popular items, int32 [b, K + e].
+
+        A row without history gets enough of the most popular items to fill K. Other rows get `unknown`.
+        """
         first = self.popular[: self.serving_top_k + excluded]
         filled = tf.pad(first, [[0, self.serving_top_k + excluded - tf.size(first)]], constant_values=self.unknown)
         return tf.where(cold, filled[tf.newaxis, :], self.unknown)
 
 
 def _sum_runs(keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Sorts each row of int32 keys [b, w] and sums the float64 values of equal ones, in the order they came in.
+    """Sort each row of int32 keys [b, w] and sum the float64 values of equal keys in the order of the input.
 
-    Returns the sorted keys, where a run of equal ones begins, and float32 sums, the same one all along a run.
+    Returns:
+        The sorted keys, where a run of equal keys begins, and float32 sums, each repeated along its run.
     """
     width = tf.shape(keys)[1]
     falling, order = tf.math.top_k(-keys, width)  # stable, and one operation where sort and gather are two

@@ -1,10 +1,12 @@
-"""Which items a neighbor table recommends for a history, and why: the served model's scoring in plain numpy.
+"""Recommend items from a neighbor table and explain the scores, with the served model's rules in plain numpy.
 
-For notebooks, reports and tests; it needs no TensorFlow and answers one history at a time. The rules, here as in
-`graph`: unknown ids are ignored; an item that occurs twice counts once, at its newest place; the score is the sum over
-the history of weight x s(history item, candidate), summed in float64 and returned as float32; weight is
-2^-(p / recency_half_life) with p the number of counting items after this one, or 1 without a half-life; a history
-without a known id gets the popularity ranking; ties are in the order of ids.
+This module is for notebooks, reports and tests. It needs no TensorFlow and answers one history at a time. It follows the
+rules of `graph`:
+
+- Unknown ids are ignored. An item that occurs twice counts once, at its newest place.
+- The score is the sum over the history of weight x s(history item, candidate), summed in float64, returned as float32.
+- The weight is 2^-(p / recency_half_life), with p the number of counting items after this one, or 1 without a half-life.
+- A history without a known id gets the popularity ranking. Ties are in the order of ids.
 """
 
 from __future__ import annotations
@@ -30,10 +32,19 @@ def recommend(
     *,
     recency_half_life: float | None = None,
 ) -> list[tuple[str, float]]:
-    """The best items for a history (oldest first) and their scores, best first, at most k.
+    """Return the best items for a history with their scores, best first.
 
-    Never an item of the history, of `exclude`, or one that is not available; fewer than k where the neighbor lists
-    hold no more (no backfill).
+    Items of the history, items of `exclude` and items that are not available are never returned.
+
+    Args:
+        table: The item neighbors.
+        history: Item ids, oldest first.
+        k: Largest number of items.
+        exclude: Item ids that must not be returned.
+        recency_half_life: Places in the history after which an item counts half. None weighs all items alike.
+
+    Returns:
+        At most k pairs of item id and score. There are fewer if the neighbor lists hold fewer items (no backfill).
     """
     owned, weights = _counting(table, history, recency_half_life)
     if len(owned):
@@ -56,7 +67,19 @@ def score_items(
     *,
     recency_half_life: float | None = None,
 ) -> npt.NDArray[np.float32]:
-    """float32 [m]: the score of each candidate, owned or not, available or not; -inf for an unknown one."""
+    """Return the score of each candidate.
+
+    Owned and unavailable candidates are scored too.
+
+    Args:
+        table: The item neighbors.
+        history: Item ids, oldest first.
+        candidates: Item ids to score.
+        recency_half_life: Places in the history after which an item counts half. None weighs all items alike.
+
+    Returns:
+        float32 [candidates]; -inf for an unknown candidate.
+    """
     owned, weights = _counting(table, history, recency_half_life)
     by_item = by_popularity(table.users, table.available)[1]
     if len(owned):
@@ -70,10 +93,19 @@ def score_items(
 def explain(
     table: NeighborTable, history: Sequence[str], item: str, *, recency_half_life: float | None = None
 ) -> list[tuple[str, float]]:
-    """Which owned items contribute how much to the score of `item`: the largest first, those without a share left out.
+    """Return the owned items that contribute to the score of `item`, the largest contribution first.
 
-    The contributions add up to the score, except where that is popularity (no known id in the history): then nothing
-    owned contributes and the list is empty, as it is for an unknown item.
+    The contributions add up to the score, except where the score is popularity (no known id in the history).
+
+    Args:
+        table: The item neighbors.
+        history: Item ids, oldest first.
+        item: The scored item.
+        recency_half_life: Places in the history after which an item counts half. None weighs all items alike.
+
+    Returns:
+        Pairs of owned item id and contribution, without items that contribute nothing. The list is empty if the
+        history has no known id or if `item` is unknown.
     """
     owned, weights = _counting(table, history, recency_half_life)
     wanted = _known(table, [item])
@@ -88,7 +120,7 @@ def explain(
 def _counting(
     table: NeighborTable, history: Sequence[str], recency_half_life: float | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The history's items that count, oldest first, and their weights."""
+    """Return the history's items that count, oldest first, and their weights."""
     newest_first = _known(table, history)[::-1]
     _, first = np.unique(newest_first, return_index=True)
     owned = newest_first[np.sort(first)][::-1]
@@ -100,7 +132,7 @@ def _counting(
 def _sums(
     table: NeighborTable, owned: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """All neighbors of the owned items, ascending, and the weighted sum of their scores."""
+    """Return all neighbors of the owned items, ascending, and the weighted sum of their scores."""
     rows = [slice(table.indptr[index], table.indptr[index + 1]) for index in owned]
     neighbors = np.concatenate([table.neighbors[row] for row in rows])
     values = np.concatenate([table.scores[row] * weight for row, weight in zip(rows, weights, strict=True)])
@@ -114,7 +146,7 @@ def _known(table: NeighborTable, ids: Iterable[str]) -> npt.NDArray[np.int64]:
 
 
 def _places(table: NeighborTable, ids: Iterable[str]) -> npt.NDArray[np.int64]:
-    """int64 [ids], the index of each id in the table, -1 for an unknown one."""
+    """Return the index of each id in the table, int64 [ids], -1 for an unknown id."""
     every = range(len(table.items))
     places = []
     for wanted in ids:  # a few bisections, where a hash table of all items would be built for every call

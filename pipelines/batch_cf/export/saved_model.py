@@ -1,4 +1,4 @@
-"""Writes a neighbor table as the folder that TF Serving loads: SavedModel, warm-up requests, model card, fallback.
+"""Write a neighbor table as the folder that TF Serving loads: SavedModel, warm-up requests, model card, fallback.
 
 `graph` defines what the model computes. `transforms.models.publish` gives the folder a version number. TensorFlow is
 imported only when a model is written.
@@ -34,12 +34,20 @@ def export_model(
     recency_half_life: float | None = None,
     model_card: Mapping[str, Any],
 ) -> None:
-    """Writes a SavedModel with the contract's four signatures to `directory`, a local path that must not exist yet.
+    """Write a SavedModel with the contract's four signatures.
 
-    serving_top_k: the width of every answer. recency_half_life: in places of the history; None weighs all alike.
-    model_card: becomes assets.extra/model_card.json. The folder appears by rename, whole or not at all. Raises BadUsage
-    for an existing directory or an option out of range, BadInput for a table without items or with a score that is
-    not finite.
+    The folder appears by rename, so it is complete or absent.
+
+    Args:
+        table: The item neighbors.
+        directory: Local path that must not exist yet.
+        serving_top_k: Number of items in an answer.
+        recency_half_life: Places in a history after which an item counts half. None weighs all items alike.
+        model_card: Content of assets.extra/model_card.json.
+
+    Raises:
+        BadUsage: The directory exists, or an option is out of range.
+        BadInput: The table has no items, or a score is not finite.
     """
     if serving_top_k < 1:
         raise BadUsage(f"--serving_top_k={serving_top_k}: a model returns at least one item; use 1 or more")
