@@ -1,6 +1,6 @@
 """Hold user histories as a sparse matrix in two orders, by user and by item.
 
-`grouping` makes the histories. This module joins and transposes them.
+`encoding` makes the histories. This module joins and transposes them.
 """
 
 from __future__ import annotations

@@ -174,7 +174,10 @@ def items_table(plan: Plan) -> pa.Table:
 
 
 def sums_table(part: PairSums) -> pa.Table:
-    """Return pair sums as a table: item, neighbor (numbers of this run), users, sum (absent where pairs are counted)."""
+    """Return pair sums as a table: item, neighbor (numbers of this run), users, sum.
+
+    The column sum is absent where pairs are counted.
+    """
     lengths = np.diff(part.row_ends, prepend=0)
     columns: dict[str, Any] = {
         "item": np.repeat(np.arange(len(lengths), dtype=np.uint32) + np.uint32(part.first_row), lengths),

@@ -10,11 +10,13 @@ __all__ = ["CfMetrics"]
 
 
 class CfMetrics:
-    """Namespace `batch_cf`.
+    """The counters of the namespace `batch_cf`. All are plain counts.
 
-    interactions: user-item pairs after deduplication, limits and cap. users: users with at least one of them.
-    item_rows: items whose neighbors were ranked. pairs_scored: ordered pairs of items that share a user.
-    partial_pairs: pairs that entered the shuffle before they were added up. Units: plain counts.
+    interactions: User-item pairs after deduplication, limits and cap.
+    users: Users with at least one such pair.
+    item_rows: Items whose neighbors were ranked.
+    pairs_scored: Ordered pairs of items that share a user.
+    partial_pairs: Pairs that entered the shuffle before they were added up.
     """
 
     NAMESPACE = "batch_cf"

@@ -1,4 +1,4 @@
-"""Neighbors as Parquet: the columns of the contract, in bytes that depend on the content alone."""
+"""Write neighbors as Parquet with the columns of the contract. Equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ ROW_GROUP_ROWS = 1 << 19
 
 
 def file_name(block: int, blocks: int) -> str:
-    """The name of a block's file."""
+    """Return the name of a block's file."""
     return f"part-{block:05d}-of-{blocks:05d}.parquet"
 
 
 def neighbors_table(neighbors: Neighbors, items: pa.StringArray) -> pa.Table:
-    """item_id, rank from 1, neighbor_id, score, cooccurrence; ids as dictionaries that hold only the ids in use."""
+    """Return neighbors as a table: item_id, rank from 1, neighbor_id, score, cooccurrence.
+
+    The ids are dictionaries that hold only the ids in use.
+    """
     rows = np.repeat(np.arange(len(neighbors.lengths)), neighbors.lengths)
     starts = np.cumsum(neighbors.lengths) - neighbors.lengths
     ranks = np.arange(1, len(rows) + 1) - np.repeat(starts, neighbors.lengths)
@@ -40,12 +43,12 @@ def neighbors_table(neighbors: Neighbors, items: pa.StringArray) -> pa.Table:
 def items_table(
     items: pa.StringArray, users: npt.NDArray[np.int64], titles: pa.StringArray, available: npt.NDArray[np.bool_]
 ) -> pa.Table:
-    """item_id, users (before any cap), title, available."""
+    """Return items as a table: item_id, users (before any cap), title, available."""
     return pa.table({"item_id": items, "users": users, "title": titles, "available": pa.array(available)})
 
 
 def write_table(table: pa.Table, file: IO[bytes]) -> None:
-    """Write Parquet whose bytes are a function of the table: version, compression and row groups are fixed here.
+    """Write Parquet whose bytes depend on the table alone. Version, compression and row groups are fixed here.
 
     The Arrow schema is left out, so that a reader sees plain strings and not this writer's dictionaries.
     """

@@ -1,4 +1,4 @@
-"""The flags of batch_cf, their check, and their values."""
+"""Declare the flags of batch_cf, check them, and read their values."""
 
 from __future__ import annotations
 

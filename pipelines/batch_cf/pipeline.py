@@ -1,4 +1,4 @@
-"""The diagram of batch_cf: interactions to item neighbors. Wiring only; each arrow is a module of `steps`.
+"""Wire the steps of batch_cf, from interactions to item neighbors. Each arrow is a module of `steps`.
 
 interactions ─> blocks ─> shards of users ─> histories ─┬─ broadcast ─────────┬─> neighbors/*.parquet
 base run ──────────┘            │                │      └─ pair sums (shuffle) ┘        items.parquet
@@ -33,10 +33,14 @@ __all__ = ["Job", "build"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """What one run does. folder: where it writes. titles: item_id and title. unavailable: ids never recommended.
+    """What one run does.
 
-    until_us: reference time of the decay, None for the newest interaction. keep_increment: description of the increment
-    to write (stored_by, summed_by), None for none.
+    Args:
+        folder: Where the run writes.
+        titles: Table of item_id and title.
+        unavailable: Item ids that are never recommended.
+        until_us: Reference time of the decay in microseconds, None for the newest interaction.
+        keep_increment: Description of the increment to write (stored_by, summed_by), None to write none.
     """
 
     files: Sequence[InputFile]

@@ -1,6 +1,6 @@
-"""What the whole of the histories decides: which items count, how they are numbered, in which units pairs are summed.
+"""Plan a run from the totals of all histories: which items count, their numbers, and the units of the pair sums.
 
-Totals are gathered per shard and merged; both are exact, so neither sharding nor order can change the plan.
+Totals are gathered per shard and merged. Both steps are exact, so neither sharding nor order can change the plan.
 """
 
 from __future__ import annotations
@@ -48,9 +48,13 @@ survives a new largest weight; and with 40 bits behind the point a sum of square
 class Totals:
     """Sums over some shards, after the limits on users.
 
-    items: string, distinct, UTF-8 order. item_users: int64 [items]. item_largest: float64 [items], the item's largest
-    weight, 1.0 without weights. users: with at least one interaction. interactions: entries. pair_work: sum of squared
-    history lengths, capped.
+    Args:
+        items: string, distinct, in UTF-8 order.
+        item_users: int64 [items], users with the item.
+        item_largest: float64 [items], the item's largest weight, 1.0 without weights.
+        users: Users with at least one interaction.
+        interactions: Number of entries.
+        pair_work: Sum of squared history lengths, capped.
     """
 
     items: pa.StringArray
@@ -66,11 +70,17 @@ class Totals:
 class Plan:
     """The numbering of items and the shape of the work.
 
-    items: string [items], UTF-8 order, those within the limits. item_users: int64 [items], users with the item.
-    available: bool [items], may be a neighbor. weighted: pairs are sums of weights. item_exponents: int64 [items];
-    an item's weights are at most 2^ its exponent and are divided by that before they are summed, so that a sum keeps
-    its bits whether the item's weights are 1e-9 or 1e9. marginal_exponent: sums of their squares are in units of
-    2^-marginal_exponent. strategy: broadcast or shuffle. interactions, pair_work: as in Totals.
+    Args:
+        items: string [items], those within the limits, in UTF-8 order.
+        item_users: int64 [items], users with the item.
+        available: bool [items], whether the item may be a neighbor.
+        weighted: Pairs are sums of weights.
+        item_exponents: int64 [items]. An item's weights are at most 2^ its exponent and are divided by that before
+            they are summed. So a sum keeps its bits whether the item's weights are 1e-9 or 1e9.
+        marginal_exponent: Sums of squared weights are in units of 2^-marginal_exponent.
+        strategy: broadcast or shuffle.
+        interactions: As in Totals.
+        pair_work: As in Totals.
     """
 
     items: pa.StringArray
@@ -88,8 +98,10 @@ class Plan:
 class Marginals:
     """Second sums over some shards, with items numbered, before any cap.
 
-    users: with at least one interaction of a numbered item. squares: int64 [items], sum of squared scaled weights in
-    the plan's units, None where all weights are 1. largest_pair: no user adds more than this to a pair.
+    Args:
+        users: Users with at least one interaction of a numbered item.
+        squares: int64 [items], sum of squared scaled weights in the plan's units. None where all weights are 1.
+        largest_pair: No user adds more than this to a pair.
     """
 
     users: int
@@ -98,7 +110,7 @@ class Marginals:
 
 
 def totals_of(shard: UserShard, max_items_per_user: int | None) -> Totals:
-    """The totals of one shard whose limits on users have been applied."""
+    """Return the totals of a shard whose limits on users have been applied."""
     counts = np.bincount(shard.item_codes, minlength=len(shard.items))
     lengths = np.bincount(shard.user_codes)
     capped = lengths if max_items_per_user is None else np.minimum(lengths, max_items_per_user)
@@ -117,7 +129,7 @@ def totals_of(shard: UserShard, max_items_per_user: int | None) -> Totals:
 
 
 def merge_totals(parts: Sequence[Totals]) -> Totals:
-    """Totals of all parts together."""
+    """Merge the totals of all parts."""
     items = pa.concat_arrays([part.items for part in parts]) if parts else pa.array([], pa.string())
     counts = np.concatenate([part.item_users for part in parts]) if parts else np.zeros(0, np.int64)
     largest = np.concatenate([part.item_largest for part in parts]) if parts else np.zeros(0)
@@ -133,10 +145,17 @@ def merge_totals(parts: Sequence[Totals]) -> Totals:
 def make_plan(
     totals: Totals, rules: HistoryRules, unavailable: pa.StringArray, strategy: Strategy, broadcast_bytes: int
 ) -> Plan:
-    """Number the items within the limits and choose how to multiply.
+    """Number the items within the limits and choose how pairs are summed.
 
-    unavailable: item ids that are never recommended. auto takes broadcast where the matrix, in both orders, fits
-    broadcast_bytes (a worker holds it once).
+    Args:
+        totals: The totals of all shards.
+        rules: Which interactions make a history.
+        unavailable: Item ids that are never recommended.
+        strategy: How pairs are summed. `auto` takes broadcast if the matrix, in both orders, fits broadcast_bytes.
+        broadcast_bytes: Largest matrix in bytes that a worker holds.
+
+    Returns:
+        The plan.
     """
     keep = totals.item_users >= rules.min_item_users
     if rules.max_item_users is not None:
@@ -161,7 +180,7 @@ def make_plan(
 
 
 def merge_marginals(parts: Iterable[Marginals]) -> Marginals:
-    """Marginals of all parts together."""
+    """Merge the marginals of all parts."""
     merged = Marginals(0, None, 1.0)
     for part in parts:
         squares = part.squares if merged.squares is None else merged.squares
@@ -172,34 +191,34 @@ def merge_marginals(parts: Iterable[Marginals]) -> Marginals:
 
 
 def exponent_for(terms: int, largest: float) -> int:
-    """The e <= 40 with which `terms` numbers of at most `largest`, in units of 2^-e, add up within 2^62.
+    """Return the e <= 40 with which `terms` numbers of at most `largest`, in units of 2^-e, add up within 2^62.
 
-    Chosen from the data, so that an int64 sum cannot overflow however large the weights: 40 bits behind the point
-    where there is room, fewer for sums past 4 million, a negative e past 2^62.
+    The exponent depends on the data, so that an int64 sum cannot overflow however large the weights. It leaves 40 bits
+    behind the point where there is room, fewer for sums past 4 million, and is negative past 2^62.
     """
     bound = max(1.0, terms * largest)
     return min(40, 61 - math.ceil(math.log2(bound)))
 
 
 def blocks_of(items: int) -> int:
-    """Number of blocks (and output files): at least one."""
+    """Return the number of blocks (and output files), at least one."""
     return max(1, -(-items // BLOCK_ITEMS))
 
 
 def block_bounds(block: int, items: int) -> tuple[int, int]:
-    """Rows [start, stop) of a block."""
+    """Return the rows [start, stop) of a block."""
     return block * BLOCK_ITEMS, min((block + 1) * BLOCK_ITEMS, items)
 
 
 def _scales(largest: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """The scale of each item, given its largest weight."""
+    """Return the scale of each item, given its largest weight."""
     return _SCALE_TOP + _SCALE_BITS * np.ceil((np.log2(largest) - _SCALE_TOP) / _SCALE_BITS).astype(np.int64)
 
 
 def _by_item(
     items: pa.StringArray, counts: npt.NDArray[np.int64], largest: npt.NDArray[np.float64]
 ) -> tuple[pa.StringArray, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Distinct items in UTF-8 order, with the sum of their counts and the largest of their weights."""
+    """Return distinct items in UTF-8 order, with the sum of their counts and the largest of their weights."""
     encoded = items.dictionary_encode()
     codes = encoded.indices.to_numpy()
     sums, most = np.zeros(len(encoded.dictionary), np.int64), np.zeros(len(encoded.dictionary))

@@ -1,8 +1,7 @@
-"""From pair sums to the neighbors of each item: score every pair once, keep the best of each row.
+"""Score every pair once and keep the best neighbors of each item.
 
-The score is computed once, in float64 from the final sums, and published as float32; pairs whose published scores are
-equal are ordered by item id, so that a reader can check the order. Which thread or strategy asked for a
-row cannot change its answer.
+The score is computed in float64 from the final sums and published as float32. Pairs whose published scores are equal
+are ordered by item id, so that a reader can check the order. Neither the thread nor the strategy can change a row.
 """
 
 from __future__ import annotations
@@ -27,11 +26,13 @@ TASK_ROWS = 256
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scoring:
-    """All that turns a pair's sums into a score.
+    """The values that turn a pair's sums into a score.
 
-    marginals: float64 [items], n_i; users with the item, or for weighted sums the sum of w^2. exponent, scales: the sum
-    of pair (i, j) is in units of 2^(scales[i] + scales[j] - exponent); scales int64 [items], None for zeros.
-    eligible: bool [items], candidates that may be a neighbor.
+    Args:
+        marginals: float64 [items], n_i: users with the item, or for weighted sums the sum of w^2.
+        exponent: The sum of pair (i, j) is in units of 2^(scales[i] + scales[j] - exponent).
+        scales: int64 [items], None for zeros.
+        eligible: bool [items], candidates that may be a neighbor.
     """
 
     similarity: Similarity
@@ -45,10 +46,14 @@ class Scoring:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The best of rows first_row, first_row + 1, …, best first.
+    """The best neighbors of rows first_row, first_row + 1, …, best first.
 
-    lengths: int64 [rows]. neighbors: uint32, scores: float32, cooccurrence: int64, all [sum of lengths]. pairs: number
-    of pairs scored.
+    Args:
+        lengths: int64 [rows], neighbors of each row.
+        neighbors: uint32 [sum of lengths], item indices.
+        scores: float32 [sum of lengths].
+        cooccurrence: int64 [sum of lengths].
+        pairs: Number of pairs scored.
     """
 
     first_row: int
@@ -93,9 +98,20 @@ def rank_histories(
     threads: int = 1,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Neighbors:
-    """Neighbors of item rows [start, stop), summed and ranked chunk by chunk on `threads` threads.
+    """Sum and rank item rows [start, stop), chunk by chunk on `threads` threads.
 
-    on_rows: called on the calling thread with the rows and the pairs of each piece as it is done.
+    Args:
+        histories: The matrix by user.
+        by_item: The same matrix by item.
+        start: First row.
+        stop: One past the last row.
+        scoring: How sums become scores.
+        user_scale: As in `sums.sum_rows`.
+        threads: Number of threads.
+        on_rows: Called on the calling thread with the rows and the pairs of each finished piece.
+
+    Returns:
+        The neighbors of the rows.
     """
 
     def rank_task(first: int) -> list[Neighbors]:
@@ -112,7 +128,7 @@ def rank_histories(
 
 
 def join(parts: Sequence[Neighbors]) -> Neighbors:
-    """Parts of consecutive rows, in order, as one."""
+    """Join the neighbors of consecutive rows, in order."""
     return Neighbors(
         parts[0].first_row,
         np.concatenate([part.lengths for part in parts]),

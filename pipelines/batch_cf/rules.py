@@ -1,4 +1,4 @@
-"""Which interactions make a history: the options that decide it, as one value that every stage shares."""
+"""Hold the options that decide which interactions make a history, as one value that every stage shares."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ __all__ = ["HistoryRules"]
 
 @dataclasses.dataclass(frozen=True)
 class HistoryRules:
-    """From interactions to histories, in the order in which the rules apply.
+    """The rules that turn interactions into histories, in the order in which they apply.
 
-    half_life_us: a weight halves with every half_life_us of age (decay, before dedupe); None: off.
-    dedupe: see `dedupe.deduplicate`; what is left with weight 0 is no interaction.
-    min_user_items, max_user_items: users with fewer or more items are left out.
-    min_item_users, max_item_users: items with fewer or more of the users left are left out. Both once, not repeated.
-    max_items_per_user: cap; the most recent stay, or without times those of smallest seeded hash. Marginals are taken
-    before it. None: off.
-    binary: after these rules every weight counts as 1.
-    seed: of the hash that divides users among shards and of the cap's.
+    Args:
+        half_life_us: Age in microseconds at which a weight halves (decay, before dedupe). None disables decay.
+        dedupe: See `dedupe.deduplicate`. Pairs of weight 0 are dropped afterwards.
+        min_user_items: Users with fewer items are left out.
+        max_user_items: Users with more items are left out.
+        min_item_users: Items with fewer of the remaining users are left out. Limits apply once, not repeatedly.
+        max_item_users: Items with more of the remaining users are left out.
+        max_items_per_user: Cap on a history. The most recent items stay, or without times those with the smallest
+            seeded hash. Marginals are taken before the cap. None disables it.
+        binary: Every weight counts as 1 after these rules.
+        seed: Seed of the hash that divides users among shards, and of the cap's hash.
     """
 
     dedupe: DedupeRule = "last"

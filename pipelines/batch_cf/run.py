@@ -1,4 +1,4 @@
-"""One run of batch_cf, from its settings to a committed folder and a published model."""
+"""Run batch_cf, from its settings to a committed folder and a published model."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(
 
 
 def _base_inputs(base: str | None) -> list[Artifact]:
-    """The inputs of the base run, and its run.json."""
+    """Return the inputs of the base run, and its run.json."""
     if not base:
         return []
     record_uri = storage.join(base, "run.json")

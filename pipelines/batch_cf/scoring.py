@@ -1,4 +1,4 @@
-"""Everything between the options and a score: the measure asked for, joined with what the data decided."""
+"""Join the similarity that the options ask for with the marginals and units of the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Measure", "pair_exponent", "scoring_of", "user_scale_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """The similarity asked for, its parameters, and how many neighbors to keep."""
+    """The similarity of a run, its parameters, and how many neighbors to keep."""
 
     name: str = "cosine"
     parameters: Parameters = dataclasses.field(default_factory=Parameters)
@@ -25,17 +25,18 @@ class Measure:
 
     @property
     def similarity(self) -> Similarity:
+        """Return the similarity that the options name."""
         return SIMILARITIES[self.name]
 
     @property
     def user_exponent(self) -> float | None:
-        """See `encoding.user_factors`."""
+        """Return the exponent for `encoding.user_factors`, None where users weigh alike."""
         of = self.similarity.user_exponent
         return None if of is None else of(self.parameters)
 
 
 def pair_exponent(plan: Plan, marginals: Marginals, measure: Measure) -> int | None:
-    """Pair sums are in units of 2^-this; None where pairs are counted."""
+    """Return the e of the unit 2^-e of pair sums, None where pairs are counted."""
     if not plan.weighted and measure.user_exponent is None:
         return None
     most_users = int(plan.item_users.max()) if len(plan.items) else 0
@@ -43,12 +44,16 @@ def pair_exponent(plan: Plan, marginals: Marginals, measure: Measure) -> int | N
 
 
 def user_scale_of(histories: Histories, exponent: int | None, user_exponent: float | None) -> Float64s | None:
-    """The factor of each user's pairs that `sums.sum_rows` takes, float64 [users]; None where pairs are counted."""
+    """Return the factor of each user's pairs that `sums.sum_rows` takes.
+
+    Returns:
+        float64 [users], or None where pairs are counted.
+    """
     return None if exponent is None else np.ldexp(user_factors(histories, user_exponent), exponent)
 
 
 def scoring_of(plan: Plan, marginals: Marginals, measure: Measure) -> Scoring:
-    """The measure with the marginals, units and number of users of this run."""
+    """Join the measure with the marginals, units and number of users of this run."""
     squares, scales = marginals.squares, plan.item_exponents
     n_i = plan.item_users.astype(np.float64)
     if squares is not None:

@@ -1,4 +1,4 @@
-"""What batch_cf makes of a shard of users: decay, deduplication and limits by its rules."""
+"""Apply decay, deduplication and the limits on users to a shard of users."""
 
 from __future__ import annotations
 
@@ -20,16 +20,25 @@ LARGEST_WEIGHT, SMALLEST_WEIGHT = 2.0**200, 2.0**-200
 
 
 def largest_timestamp(block: pa.RecordBatch) -> int | None:
-    """The newest time of a block, microseconds; None without times."""
+    """Return the newest time of a block in microseconds, None without times."""
     if "timestamp" not in block.schema.names or not len(block):
         return None
     return int(pc.max(block.column("timestamp")).as_py())
 
 
 def merge_blocks(blocks: Sequence[pa.RecordBatch], rules: HistoryRules, reference_us: int | None) -> UserShard:
-    """Decay and deduplicate all interactions of a shard. reference_us: the time at which decayed weights are taken.
+    """Decay and deduplicate all interactions of a shard.
 
-    Raises BadInput as `deduplicate` does.
+    Args:
+        blocks: The interactions.
+        rules: Which interactions make a history.
+        reference_us: Time in microseconds at which decayed weights are taken, None without decay.
+
+    Returns:
+        The users of the shard.
+
+    Raises:
+        BadInput: As `deduplicate` raises it.
     """
     shard = concatenate_blocks(blocks)
     weights = shard.weights
@@ -40,9 +49,10 @@ def merge_blocks(blocks: Sequence[pa.RecordBatch], rules: HistoryRules, referenc
 
 
 def storable(blocks: Sequence[pa.RecordBatch], rules: HistoryRules) -> UserShard:
-    """What of a shard a later run must know: without decay, since the later run decays to another time.
+    """Return the part of a shard that a later run needs.
 
-    Sums and maxima of decayed weights need every interaction; otherwise the deduplicated ones do.
+    Weights are stored without decay, since the later run decays to another time. Sums and maxima of decayed weights
+    need every interaction. Otherwise the deduplicated interactions are enough.
     """
     if rules.half_life_us is not None and rules.dedupe in ("sum", "max"):
         return concatenate_blocks(blocks)
@@ -50,9 +60,12 @@ def storable(blocks: Sequence[pa.RecordBatch], rules: HistoryRules) -> UserShard
 
 
 def limit_users(shard: UserShard, rules: HistoryRules) -> UserShard:
-    """Leave out what has no weight, and users with too few or too many items; forget weights if rules are binary.
+    """Leave out interactions without weight, and users with too few or too many items.
 
-    A weight below SMALLEST_WEIGHT is none. Raises BadInput for one above LARGEST_WEIGHT.
+    A weight below SMALLEST_WEIGHT counts as no weight. Binary rules drop the weights.
+
+    Raises:
+        BadInput: A weight is above LARGEST_WEIGHT.
     """
     if shard.weights is not None and len(shard.weights):
         if float(shard.weights.max()) > LARGEST_WEIGHT:

@@ -1,10 +1,10 @@
-"""How alike are two items, given who has them? Every measure is one function over arrays; nothing here sums or ranks.
+"""Measure how alike two items are, given their users. Every measure is one function over arrays.
 
-Shared notation: i is the history item (the row), j the candidate. n_ij, n_i, n_j: float64 [pairs]. For binary measures
-they are numbers of users; for the others sums over users of w_ui w_uj (n_ij) and of w^2 (n_i, n_j; with unit weights
-again the numbers of users). Every function returns float64 [pairs], larger is more alike.
+Shared notation: i is the history item (the row), j the candidate. n_ij, n_i and n_j are float64 [pairs]. For binary
+measures they are numbers of users. For the other measures they are sums over users of w_ui w_uj (n_ij) and of w^2 (n_i,
+n_j), which with unit weights are again numbers of users. Every function returns float64 [pairs], larger for more alike.
 
-To add a measure: write the function and give it a line in SIMILARITIES; options, pipeline and oracle tests follow.
+To add a measure, write the function and add a line to SIMILARITIES. Options, pipeline and oracle tests then include it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What a measure may depend on beside the pair. users: users with at least one interaction (N)."""
+    """The parameters of a measure. users: users with at least one interaction (N)."""
 
     users: int = 0
     asymmetry: float = 0.5
@@ -48,12 +48,12 @@ class Parameters:
 
 
 def count(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Users with both items: n_ij. What the SQL self-join counted."""
+    """Count the users with both items: n_ij. This is the result of a SQL self-join."""
     return n_ij.astype(np.float64)
 
 
 def cosine(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Angle between two item columns: n_ij / sqrt(n_i n_j), in [0, 1].
+    """Compute the cosine of the angle between two item columns: n_ij / sqrt(n_i n_j), in [0, 1].
 
     Source: Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms.
     """
@@ -61,7 +61,7 @@ def cosine(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float
 
 
 def jaccard(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Share of the users of either item who have both: n_ij / (n_i + n_j - n_ij). Binary.
+    """Compute the share of the users of either item who have both: n_ij / (n_i + n_j - n_ij). Binary.
 
     Under a cap n_ij counts capped histories and n_i, n_j whole ones. Source: Jaccard 1912.
     """
@@ -69,9 +69,12 @@ def jaccard(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Floa
 
 
 def lift(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """How much more often two items share a user than chance: n_ij N / (n_i n_j), 1 at independence. Binary.
+    """Compute how much more often than chance two items share a user: n_ij N / (n_i n_j). Binary.
 
-    Raises ValueError if p.users < 1. Source: Brin et al. 1997 (there "interest").
+    The value is 1 at independence. Source: Brin et al. 1997 (there "interest").
+
+    Raises:
+        ValueError: p.users < 1.
     """
     if p.users < 1:
         raise ValueError(f"lift needs at least one user, got users={p.users}")
@@ -79,11 +82,14 @@ def lift(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64
 
 
 def llr(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Log-likelihood ratio of the 2x2 table of users with and without each item; 0 at independence. Binary.
+    """Compute the log-likelihood ratio of the 2x2 table of users with and without each item. Binary.
 
-    2 (H(rows) + H(columns) - H(cells)) with H(k) = N log N - sum k log k, so 2 sum k log(k N / (row column)).
-    Two-sided: a pair that shares fewer users than chance scores high as well. Never below 0.
-    Raises ValueError if p.users < 1. Source: Dunning 1993, Accurate methods for the statistics of surprise.
+    The value is 2 (H(rows) + H(columns) - H(cells)) with H(k) = N log N - sum k log k, so 2 sum k log(k N / (row col)).
+    It is 0 at independence and never below 0. The measure is two-sided: a pair that shares fewer users than chance
+    scores high as well. Source: Dunning 1993, Accurate methods for the statistics of surprise.
+
+    Raises:
+        ValueError: p.users < 1.
     """
     if p.users < 1:
         raise ValueError(f"llr needs at least one user, got users={p.users}")
@@ -97,29 +103,29 @@ def llr(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s
 
 
 def asymmetric_cosine(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Cosine whose two sides weigh differently: (n_ij / (n_i^a n_j^(1-a) + h))^q, a = asymmetry.
+    """Compute a cosine whose two sides weigh differently: (n_ij / (n_i^a n_j^(1-a) + h))^q, a = asymmetry.
 
     h = shrinkage and q = locality, see `_tempered`. With h = 0 and q = 1, a = 1 is the conditional probability of j
-    given i, a = .5 the cosine.
+    given i, and a = .5 is the cosine.
     Source: Aiolli 2013, Efficient top-N recommendation for very large scale binary rated datasets.
     """
     return _tempered(n_ij, n_i**p.asymmetry * n_j ** (1.0 - p.asymmetry), p)
 
 
 def rp3beta(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """A random walk item, user, item, less popular ends preferred.
+    """Compute a random walk from item to user to item that prefers less popular ends.
 
-    (sum_u n_u^-alpha r_ui r_uj / (n_i^alpha n_j^beta + h))^q; h and q: see `_tempered`. n_ij is here the sum that
-    `Similarity.user_exponent` weights by n_u^-alpha.
+    The value is (sum_u n_u^-alpha r_ui r_uj / (n_i^alpha n_j^beta + h))^q. `_tempered` explains h and q. n_ij is here
+    the sum that `Similarity.user_exponent` weights by n_u^-alpha.
     Source: Paudel et al. 2017, Updatable, accurate, diverse, and scalable recommendations (RP3 beta; h = 0, q = 1).
     """
     return _tempered(n_ij, n_i**p.alpha * n_j**p.beta, p)
 
 
 def degree_normalized(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Co-occurrence over degrees: (sum_u n_u^-a r_ui r_uj / (n_i^b n_j^(1-b) + h))^q.
+    """Compute co-occurrence over degrees: (sum_u n_u^-a r_ui r_uj / (n_i^b n_j^(1-b) + h))^q.
 
-    a = user_exponent, b = item_exponent; h and q: see `_tempered`. n_ij is here the sum that
+    a = user_exponent and b = item_exponent. `_tempered` explains h and q. n_ij is here the sum that
     `Similarity.user_exponent` weights by n_u^-a. a = 0, b = .5, h = 0, q = 1 is the cosine.
     Source: the normalised adjacency of GF-CF (Shen et al. 2021), exponents set apart per side.
     """
@@ -128,10 +134,11 @@ def degree_normalized(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameter
 
 @dataclasses.dataclass(frozen=True)
 class Similarity:
-    """A measure and what it asks of the sums.
+    """A measure with the kind of sums that it needs.
 
-    binary: sums are numbers of users whatever the weights, so time decay is refused.
-    user_exponent: a user's pairs are weighted by (sum of w^2 of the user's history) ** -user_exponent(parameters).
+    Args:
+        binary: Sums are numbers of users whatever the weights, so time decay is refused.
+        user_exponent: Returns the e of a user's factor (sum of w^2 of the user's history) ** -e, given the parameters.
     """
 
     score: Callable[[Float64s, Float64s, Float64s, Parameters], Float64s]
@@ -160,10 +167,10 @@ SIMILARITIES: dict[str, Similarity] = {
 
 
 def _tempered(numerator: Float64s, denominator: Float64s, p: Parameters) -> Float64s:
-    """(numerator / (denominator + h))^q, h = shrinkage, q = locality; the plain quotient at h = 0, q = 1.
+    """Return (numerator / (denominator + h))^q, h = shrinkage, q = locality: the plain quotient at h = 0, q = 1.
 
     h takes most from items with few users. q > 1 lets the near neighbors of a history outweigh the many distant ones
-    when scores are summed; it leaves the order within a row as it is.
+    when scores are summed. It does not change the order within a row.
     Sources: h as in similaripy and Dacrema et al. 2019; q is the locality of Aiolli 2013, f(w) = w^q.
     """
     quotient = numerator / (denominator + p.shrinkage)

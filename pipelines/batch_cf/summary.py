@@ -1,4 +1,4 @@
-"""What a person reads when a run of batch_cf has ended."""
+"""Print the summary of a run of batch_cf."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pair sums of item rows: how they are computed from histories, a chunk at a time, and added up.
+"""Sum the pairs of item rows from histories, a chunk at a time, and add up partial sums.
 
-A chunk is some whole rows with all their pairs, small enough for the processor's cache: numpy scores it between the
-kernel that sums and the one that ranks, without a trip to memory.
+A chunk is some whole rows with all their pairs, small enough for the processor's cache. numpy scores a chunk between
+the kernel that sums and the kernel that ranks, while it is still in the cache.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ CHUNK_PAIRS = 1 << 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PairSums:
-    """Sums of the pairs of rows first_row .. first_row + rows - 1; a row's own item is not among its columns.
+    """Sums of the pairs of rows first_row .. first_row + rows - 1, without each row's own item.
 
-    items: number of items in all, so that columns are below it.
-    row_ends: int64 [rows], where each row's pairs end. columns: uint32 [pairs], item indices in no order.
-    counts: int32 or int64 [pairs], users with both. sums: int64 [pairs], weighted, in units of 2^-exponent of the
-    plan; None where every pair counts 1.
+    Args:
+        items: Number of items in all. Columns are below it.
+        row_ends: int64 [rows], where each row's pairs end.
+        columns: uint32 [pairs], item indices in no order.
+        counts: int32 or int64 [pairs], users with both items.
+        sums: int64 [pairs], weighted, in units of 2^-exponent of the plan. None where every pair counts 1.
     """
 
     items: int
@@ -40,6 +42,7 @@ class PairSums:
 
     @property
     def nbytes(self) -> int:
+        """Return the size of the arrays in bytes."""
         arrays = (self.row_ends, self.columns, self.counts, self.sums)
         return sum(array.nbytes for array in arrays if array is not None)
 
@@ -52,10 +55,19 @@ def sum_rows(
     user_scale: npt.NDArray[np.float64] | None = None,
     chunk_pairs: int = CHUNK_PAIRS,
 ) -> Iterator[PairSums]:
-    """The pair sums of item rows [start, stop), in chunks of whole rows.
+    """Yield the pair sums of item rows [start, stop), in chunks of whole rows.
 
-    user_scale: float64 [users], what a pair of weights is multiplied by before it is rounded to an integer; None
-    counts users and leaves `sums` None. The yielded arrays are overwritten by the next step of the iterator.
+    Args:
+        histories: The matrix by user.
+        by_item: The same matrix by item.
+        start: First row.
+        stop: One past the last row.
+        user_scale: float64 [users], the factor of a pair of weights before it is rounded to an integer. None counts
+            users and leaves `sums` None.
+        chunk_pairs: Approximate number of pairs in a chunk.
+
+    Yields:
+        The sums of a chunk. The next step of the iterator overwrites its arrays.
     """
     items = len(by_item.indptr) - 1
     capacity = items + chunk_pairs + 1  # the kernel writes one place past the last pair it keeps
@@ -85,7 +97,7 @@ def sum_rows(
 
 
 def gather(parts: Iterable[PairSums]) -> PairSums:
-    """Parts of consecutive rows, in order, as one with arrays of its own."""
+    """Join parts of consecutive rows, in order, and copy the arrays."""
     copies = [
         dataclasses.replace(
             part,
@@ -109,7 +121,7 @@ def gather(parts: Iterable[PairSums]) -> PairSums:
 
 
 def slice_rows(part: PairSums, start: int, stop: int) -> PairSums:
-    """Rows [start, stop) of a part that holds them, as views."""
+    """Return rows [start, stop) of a part that holds them, as views."""
     low = start - part.first_row
     begin = int(part.row_ends[low - 1]) if low > 0 else 0
     ends = part.row_ends[low : stop - part.first_row]
@@ -119,7 +131,10 @@ def slice_rows(part: PairSums, start: int, stop: int) -> PairSums:
 
 
 def add(parts: Sequence[PairSums]) -> PairSums:
-    """Sum of at least one part; negative counts and sums subtract. Its rows reach from the first to the last of all."""
+    """Add up at least one part. Negative counts and sums subtract.
+
+    The rows of the result reach from the first to the last row of all parts.
+    """
     items = parts[0].items
     first_row = min(part.first_row for part in parts)
     rows = max(part.first_row + len(part.row_ends) for part in parts) - first_row
@@ -155,12 +170,12 @@ def add(parts: Sequence[PairSums]) -> PairSums:
 
 
 def empty(items: int, first_row: int, rows: int) -> PairSums:
-    """No pairs for these rows."""
+    """Return sums without pairs for these rows."""
     return PairSums(items, first_row, np.zeros(rows, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.int64), None)
 
 
 def chunks(part: PairSums, chunk_pairs: int = CHUNK_PAIRS) -> Iterator[PairSums]:
-    """The part in whole rows of about chunk_pairs pairs, as views."""
+    """Yield the part in whole rows of about chunk_pairs pairs, as views."""
     start, rows = 0, len(part.row_ends)
     while start < rows:
         begin = int(part.row_ends[start - 1]) if start else 0
@@ -170,7 +185,7 @@ def chunks(part: PairSums, chunk_pairs: int = CHUNK_PAIRS) -> Iterator[PairSums]
 
 
 def negate(part: PairSums) -> PairSums:
-    """The part to subtract."""
+    """Return the part with its signs changed, to subtract it."""
     return dataclasses.replace(part, counts=-part.counts, sums=None if part.sums is None else -part.sums)
 
 

@@ -1,6 +1,6 @@
-"""What a finished item-to-item model is: for every item its best neighbors, as plain arrays; and how to read one back.
+"""Hold a finished item-to-item model as plain arrays, and read it from an output folder.
 
-Writing the folder that `load_table` reads is the pipeline's work.
+The pipeline writes the folder that `load_table` reads.
 """
 
 from __future__ import annotations
@@ -43,10 +43,18 @@ class NeighborTable:
 
 
 def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
-    """Reads neighbors/*.parquet and items.parquet of a batch_cf output folder (local).
+    """Read neighbors/*.parquet and items.parquet of a batch_cf output folder.
 
-    Without a column `available` every item is. Raises BadInput for a missing, unreadable or contradictory file, and
-    where rows are not in the order of item and rank.
+    Every item is available if there is no column `available`.
+
+    Args:
+        output_dir: Local folder.
+
+    Returns:
+        The table.
+
+    Raises:
+        BadInput: A file is missing, unreadable or contradictory, or rows are not in the order of item and rank.
     """
     folder = Path(output_dir)
     catalogue = _read(folder / "items.parquet", ["item_id", "users"], optional=["available"])
@@ -81,7 +89,7 @@ def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
 
 
 class _Part(NamedTuple):
-    """A file's rows: those of items first_owner, first_owner + 1, …, with the number of neighbors of each."""
+    """The rows of a file: items first_owner, first_owner + 1, …, with the number of neighbors of each."""
 
     first_owner: int
     lengths: npt.NDArray[np.int64]
@@ -118,7 +126,7 @@ def _read(path: Path, columns: list[str], optional: list[str] | None = None) -> 
 
 
 def _places(ids: pa.ChunkedArray, items: pa.StringArray, path: Path) -> npt.NDArray[np.int32]:
-    """The index in `items` of each id; looked up once per distinct id, not once per row."""
+    """Return the index in `items` of each id. Each distinct id is looked up once, not once per row."""
     parts = [np.empty(0, np.int32)]
     for chunk in (ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()).chunks:
         found = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=items)

@@ -165,7 +165,11 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return tf.where(counts, index, self.unknown), weight
 
     def _related(self, index: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return all neighbors of each row's history, in its order: int32 [b, w] items and float64 [b, w] contributions."""
+        """Return all neighbors of each row's history, in its order.
+
+        Returns:
+            int32 [b, w] items and float64 [b, w] contributions.
+        """
         counting = tf.where(index < self.unknown)
         item = tf.gather_nd(index, counting)
         # Places in the lists, one row per counting item. (Gathering ragged rows would copy all row_splits.)

@@ -1,11 +1,12 @@
 """Recommend items from a neighbor table and explain the scores, with the served model's rules in plain numpy.
 
-This module is for notebooks, reports and tests. It needs no TensorFlow and answers one history at a time. It follows the
-rules of `graph`:
+This module is for notebooks, reports and tests. It needs no TensorFlow and answers one history at a time. It follows
+the rules of `graph`:
 
 - Unknown ids are ignored. An item that occurs twice counts once, at its newest place.
 - The score is the sum over the history of weight x s(history item, candidate), summed in float64, returned as float32.
-- The weight is 2^-(p / recency_half_life), with p the number of counting items after this one, or 1 without a half-life.
+- The weight is 2^-(p / recency_half_life), with p the number of counting items after this one. Without a half-life it
+  is 1.
 - A history without a known id gets the popularity ranking. Ties are in the order of ids.
 """
 

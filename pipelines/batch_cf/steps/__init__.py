@@ -1,1 +1,1 @@
-"""The arrows of `pipeline.py`: Beam transforms that wire the pure modules beside this folder, and nothing else."""
+"""Wire the modules of batch_cf as Beam transforms, one for each arrow of `pipeline.py`."""

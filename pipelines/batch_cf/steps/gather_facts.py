@@ -1,4 +1,4 @@
-"""What the main process must know of a run (rows, faults, pairs): named, and written as one file of facts."""
+"""Write what the workers report to the main process (rows, faults, pairs) as one file of facts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ __all__ = ["GatherFacts"]
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """Reports, faults, the verdict on the base and further facts to one JSON object (see `transforms.runs.facts`)."""
+    """Write reports, faults, the verdict on the base and further facts as one JSON object.
+
+    `transforms.runs.facts` describes the file.
+    """
 
     uri: str
 
     def expand(self, collections: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[str]:
+        """Return the uri of the file of facts."""
         reports, faults, verdict, *others = collections
         named = [
             reports | "NameReports" >> beam.Map(_name_report),

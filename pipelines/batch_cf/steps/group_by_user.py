@@ -1,4 +1,4 @@
-"""Blocks of interactions to deduplicated histories, a shard of users an element."""
+"""Group blocks of interactions into deduplicated histories, one element for each shard of users."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ __all__ = ["GroupByUser", "Grouped", "MergeShardFn", "ShardHistories", "merge_sh
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardHistories:
-    """One shard's users. stored: what a later run must know, None if none will. after: within the limits on users.
+    """One shard's users. A user is touched who has an interaction that the base run did not have.
 
-    before: what the touched users had in the base run, None without a base. touched: the touched users' part of
-    `after`, None without a base. A user is touched who has an interaction that the base had not.
+    Args:
+        stored: What a later run needs, None if no increment is kept.
+        after: The users within the limits.
+        before: What the touched users had in the base run, None without a base.
+        touched: The touched users' part of `after`, None without a base.
     """
 
     shard: int
@@ -35,7 +38,7 @@ class ShardHistories:
 
 
 class Grouped(NamedTuple):
-    """What GroupByUser returns; faults are sentences for the person, one each."""
+    """The outputs of GroupByUser. Each fault is one sentence for the user."""
 
     shards: beam.PCollection[ShardHistories]
     faults: beam.PCollection[str]
@@ -43,9 +46,11 @@ class Grouped(NamedTuple):
 
 @dataclasses.dataclass
 class GroupByUser(beam.PTransform[beam.PCollection[tuple[bool, pa.RecordBatch]], Grouped]):
-    """(from the base run?, block) to ShardHistories. until_us: reference time of the decay; None: the newest time.
+    """Group blocks, tagged with whether they come from the base run, into ShardHistories.
 
-    keep: whether to bring along what a later run must know.
+    Args:
+        until_us: Reference time of the decay in microseconds. None takes the newest time.
+        keep: Whether to keep what a later run needs.
     """
 
     rules: HistoryRules
@@ -58,6 +63,7 @@ class GroupByUser(beam.PTransform[beam.PCollection[tuple[bool, pa.RecordBatch]],
             raise ValueError(f"shards={self.shards} is not between 1 and 65536")
 
     def expand(self, blocks: beam.PCollection[tuple[bool, pa.RecordBatch]]) -> Grouped:
+        """Return the histories by shard, and the faults."""
         newest = (
             blocks
             | "TakeNewest" >> beam.Map(_newest)
@@ -75,7 +81,7 @@ class GroupByUser(beam.PTransform[beam.PCollection[tuple[bool, pa.RecordBatch]],
 
 
 class MergeShardFn(beam.DoFn):
-    """`merge_blocks` and `limit_users` for all blocks of a shard; a sum that overflows becomes a fault."""
+    """Apply `merge_blocks` and `limit_users` to all blocks of a shard. A sum that overflows becomes a fault."""
 
     def __init__(self, rules: HistoryRules, until_us: int | None, keep: bool) -> None:
         self._rules = rules
@@ -85,6 +91,7 @@ class MergeShardFn(beam.DoFn):
     def process(
         self, element: tuple[int, Iterable[tuple[bool, pa.RecordBatch]]], newest: int | None
     ) -> Iterator[ShardHistories | beam.pvalue.TaggedOutput[str, str]]:
+        """Yield the histories of a shard, or a fault."""
         shard, tagged = element
         reference_us = self._until_us if self._until_us is not None else newest
         try:
@@ -96,7 +103,7 @@ class MergeShardFn(beam.DoFn):
 def merge_shard(
     shard: int, tagged: list[tuple[bool, pa.RecordBatch]], rules: HistoryRules, reference_us: int | None, keep: bool
 ) -> ShardHistories:
-    """All of a shard, and apart the touched users before and after, where there is a base."""
+    """Merge all blocks of a shard, and with a base the touched users before and after."""
     blocks = [block for _, block in tagged]
     stored = storable(blocks, rules) if keep else None
     after = limit_users(merge_blocks(blocks, rules, reference_us), rules)

@@ -1,4 +1,4 @@
-"""Shards to one numbering of items, histories under it, and the marginals that scores need."""
+"""Number the items of all shards, encode the histories, and sum the marginals that scores need."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class EncodedShard:
 
 
 class Numbered(NamedTuple):
-    """What EncodeHistories returns; marginals is a single value."""
+    """The outputs of EncodeHistories. marginals has a single value."""
 
     histories: beam.PCollection[EncodedShard]
     marginals: beam.PCollection[Marginals]
@@ -54,7 +54,7 @@ class Numbered(NamedTuple):
 
 @dataclasses.dataclass
 class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollection[Plan]]):
-    """Shards to the Plan, a single value."""
+    """Make the Plan, a single value, from all shards."""
 
     rules: HistoryRules
     unavailable: pa.StringArray
@@ -62,6 +62,7 @@ class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollec
     broadcast_bytes: int
 
     def expand(self, shards: beam.PCollection[ShardHistories]) -> beam.PCollection[Plan]:
+        """Return the plan."""
         totals = (
             shards
             | "TotalsPerShard" >> beam.Map(_totals, self.rules.max_items_per_user)
@@ -75,13 +76,14 @@ class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollec
 
 @dataclasses.dataclass
 class EncodeHistories(beam.PTransform[beam.PCollection[ShardHistories], Numbered]):
-    """Shards to numbered histories and to their marginals. user_exponent: see `encoding.user_factors`."""
+    """Encode shards as numbered histories and sum their marginals. user_exponent: see `encoding.user_factors`."""
 
     plan: beam.PCollection[Plan]
     rules: HistoryRules
     user_exponent: float | None
 
     def expand(self, shards: beam.PCollection[ShardHistories]) -> Numbered:
+        """Return the numbered histories by shard, and the marginals of all."""
         encoded = shards | "EncodeShard" >> beam.ParDo(
             EncodeShardFn(self.rules, self.user_exponent), beam.pvalue.AsSingleton(self.plan)
         ).with_outputs("marginals", main="histories")
@@ -90,7 +92,7 @@ class EncodeHistories(beam.PTransform[beam.PCollection[ShardHistories], Numbered
 
 
 class EncodeShardFn(beam.DoFn):
-    """`encode` for a whole shard and, in an incremental run, for its touched users before and after."""
+    """Apply `encode` to a whole shard and, in an incremental run, to its touched users before and after."""
 
     def __init__(self, rules: HistoryRules, user_exponent: float | None) -> None:
         self._rules = rules
@@ -100,6 +102,7 @@ class EncodeShardFn(beam.DoFn):
     def process(
         self, shard: ShardHistories, plan: Plan
     ) -> Iterator[EncodedShard | beam.pvalue.TaggedOutput[str, Marginals]]:
+        """Yield the encoded shard and its marginals."""
         whole, marginals = encode(shard.after, plan, self._rules, self._user_exponent)
         added = removed = None
         if shard.touched is not None and shard.before is not None:
@@ -112,37 +115,45 @@ class EncodeShardFn(beam.DoFn):
 
 
 class MergeTotalsFn(beam.CombineFn):
-    """Totals per shard to totals of all; the accumulator is a list, merged when it grows long."""
+    """Merge the totals of all shards. The accumulator is a list that is merged when it grows long."""
 
     MOST_PARTS = 64
 
     def create_accumulator(self) -> list[Totals]:
+        """Return an empty list."""
         return []
 
     def add_input(self, parts: list[Totals], part: Totals) -> list[Totals]:
+        """Append the totals of a shard, and merge the list once it holds MOST_PARTS."""
         parts.append(part)
         return [merge_totals(parts)] if len(parts) >= self.MOST_PARTS else parts
 
     def merge_accumulators(self, accumulators: Iterable[list[Totals]]) -> list[Totals]:
+        """Merge the parts of all lists."""
         return [merge_totals([part for parts in accumulators for part in parts])]
 
     def extract_output(self, parts: list[Totals]) -> Totals:
+        """Merge the list to the totals of all shards."""
         return merge_totals(parts)
 
 
 class MergeMarginalsFn(beam.CombineFn):
-    """Marginals per shard to marginals of all."""
+    """Merge the marginals of all shards."""
 
     def create_accumulator(self) -> Marginals:
+        """Return marginals of no shard."""
         return merge_marginals([])
 
     def add_input(self, merged: Marginals, part: Marginals) -> Marginals:
+        """Add the marginals of a shard."""
         return merge_marginals([merged, part])
 
     def merge_accumulators(self, accumulators: Iterable[Marginals]) -> Marginals:
+        """Merge the accumulators."""
         return merge_marginals(accumulators)
 
     def extract_output(self, merged: Marginals) -> Marginals:
+        """Return the marginals of all shards."""
         return merged
 
 

@@ -1,10 +1,11 @@
-"""Numbered histories to ranked neighbors, by two roads with one answer.
+"""Rank the neighbors of numbered histories with one of two strategies. Both give the same answer.
 
-Broadcast: every worker holds the whole matrix once and ranks blocks of item rows. Memory per worker: 8 bytes an
-interaction (24 with weights), plus 40 bytes a pair of `sums.CHUNK_PAIRS` and 12 bytes an item for each thread, plus a
-block's result (20 bytes a neighbor).
-Shuffle: every shard of users sends its partial sums per block of items, which are added before the ranking. Memory per
-worker: the pairs of one block of 4,096 items, 40 bytes each while they are added, plus SumPairsFn.FLUSH_BYTES.
+Broadcast: every worker holds the whole matrix once and ranks blocks of item rows. A worker needs 8 bytes an interaction
+(24 with weights), 40 bytes a pair of `sums.CHUNK_PAIRS` and 12 bytes an item for each thread, and a block's result (20
+bytes a neighbor).
+
+Shuffle: every shard of users sends its partial sums per block of items, which are added before the ranking. A worker
+needs 40 bytes for each pair of one block of 4,096 items while they are added, and SumPairsFn.FLUSH_BYTES.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ __all__ = [
 
 @dataclasses.dataclass
 class RankByBroadcast(beam.PTransform[beam.PCollection[EncodedShard], beam.PCollection[Neighbors]]):
-    """Histories to Neighbors, an element a block of items; nothing unless the plan says broadcast."""
+    """Rank histories to Neighbors, one element for each block of items.
+
+    The output is empty unless the plan is broadcast.
+    """
 
     plan: beam.PCollection[Plan]
     marginals: beam.PCollection[Marginals]
@@ -48,6 +52,7 @@ class RankByBroadcast(beam.PTransform[beam.PCollection[EncodedShard], beam.PColl
     threads: int | None
 
     def expand(self, histories: beam.PCollection[EncodedShard]) -> beam.PCollection[Neighbors]:
+        """Return the neighbors by block."""
         matrix = histories | "KeepForBroadcast" >> beam.FlatMap(_broadcast, beam.pvalue.AsSingleton(self.plan))
         neighbors: beam.PCollection[Neighbors] = (
             self.plan
@@ -66,7 +71,7 @@ class RankByBroadcast(beam.PTransform[beam.PCollection[EncodedShard], beam.PColl
 
 @dataclasses.dataclass
 class CheckBase(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[bool, list[str]]]]):
-    """The plan to one value: whether the base's sums serve this run, and what to tell the person of it."""
+    """Check whether the base's sums can be used in this run. The output is the verdict with notes for the user."""
 
     marginals: beam.PCollection[Marginals]
     measure: Measure
@@ -74,6 +79,7 @@ class CheckBase(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[b
     capped: bool
 
     def expand(self, plan: beam.PCollection[Plan]) -> beam.PCollection[tuple[bool, list[str]]]:
+        """Return the verdict, a single value."""
         verdict: beam.PCollection[tuple[bool, list[str]]] = plan | "CompareWithBase" >> beam.Map(
             _check_base, beam.pvalue.AsSingleton(self.marginals), self.measure, self.base, self.capped
         )
@@ -82,9 +88,10 @@ class CheckBase(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[b
 
 @dataclasses.dataclass
 class SumPairs(beam.PTransform[beam.PCollection[EncodedShard], beam.PCollection[tuple[int, sums.PairSums]]]):
-    """Histories to (block, PairSums), summed over all shards and the base; nothing unless the plan says shuffle.
+    """Sum pairs over all shards and the base to (block, PairSums). The output is empty unless the plan is shuffle.
 
-    verdict: of CheckBase; where the base's sums do not serve, every history is summed again.
+    Args:
+        verdict: Output of CheckBase. Where the base's sums cannot be used, every history is summed again.
     """
 
     plan: beam.PCollection[Plan]
@@ -94,6 +101,7 @@ class SumPairs(beam.PTransform[beam.PCollection[EncodedShard], beam.PCollection[
     verdict: beam.PCollection[tuple[bool, list[str]]]
 
     def expand(self, histories: beam.PCollection[EncodedShard]) -> beam.PCollection[tuple[int, sums.PairSums]]:
+        """Return the sums by block."""
         plan, marginals = beam.pvalue.AsSingleton(self.plan), beam.pvalue.AsSingleton(self.marginals)
         verdict = beam.pvalue.AsSingleton(self.verdict)
         partial = histories | "EmitPairs" >> beam.ParDo(EmitPairsFn(self.measure), plan, marginals, verdict)
@@ -111,7 +119,7 @@ class SumPairs(beam.PTransform[beam.PCollection[EncodedShard], beam.PCollection[
 
 @dataclasses.dataclass
 class RankSums(beam.PTransform[beam.PCollection[tuple[int, sums.PairSums]], beam.PCollection[Neighbors]]):
-    """(block, PairSums) to Neighbors."""
+    """Rank (block, PairSums) to Neighbors."""
 
     plan: beam.PCollection[Plan]
     marginals: beam.PCollection[Marginals]
@@ -119,6 +127,7 @@ class RankSums(beam.PTransform[beam.PCollection[tuple[int, sums.PairSums]], beam
     threads: int | None
 
     def expand(self, pairs: beam.PCollection[tuple[int, sums.PairSums]]) -> beam.PCollection[Neighbors]:
+        """Return the neighbors by block."""
         neighbors: beam.PCollection[Neighbors] = pairs | "RankBlockSums" >> beam.ParDo(
             RankBlockSumsFn(self.measure, self.threads),
             beam.pvalue.AsSingleton(self.plan),
@@ -137,6 +146,7 @@ class RankBlockFn(beam.DoFn):
         self._metrics = CfMetrics()
 
     def process(self, block: int, plan: Plan, marginals: Marginals, parts: Iterable[Histories]) -> Iterator[Neighbors]:
+        """Yield the neighbors of a block."""
         matrix = self._shared.acquire(lambda: _Matrix.of(parts, plan, marginals, self._measure))
         self._matrix = matrix  # Shared keeps it only as long as somebody does
         start, stop = block_bounds(block, len(plan.items))
@@ -155,7 +165,7 @@ class RankBlockFn(beam.DoFn):
 
 
 class EmitPairsFn(beam.DoFn):
-    """The partial sums of a shard's users, (block, PairSums), of touched users alone where the base's sums hold."""
+    """Sum the pairs of a shard's users by block, of touched users alone where the base's sums are used."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
@@ -164,6 +174,7 @@ class EmitPairsFn(beam.DoFn):
     def process(
         self, shard: EncodedShard, plan: Plan, marginals: Marginals, verdict: tuple[bool, list[str]]
     ) -> Iterator[tuple[int, sums.PairSums]]:
+        """Yield (block, PairSums) of a shard."""
         if plan.strategy != "shuffle":
             return
         exponent = pair_exponent(plan, marginals, self._measure)
@@ -191,19 +202,22 @@ class EmitPairsFn(beam.DoFn):
 
 
 class SumPairsFn(beam.CombineFn):
-    """Partial sums of a block to their sum. The accumulator holds parts; past FLUSH_BYTES they are added to one."""
+    """Add up the partial sums of a block. The accumulator holds parts, which are added once they exceed FLUSH_BYTES."""
 
     FLUSH_BYTES = 64 << 20
 
     def create_accumulator(self) -> list[sums.PairSums]:
+        """Return an empty list."""
         return []
 
     def add_input(self, parts: list[sums.PairSums], part: sums.PairSums) -> list[sums.PairSums]:
+        """Append a part, and add up the parts if they exceed FLUSH_BYTES."""
         parts.append(part)
         pending = sum(each.nbytes for each in parts[1:])
         return [sums.add(parts)] if pending > max(self.FLUSH_BYTES, parts[0].nbytes) else parts
 
     def merge_accumulators(self, accumulators: Iterable[list[sums.PairSums]]) -> list[sums.PairSums]:
+        """Join the lists, and add up the parts once they exceed FLUSH_BYTES."""
         merged: list[sums.PairSums] = []
         for parts in accumulators:
             for part in parts:
@@ -211,9 +225,11 @@ class SumPairsFn(beam.CombineFn):
         return merged
 
     def compact(self, parts: list[sums.PairSums]) -> list[sums.PairSums]:
+        """Add up the parts before they are sent to another worker."""
         return [sums.add(parts)] if len(parts) > 1 else parts
 
     def extract_output(self, parts: list[sums.PairSums]) -> sums.PairSums:
+        """Return the sum of the parts."""
         return sums.add(parts)
 
 
@@ -226,6 +242,7 @@ class RankBlockSumsFn(beam.DoFn):
         self._metrics = CfMetrics()
 
     def process(self, element: tuple[int, sums.PairSums], plan: Plan, marginals: Marginals) -> Iterator[Neighbors]:
+        """Yield the neighbors of a block."""
         _, part = element
         scoring = scoring_of(plan, marginals, self._measure)
         progress.expect("items ranked", len(plan.items))

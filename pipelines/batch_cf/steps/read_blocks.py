@@ -1,4 +1,4 @@
-"""New interactions and those of a base run to blocks that remember which they are."""
+"""Read new interactions and the base run's interactions as tagged blocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STORED = InteractionFormat(input_format="parquet", timestamp_unit="us")
 
 
 class TaggedRead(NamedTuple):
-    """What ReadBlocks returns; a block is tagged True if the base's pair sums already hold it."""
+    """The outputs of ReadBlocks. A block is tagged True if the base's pair sums already hold it."""
 
     blocks: beam.PCollection[tuple[bool, pa.RecordBatch]]
     rejected: beam.PCollection[DeadLetter]
@@ -31,13 +31,14 @@ class TaggedRead(NamedTuple):
 
 @dataclasses.dataclass
 class ReadBlocks(beam.PTransform[beam.pvalue.PBegin, TaggedRead]):
-    """Files to tagged blocks, dead letters and reports tagged new or base."""
+    """Read files to tagged blocks and dead letters, and to reports tagged new or base."""
 
     files: Sequence[InputFile]
     format: InteractionFormat
     base: Base | None
 
     def expand(self, root: beam.pvalue.PBegin) -> TaggedRead:
+        """Return the blocks, the dead letters and the reports."""
         new = root | "ReadNew" >> ReadInteractions(self.files, self.format)
         blocks = new.blocks | "TagNew" >> beam.Map(_tag, False)
         reports = new.reports | "TagNewReport" >> beam.Map(_tag_report, "new")

@@ -1,4 +1,4 @@
-"""Every file of a run that workers write, each under a fixed name and by rename, so that a retry is harmless."""
+"""Write every file of a run that workers write, each under a fixed name and by rename, so that a retry is harmless."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ __all__ = ["WriteBlockFn", "WriteIncrement", "WriteItems", "WriteNeighbors"]
 
 @dataclasses.dataclass
 class WriteNeighbors(beam.PTransform[beam.PCollection[Neighbors], beam.PCollection[tuple[str, Any]]]):
-    """Neighbors to folder/neighbors/part-*.parquet; returns facts for `gather_facts`."""
+    """Write Neighbors to folder/neighbors/part-*.parquet. The output is facts for `gather_facts`."""
 
     folder: str
     plan: beam.PCollection[Plan]
 
     def expand(self, neighbors: beam.PCollection[Neighbors]) -> beam.PCollection[tuple[str, Any]]:
+        """Return the facts."""
         facts: beam.PCollection[tuple[str, Any]] = neighbors | "WriteBlock" >> beam.ParDo(
             WriteBlockFn(self.folder), beam.pvalue.AsSingleton(self.plan)
         )
@@ -41,13 +42,14 @@ class WriteNeighbors(beam.PTransform[beam.PCollection[Neighbors], beam.PCollecti
 
 @dataclasses.dataclass
 class WriteItems(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[str, Any]]]):
-    """The plan's items to folder/items.parquet; returns facts."""
+    """Write the plan's items to folder/items.parquet. The output is facts."""
 
     folder: str
     titles: pa.Table
     marginals: beam.PCollection[Marginals]
 
     def expand(self, plan: beam.PCollection[Plan]) -> beam.PCollection[tuple[str, Any]]:
+        """Return the facts."""
         facts: beam.PCollection[tuple[str, Any]] = plan | "WriteItemTable" >> beam.FlatMap(
             _write_items, beam.pvalue.AsSingleton(self.marginals), self.titles, self.folder
         )
@@ -56,7 +58,12 @@ class WriteItems(beam.PTransform[beam.PCollection[Plan], beam.PCollection[tuple[
 
 @dataclasses.dataclass
 class WriteIncrement(beam.PTransform[beam.PCollection[ShardHistories], None]):
-    """What a later run builds on, to folder/increment; see `increment`. description: its stored_by and summed_by."""
+    """Write what a later run builds on to folder/increment, see `increment`.
+
+    Args:
+        folder: Where the run writes.
+        description: The increment's stored_by and summed_by.
+    """
 
     folder: str
     measure: Measure
@@ -66,6 +73,7 @@ class WriteIncrement(beam.PTransform[beam.PCollection[ShardHistories], None]):
     pairs: beam.PCollection[tuple[int, PairSums]]
 
     def expand(self, shards: beam.PCollection[ShardHistories]) -> None:
+        """Add the steps that write the increment."""
         _ = shards | "WriteShard" >> beam.Map(_write_shard, self.folder)
         _ = self.pairs | "WriteSums" >> beam.Map(_write_sums, self.folder)
         _ = self.plan | "WriteDescription" >> beam.Map(
@@ -74,9 +82,9 @@ class WriteIncrement(beam.PTransform[beam.PCollection[ShardHistories], None]):
 
 
 class WriteBlockFn(beam.DoFn):
-    """Write blocks on a thread of its own, so that the next is ranked meanwhile; a bundle ends when all are there.
+    """Write blocks on a separate thread, so that the next block is ranked meanwhile.
 
-    At most MOST_PENDING blocks wait, each some 20 bytes a neighbor.
+    A bundle ends when all its blocks are written. At most MOST_PENDING blocks wait, each of about 20 bytes a neighbor.
     """
 
     MOST_PENDING = 2
@@ -85,25 +93,26 @@ class WriteBlockFn(beam.DoFn):
         self._folder = folder
 
     def setup(self) -> None:
-        """One thread per worker: Parquet is written in order, and one keeps up with the ranking."""
+        """Start one thread per worker. Parquet is written in order, and one thread is as fast as the ranking."""
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
     def start_bundle(self) -> None:
-        """No block is pending."""
+        """Start without pending blocks."""
         self._pending: list[concurrent.futures.Future[tuple[str, Any]]] = []
 
     def process(self, neighbors: Neighbors, plan: Plan) -> Iterator[tuple[str, Any]]:
+        """Hand a block to the writing thread, and yield the facts of blocks that are written."""
         self._pending.append(self._thread.submit(_write_neighbors, neighbors, plan, self._folder))
         if len(self._pending) > self.MOST_PENDING:
             yield self._pending.pop(0).result()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Wait for the rest; what failed to be written fails the bundle."""
+        """Wait for the pending blocks. A failed write fails the bundle."""
         for written in self._pending:
             yield WindowedValue(written.result(), GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def teardown(self) -> None:
-        """Let the thread go."""
+        """Stop the thread."""
         self._thread.shutdown()
 
 
