@@ -18,7 +18,7 @@ __all__ = ["encode", "user_factors"]
 def encode(
     shard: UserShard, plan: Plan, rules: HistoryRules, user_exponent: float | None
 ) -> tuple[Histories, Marginals]:
-    """Number a shard's items, sum their marginals, and cap the histories.
+    """Encode a shard with numbered items, sum the marginals, and cap the histories.
 
     Numbering keeps the order of the items. Items that the plan leaves out are dropped. Marginals are taken before
     the cap.

@@ -145,7 +145,7 @@ def merge_totals(parts: Sequence[Totals]) -> Totals:
 def make_plan(
     totals: Totals, rules: HistoryRules, unavailable: pa.StringArray, strategy: Strategy, broadcast_bytes: int
 ) -> Plan:
-    """Number the items within the limits and choose how pairs are summed.
+    """Assign numbers to the items within the limits and choose how pairs are summed.
 
     Args:
         totals: The totals of all shards.

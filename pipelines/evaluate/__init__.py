@@ -1,1 +1,1 @@
-"""Models and held-out interactions to ranking metrics, baselines and a promotion gate."""
+"""Measure models on held-out interactions: ranking metrics, baselines and a promotion gate."""

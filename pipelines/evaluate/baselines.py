@@ -1,4 +1,4 @@
-"""Which simple models stand beside every candidate, fitted on the train rows alone.
+"""Fit the baselines that every candidate is compared with, on the train rows alone.
 
 popularity    users of the item
 cooccurrence  n_ij, users with both items: what a SQL self-join would recommend
@@ -8,7 +8,7 @@ rp3beta       sum over the users u of both of n_u^-alpha, over n_i^alpha n_j^bet
 ease          the closed form of Steck 2019 (Embarrassingly Shallow Autoencoders): G = X'X, P = (G + lambda I)^-1,
               weights = -P_ij / P_jj off the diagonal, 0 on it
 
-The three neighbor models keep NEIGHBORS per item, the default of batch_cf, so that they compare like with like.
+The three neighbor models keep NEIGHBORS per item, the default of batch_cf, so that they can be compared with it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TUNING_USERS = 2_000
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """The exponents of rp3beta; the defaults are those of batch_cf."""
+    """The exponents of rp3beta. The defaults are those of batch_cf."""
 
     alpha: float = 1.0
     beta: float = 0.6
@@ -70,25 +70,32 @@ BLOCK_ITEMS = 1_000
 
 
 def popularity(dataset: Dataset) -> PopularityRanker:
-    """Most train users first."""
+    """Return a ranker that ranks the item with the most train users first."""
     return PopularityRanker(popular_first(dataset.item_users()))
 
 
 def neighbor_baselines(dataset: Dataset) -> dict[str, Ranker]:
-    """cooccurrence and cosine, from one pass over X'X."""
+    """Fit cooccurrence and cosine in one pass over X'X."""
     return {name: _ranker(dataset, table) for name, table in nearest(dataset.train, NEIGHBORS).items()}
 
 
 def rp3beta(dataset: Dataset, walk: Walk) -> Ranker:
-    """rp3beta with these exponents."""
+    """Fit rp3beta with these exponents."""
     [table] = walk_neighbors(dataset.train, NEIGHBORS, walk.alpha, [walk.beta])
     return _ranker(dataset, table)
 
 
 def nearest(train: sp.csr_array, k: int) -> dict[str, sp.csr_array]:
-    """The k best neighbors of every item by cooccurrence and by cosine, equal ones by the smaller index.
+    """Find the k best neighbors of every item by cooccurrence and by cosine.
 
-    train: 0/1 [users, items]. Returns float64 CSR [items, items] without a diagonal, columns in order.
+    Equal neighbors are ordered by the smaller index.
+
+    Args:
+        train: 0/1 [users, items].
+        k: Number of neighbors.
+
+    Returns:
+        float64 CSR [items, items] by name, without a diagonal, columns in order.
     """
     users = _degrees(train.indices, train.shape[1])
 
@@ -101,7 +108,10 @@ def nearest(train: sp.csr_array, k: int) -> dict[str, sp.csr_array]:
 
 
 def walk_neighbors(train: sp.csr_array, k: int, alpha: float, betas: Sequence[float]) -> list[sp.csr_array]:
-    """The k best neighbors of every item by rp3beta, for every beta, from one pass; otherwise as `nearest`."""
+    """Find the k best neighbors of every item by rp3beta, for every beta in one pass.
+
+    The result has one matrix per beta, otherwise as `nearest`.
+    """
     users = _degrees(train.indices, train.shape[1])
     lengths = np.diff(train.indptr)
     steps = sp.csr_array(
@@ -117,20 +127,26 @@ def walk_neighbors(train: sp.csr_array, k: int, alpha: float, betas: Sequence[fl
 
 
 def ease(dataset: Dataset, strength: float) -> EaseRanker:
-    """EASE over the items that train knows, lambda = strength."""
+    """Fit EASE over the items of the train rows, lambda = strength."""
     users = dataset.item_users()
     known = np.flatnonzero(users > 0).astype(np.int32)
     return EaseRanker(ease_weights(dataset.train[:, known], strength), known, popular_first(users), len(users))
 
 
 def tuned_lambda(dataset: Dataset, strengths: Sequence[float] = LAMBDAS, users: int = TUNING_USERS) -> float:
-    """The strength with the best ndcg@100 on users held out of train (`_held_out`); ties go to the first."""
+    """Find the strength with the best ndcg@100 on users held out of train (`_held_out`).
+
+    Ties go to the first strength.
+    """
     part = _held_out(dataset, users)
     return max(strengths, key=lambda strength: _quality(ease(part, strength), part)) if part else strengths[0]
 
 
 def tuned_walk(dataset: Dataset, walks: Sequence[Walk] = WALKS, users: int = TUNING_USERS) -> Walk:
-    """The exponents with the best ndcg@100 on users held out of train (`_held_out`); ties go to the first."""
+    """Find the exponents with the best ndcg@100 on users held out of train (`_held_out`).
+
+    Ties go to the first exponents.
+    """
     part = _held_out(dataset, users)
     if not part:
         return Walk()
@@ -144,8 +160,11 @@ def tuned_walk(dataset: Dataset, walks: Sequence[Walk] = WALKS, users: int = TUN
 
 
 def _held_out(dataset: Dataset, users: int) -> Dataset | None:
-    """What a baseline is tuned on: every k-th train user is shown four of each five of its items and the fifth is asked
-    for, the other users are its train; the holdout rows are not looked at. None where nobody has five items."""
+    """Return the dataset on which a baseline is tuned, None if no user has five items.
+
+    Every k-th train user is held out. Four of each five items are the user's history, and the fifth is the target. The
+    other users are the train rows. The holdout rows are not used.
+    """
     train = dataset.train
     total = train.shape[0]
     step = max(5, -(-total // users))
@@ -180,9 +199,9 @@ def _ranker(dataset: Dataset, table: sp.csr_array) -> NeighborRanker:
 
 
 def _tables(train: sp.csr_array, weighted: sp.csr_array, k: int, scores: Sequence[Score]) -> list[sp.csr_array]:
-    """For every score the k best neighbors of every item, scored from the sums X'W.
+    """Return for every score the k best neighbors of every item, scored from the sums X'W.
 
-    weighted: W, the train matrix X with another value per user.
+    weighted is W: the train matrix X with another value per user.
     """
     items = train.shape[1]
     picked: list[list[tuple[npt.NDArray[np.int32], Float64s]]] = [[] for _ in scores]
@@ -196,7 +215,7 @@ def _tables(train: sp.csr_array, weighted: sp.csr_array, k: int, scores: Sequenc
 
 
 def _rows(by_item: sp.csr_array, weighted: sp.csr_array) -> Iterator[tuple[int, npt.NDArray[np.int32], Float64s]]:
-    """Every item with the items that share a user with it, itself left out, and their sums."""
+    """Yield every item with the other items that share a user with it, and their sums."""
     for start in range(0, by_item.shape[0], BLOCK_ITEMS):
         block = (by_item[start : start + BLOCK_ITEMS] @ weighted).tocsr()
         for row in range(block.shape[0]):

@@ -1,4 +1,4 @@
-"""The command line of evaluate: `split` divides a log, `evaluate` measures models on the held-out part."""
+"""Define the commands `split`, which divides a log, and `evaluate`, which measures models on the held-out part."""
 
 from __future__ import annotations
 

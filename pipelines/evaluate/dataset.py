@@ -1,12 +1,12 @@
-"""What is evaluated: the train matrix, and for every user a history that models see and targets that they must find.
+"""Build the dataset of an evaluation: the train matrix, and a history and targets for every user.
 
-Two protocols say where a history comes from:
+Two protocols define where a history comes from:
 
     fold_in   the holdout's own rows marked `given`; train users are others (strong generalization)
     per_user  the user's train rows; the holdout rows are the targets (the Gowalla and LightGCN splits)
 
-Targets are distinct. One that the history already holds is left out and counted: a history item is never ranked, so
-nobody could find it. One that train never saw stays in every denominator and is counted.
+Targets are distinct. A target that the history already holds is left out and counted, because history items are never
+ranked. A target that train does not have stays in every denominator and is counted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What went into the evaluation; every user and target that did not count is here with its reason."""
+    """What went into the evaluation. Users and targets that are left out are counted with the reason."""
 
     protocol: str
     train_rows: int
@@ -55,11 +55,14 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """items: string [items], all of train and holdout, unique, in UTF-8 byte order; an index is a place here.
+    """The train matrix, and the histories and targets of the evaluated users.
 
-    users: string [evaluated users], in the same order as histories and targets.
-    train: 0/1 float64 [train users, items].
-    histories: distinct items, oldest first (by index where there are no times); targets: distinct, by index.
+    Args:
+        items: string [items], all of train and holdout, unique, in UTF-8 byte order. An index is a place here.
+        users: string [evaluated users], in the same order as histories and targets.
+        train: 0/1 float64 [train users, items].
+        histories: Distinct items, oldest first (by index where there are no times).
+        targets: Distinct items, by index.
     """
 
     items: pa.StringArray
@@ -70,14 +73,14 @@ class Dataset:
     counts: Counts
 
     def item_users(self) -> npt.NDArray[np.int64]:
-        """Train users of every item, int64 [items]; 0 = unknown to train."""
+        """Return the train users of every item, int64 [items]; 0 = not in train."""
         return np.bincount(self.train.indices, minlength=len(self.items)).astype(np.int64)
 
 
 def compact(block: pa.RecordBatch, holdout: bool) -> pa.RecordBatch:
-    """Only what `build` needs of an interactions block: user_id, item_id, timestamp (0 without one), part.
+    """Keep only what `build` needs of an interactions block: user_id, item_id, timestamp (0 without one), part.
 
-    A holdout row is a target unless its column `given` says otherwise.
+    A holdout row is a target unless its column `given` is true.
     """
     rows = block.num_rows
     names = block.schema.names
@@ -93,9 +96,14 @@ def compact(block: pa.RecordBatch, holdout: bool) -> pa.RecordBatch:
 
 
 def build(blocks: Sequence[pa.RecordBatch], protocol: str | None) -> Dataset:
-    """The dataset of all compacted blocks, in whatever order and cut they come.
+    """Build the dataset from all compacted blocks. The order of the blocks does not matter.
 
-    protocol: fold_in, per_user, or None: fold_in if any row is marked given.
+    Args:
+        blocks: Output of `compact`.
+        protocol: `fold_in`, `per_user`, or None for fold_in if any row is marked given, otherwise per_user.
+
+    Returns:
+        The dataset.
     """
     users, user, items, item, times, part = _rows(blocks)
     del blocks
@@ -165,7 +173,7 @@ def _rows(
 
 
 def _sorted_codes(ids: pa.Array) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
-    """The distinct ids in UTF-8 byte order, and each row's index among them."""
+    """Return the distinct ids in UTF-8 byte order, and each row's index among them."""
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.chunk(0) if ids.num_chunks else pa.array([], pa.dictionary(pa.int32(), pa.string()))
     order = pc.array_sort_indices(ids.dictionary).to_numpy()
@@ -190,7 +198,7 @@ def _matrix(
 def _last_of_each(
     user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], times: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Distinct (user, item) pairs at their last time, sorted by user, time, item."""
+    """Return distinct (user, item) pairs at their last time, sorted by user, time, item."""
     order = np.lexsort((times, item, user))
     user, item, times = user[order], item[order], times[order]
     last = np.ones(len(user), np.bool_)

@@ -1,8 +1,8 @@
-"""Whether a candidate may be published: what a gate's text means, and what the sums say to it.
+"""Parse gates and decide from the sums whether a candidate may be published.
 
 `--gate=CANDIDATE>=BASELINE:ndcg@100[:MARGIN]` passes if mean(candidate) >= mean(baseline) - MARGIN, same users.
-MARGIN is in the metric's own unit, 0 by default. The difference is paired by user, and its 95% interval is reported
-beside the verdict, so that a pass by chance is visible as one.
+MARGIN is in the metric's own unit, 0 by default. The difference is paired by user. Its 95% interval is reported beside
+the verdict, so that a reader can see a pass by chance.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATTERN = re.compile(r"(?P<candidate>[^>=:]+)>=(?P<baseline>[^>=:]+):(?P<metric>
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """A condition for publishing; margin >= 0."""
+    """A condition for publishing. margin is at least 0."""
 
     candidate: str
     baseline: str
@@ -42,7 +42,10 @@ class Gate:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a gate came to; difference = candidate - baseline, mean over users, low..high its 95% interval."""
+    """The result of a gate.
+
+    difference is the mean over users of candidate - baseline. low..high is its 95% interval.
+    """
 
     gate: Gate
     passed: bool
@@ -53,7 +56,7 @@ class Verdict:
     high: float
 
     def sentence(self) -> str:
-        """For a person."""
+        """Return the verdict as a sentence for the user."""
         sure = "significant" if self.low > 0 or self.high < 0 else "not significant"
         return (
             f"{self.gate.candidate} {self.candidate_mean:.4f}, {self.gate.baseline} {self.baseline_mean:.4f} on "
@@ -63,7 +66,11 @@ class Verdict:
 
 
 def parse(text: str) -> Gate:
-    """A gate from its text. Raises BadUsage."""
+    """Parse the text of a gate.
+
+    Raises:
+        BadUsage: The text is malformed.
+    """
     found = PATTERN.fullmatch(text)
     if found is None:
         raise BadUsage(
@@ -82,7 +89,17 @@ def parse(text: str) -> Gate:
 
 
 def decide(gate: Gate, sums: Sums, models: Sequence[str], names: Sequence[str]) -> Verdict:
-    """The verdict. models: names in the order of the sums; names: names of the metric columns."""
+    """Decide a gate.
+
+    Args:
+        gate: The condition.
+        sums: The sums of all models.
+        models: Names of the models, in the order of the sums.
+        names: Names of the metric columns.
+
+    Returns:
+        The verdict.
+    """
     a, b = models.index(gate.candidate), models.index(gate.baseline)
     column = names.index(f"{gate.metric}@{gate.k}")
     difference = paired(sums, a, b, column)
@@ -101,7 +118,7 @@ def decide(gate: Gate, sums: Sums, models: Sequence[str], names: Sequence[str]) 
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as metrics.json has it."""
+    """Return a verdict as metrics.json has it."""
     return {
         "gate": str(verdict.gate),
         "passed": verdict.passed,
@@ -115,5 +132,5 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def with_baseline(gate: Gate, baseline: str) -> Gate:
-    """The same gate against another baseline."""
+    """Return the same gate against another baseline."""
     return dataclasses.replace(gate, baseline=baseline)

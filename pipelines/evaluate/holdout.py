@@ -1,7 +1,7 @@
-"""How holdout files with the column `given` are read: what `split` writes; a plain interactions reader would lose it.
+"""Read holdout files with the column `given`, which `split` writes and the interactions reader would drop.
 
-Strict where the interactions reader is lenient: these files come from a program, so one bad row is a fault of the file,
-not a dead letter. Holdout data without `given` goes through `transforms.interactions` like any other.
+This reader is strict, unlike the interactions reader. A program wrote these files, so one bad row is a fault of the
+file and not a dead letter. `transforms.interactions` reads holdout data without `given`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ BLOCK_ROWS = 500_000
 
 
 def has_given(files: Sequence[InputFile]) -> bool:
-    """Whether the first file is Parquet with a column `given`. A file that cannot be read says no: the interactions
-    reader then names its fault."""
+    """Return whether the first file is Parquet with a column `given`.
+
+    The result is False for a file that cannot be read. The interactions reader then reports its fault.
+    """
     try:
         with open_binary(files[0].uri) as stream:
             if sniff(stream).kind != "parquet":
@@ -37,7 +39,10 @@ def has_given(files: Sequence[InputFile]) -> bool:
 
 
 def read_given(file: InputFile, format: InteractionFormat) -> Iterator[pa.RecordBatch | FileReport]:
-    """Blocks (user_id, item_id, [timestamp], given) of one file, then its report, whose fault is one sentence."""
+    """Yield blocks (user_id, item_id, [timestamp], given) of one file, then its report.
+
+    A fault in the report is one sentence.
+    """
     rows, has_timestamp, fault = 0, False, None
     try:
         with open_binary(file.uri) as stream:

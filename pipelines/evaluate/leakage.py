@@ -1,8 +1,8 @@
-"""Whether a model was trained on the rows it is about to be asked for.
+"""Check that a model was not trained on the held-out rows.
 
-A model's `run.json` lists the files it was trained on. It is refused if one of them is a holdout file (same path or
-same content), or one of the files that the split was made from: a model trained on the whole log saw the holdout, too.
-A model without a run.json cannot be checked, and the caller says so.
+A model's `run.json` lists the files that the model was trained on. The model is refused if one of them is a holdout
+file (same path or same content), or one of the files that the split was made from, which contain the holdout rows too.
+A model without a run.json cannot be checked, and the caller notes that in the report.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ SPLIT = "evaluate split"
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """One input file: where it lies (absolute, without file://) and the digest of its content, None if not known."""
+    """One input file: its absolute path without file://, and the digest of its content, None if unknown."""
 
     uri: str
     digest: str | None
 
 
 def model_record(folder: str) -> dict[str, Any] | None:
-    """The run.json of a model: in its folder, in assets.extra, or above DIR/model and its versions; else None."""
+    """Read the run.json of a model: in its folder, in assets.extra, or above DIR/model and its versions.
+
+    Returns:
+        The content, or None if there is none.
+    """
     folder = folder.rstrip("/")
     places = [folder, os.path.join(folder, "assets.extra")]
     while os.path.basename(folder) == "model" or os.path.basename(folder).isdecimal():
@@ -41,7 +45,7 @@ def model_record(folder: str) -> dict[str, Any] | None:
 
 
 def split_record(folder: str) -> dict[str, Any] | None:
-    """The run.json of the split that wrote a folder of holdout files, None if no split did."""
+    """Read the run.json of the split that wrote a folder of holdout files, None if no split did."""
     for place in (folder, os.path.dirname(folder.rstrip("/"))):
         record = _record(place)
         if record is not None and record.get("pipeline") == SPLIT:
@@ -50,17 +54,21 @@ def split_record(folder: str) -> dict[str, Any] | None:
 
 
 def inputs_of(record: dict[str, Any]) -> list[Fingerprint]:
-    """The inputs that a run.json lists."""
+    """Return the inputs that a run.json lists."""
     return [Fingerprint(_plain(entry["uri"]), entry.get("digest")) for entry in record.get("inputs", [])]
 
 
 def fingerprints(files: Sequence[Artifact]) -> list[Fingerprint]:
-    """Of the holdout files themselves."""
+    """Return the fingerprints of the holdout files."""
     return [Fingerprint(_plain(file.uri), file.digest) for file in files]
 
 
 def check(model: str, trained_on: Sequence[Fingerprint], forbidden: Sequence[Fingerprint]) -> None:
-    """Raises Refused if the model was trained on a forbidden file."""
+    """Check that a model was not trained on a forbidden file.
+
+    Raises:
+        Refused: The model was trained on a forbidden file.
+    """
     uris = {one.uri for one in forbidden}
     digests = {one.digest for one in forbidden if one.digest}
     for one in trained_on:

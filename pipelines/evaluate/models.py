@@ -1,4 +1,4 @@
-"""Where a model named on the command line lies, of which kind it is, and how it becomes a Ranker.
+"""Find a model named on the command line, determine its kind, and load it as a Ranker.
 
 A DIR may be the output of batch_cf (`neighbors/*.parquet`, `items.parquet`), a SavedModel (`saved_model.pb`), the
 output of a trainer (`DIR/model`), or a serving base folder with numbered versions, of which the newest is taken.
@@ -31,7 +31,7 @@ __all__ = ["ModelSource", "files", "load", "locate", "newest_version", "publisha
 
 @dataclasses.dataclass(frozen=True)
 class ModelSource:
-    """A model found: `uri` is the folder that is read, `given` the folder the user named."""
+    """A model that was found. `uri` is the folder that is read, `given` the folder that the user named."""
 
     name: str
     kind: Literal["neighbors", "saved_model"]
@@ -40,7 +40,11 @@ class ModelSource:
 
 
 def locate(name: str, folder: str) -> ModelSource:
-    """The model in `folder`. Raises BadInput if there is none."""
+    """Find the model in `folder`.
+
+    Raises:
+        BadInput: The folder holds no model.
+    """
     if _exists(os.path.join(folder, "items.parquet")):
         return ModelSource(name, "neighbors", folder, folder)
     found = _saved_model(folder) or _saved_model(os.path.join(folder, "model"))
@@ -53,7 +57,11 @@ def locate(name: str, folder: str) -> ModelSource:
 
 
 def publishable(source: ModelSource) -> str:
-    """The SavedModel folder that publishing copies. Raises BadUsage if the model has none."""
+    """Return the SavedModel folder that publishing copies.
+
+    Raises:
+        BadUsage: The model has no SavedModel.
+    """
     found = source.uri if source.kind == "saved_model" else _saved_model(os.path.join(source.given, "model"))
     if found is None:
         raise BadUsage(f"{source.given}: model {source.name} has no SavedModel in model/ to publish; export it first")
@@ -61,7 +69,7 @@ def publishable(source: ModelSource) -> str:
 
 
 def files(source: ModelSource) -> dict[str, int]:
-    """The files of a model that decide how it ranks, with their sizes."""
+    """Return the files of a model that decide how it ranks, with their sizes in bytes."""
     if source.kind == "neighbors":
         listed = [os.path.join(source.uri, "items.parquet"), os.path.join(source.uri, "neighbors")]
     else:
@@ -71,7 +79,7 @@ def files(source: ModelSource) -> dict[str, int]:
 
 
 def newest_version(base: str) -> str | None:
-    """The folder of the highest complete numbered version under a serving base folder, None without one."""
+    """Return the folder of the highest complete version under a serving base folder, None without one."""
     versions = [name for name in _names(base) if name.isdecimal()]
     for name in sorted(versions, key=int, reverse=True):
         folder = os.path.join(base, name)
@@ -81,14 +89,18 @@ def newest_version(base: str) -> str | None:
 
 
 def load(source: ModelSource, items: pa.StringArray) -> Ranker:
-    """The model, ready to rank for data of these items."""
+    """Load the model as a ranker for data with these items."""
     if source.kind == "neighbors":
         return read_neighbors(source.uri, items)
     return ServedRanker(_served(source.uri), items)
 
 
 def read_neighbors(folder: str, items: pa.StringArray) -> NeighborRanker:
-    """A batch_cf output folder as a ranker. Raises BadInput for files that are not as the contracts say."""
+    """Read a batch_cf output folder as a ranker.
+
+    Raises:
+        BadInput: The files do not follow the contract.
+    """
     try:
         catalogue = _parquet(os.path.join(folder, "items.parquet"))
         order = pc.array_sort_indices(catalogue.column("item_id").combine_chunks().cast(pa.string()))

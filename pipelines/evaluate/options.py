@@ -1,4 +1,4 @@
-"""The flags of `split` and `evaluate`, their checks, and their values."""
+"""Declare the flags of `split` and `evaluate`, check them, and read their values."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class EvaluateOptions(InteractionOptions):
 
 
 def check_split(options: Any) -> list[str]:
-    """Every problem of the flags of `split`, one sentence each."""
+    """Return every problem of the flags of `split`, one sentence each."""
     problems = check_options(options) + _output_problems(options)
     for flag in ("holdout", "fold_in"):
         if not 0 < getattr(options, flag) < 1:
@@ -134,7 +134,7 @@ def check_split(options: Any) -> list[str]:
 
 
 def check_evaluate(options: Any) -> list[str]:
-    """Every problem of the flags of `evaluate`, one sentence each."""
+    """Return every problem of the flags of `evaluate`, one sentence each."""
     problems = check_options(options) + _output_problems(options)
     if not options.holdout:
         problems.append("--holdout is missing; pass the held-out files, for example --holdout='split/holdout'")
@@ -149,7 +149,11 @@ def check_evaluate(options: Any) -> list[str]:
 
 
 def cut_offs(options: Any) -> list[int]:
-    """The values of --k, ascending, each once. Raises BadUsage."""
+    """Return the values of --k, ascending and distinct.
+
+    Raises:
+        BadUsage: A value is not a whole number from 1 to 10000.
+    """
     parts = options.k.split(",")
     if not all(part.strip().isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
         raise BadUsage(f"--k={options.k} is not a list of whole numbers from 1 to 10000; write it like --k=20,50,100")
@@ -157,7 +161,11 @@ def cut_offs(options: Any) -> list[int]:
 
 
 def named_models(options: Any) -> dict[str, str]:
-    """Folder by name. Raises BadUsage for a name that is malformed, repeated or a baseline's."""
+    """Return the folders of the models by name.
+
+    Raises:
+        BadUsage: A name is malformed, repeated, or the name of a baseline.
+    """
     found: dict[str, str] = {}
     for text in options.model:
         name, equals, folder = text.partition("=")
@@ -172,7 +180,11 @@ def named_models(options: Any) -> dict[str, str]:
 
 
 def publish_to(options: Any) -> tuple[str, str] | None:
-    """Model name and base folder of --publish, None without it. Raises BadUsage."""
+    """Return the model name and base folder of --publish, None without it.
+
+    Raises:
+        BadUsage: The value is malformed, or names no model of --model.
+    """
     if options.publish is None:
         return None
     name, colon, base = options.publish.partition(":")
@@ -184,7 +196,11 @@ def publish_to(options: Any) -> tuple[str, str] | None:
 
 
 def read_gates(options: Any) -> list[gates.Gate]:
-    """The gates, with the one that --publish implies. Raises BadUsage."""
+    """Return the gates, with the one that --publish implies.
+
+    Raises:
+        BadUsage: A gate is malformed, always passes, or names an unknown model or cut-off.
+    """
     ks, publish = cut_offs(options), publish_to(options)
     found = [gates.parse(text) for text in options.gate]
     if publish and not any(gate.candidate == publish[0] for gate in found):

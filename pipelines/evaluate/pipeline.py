@@ -1,4 +1,4 @@
-"""The three graphs of evaluate. Wiring only; each arrow is a module of `steps`.
+"""Wire the three graphs of evaluate. Each arrow is a module of `steps`.
 
 split     interactions ─> blocks ─> train/*.parquet, holdout/*.parquet
 read      train, holdout ─> blocks ─> dataset
