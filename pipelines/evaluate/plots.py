@@ -1,4 +1,4 @@
-"""The pictures of the report, as SVG text that is the same for the same numbers."""
+"""Draw the pictures of the report as SVG text. Equal numbers give equal text."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ STYLE: Any = {
 
 
 def colors(models: Sequence[ModelResult]) -> dict[str, str]:
-    """A color per model: baselines gray, candidates bright, in the order of their names."""
+    """Return a color per model: gray for baselines, bright for candidates, in the order of their names."""
     candidates = sorted(model.name for model in models if model.kind != "baseline")
     found = {name: CANDIDATES[place % len(CANDIDATES)] for place, name in enumerate(candidates)}
     return {model.name: found.get(model.name) or BASELINES[model.name] for model in models}
 
 
 def bars(models: Sequence[ModelResult], names: Sequence[str]) -> Markup:
-    """One panel per metric, a bar per model with its 95% interval; models best first."""
+    """Draw one panel per metric, with a bar and its 95% interval per model, best model first."""
     with mpl.rc_context(STYLE):
         height = 0.75 + 0.42 * len(models)
         figure = Figure(
@@ -79,7 +79,7 @@ def bars(models: Sequence[ModelResult], names: Sequence[str]) -> Markup:
 
 
 def activity(models: Sequence[ModelResult], name: str) -> Markup:
-    """The metric by history length, one line per model; the users of each class under its label."""
+    """Draw the metric by history length, one line per model, with the users of each class under its label."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         axes = figure.subplots()
@@ -113,7 +113,7 @@ def activity(models: Sequence[ModelResult], name: str) -> Markup:
 
 
 def tradeoff(models: Sequence[ModelResult], name: str, k: int) -> Markup:
-    """How much of the catalogue a model shows, and how popular that is, against how good it is."""
+    """Draw catalogue coverage and popularity of each model's items against its quality."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.9), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)

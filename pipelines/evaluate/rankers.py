@@ -1,8 +1,8 @@
-"""How a model turns histories into ranked lists of items; one class per kind of model, all with `rank`.
+"""Rank items for histories, with one class per kind of model. Every class has the method `rank`.
 
-A list never holds an item of the history and is not filled up with other items. A history without one item that the
-model knows gets the model's popularity ranking, as the served signature answers. Equal scores rank by UTF-8 order of
-the item ids.
+A list never holds an item of the history and is not filled up with other items. A history without an item that the
+model has gets the model's popularity ranking, as the served signature answers. Equal scores rank by UTF-8 order of the
+item ids.
 """
 
 from __future__ import annotations
@@ -22,28 +22,36 @@ __all__ = ["EaseRanker", "NeighborRanker", "PopularityRanker", "Ranker", "Served
 
 
 class Ranker(Protocol):
-    """What the evaluation asks of a model."""
+    """The interface of a model in the evaluation."""
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
-        """Item indices int32 [users, k], best first, EMPTY behind the last; and how many places had to be taken back
-        because the model gave an item of the history or the same item twice."""
+        """Rank items for every history.
+
+        Args:
+            histories: The users' histories.
+            k: Length of a list.
+
+        Returns:
+            Item indices int32 [users, k], best first, EMPTY behind the last. The number of places that were taken back
+            because the model returned an item of the history or the same item twice.
+        """
         ...
 
 
 def popular_first(users: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Items with at least one user, most users first, then by index; int32."""
+    """Return the items with at least one user as int32, most users first, then by index."""
     order = np.argsort(-users, kind="stable").astype(np.int32)
     return order[: int((users > 0).sum())]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PopularityRanker:
-    """The same list for everybody, less what one has: order is int32, best first."""
+    """Rank the same list for every user, without the user's own items. order: int32, best first."""
 
     order: npt.NDArray[np.int32]
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
-        """See Ranker."""
+        """Rank as `Ranker.rank`."""
         ranked = np.full((len(histories), k), EMPTY, np.int32)
         for user in range(len(histories)):
             ranked[user] = _popular(self.order, histories[user], k)
@@ -52,11 +60,14 @@ class PopularityRanker:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NeighborRanker:
-    """score(item) = sum over the history of s(history item, item); only neighbors of the history are candidates.
+    """Rank neighbors of the history: score(item) = sum over the history of s(history item, item).
 
-    similarities: [model items, model items], row = history item, canonical CSR, float64; a stored 0.0 is a neighbor.
-    order: the model's popularity ranking. available: bool [model items], which items may be recommended.
-    to_model, to_data: index of a data item in the model (-1 none), of a model item in the data (FOREIGN none).
+    Args:
+        similarities: float64 [model items, model items], row = history item, canonical CSR. A stored 0.0 is a neighbor.
+        order: The model's popularity ranking.
+        available: bool [model items], which items may be recommended.
+        to_model: Index of each data item in the model, -1 for none.
+        to_data: Index of each model item in the data, FOREIGN for none.
     """
 
     similarities: sp.csr_array
@@ -66,7 +77,7 @@ class NeighborRanker:
     to_data: npt.NDArray[np.int32]
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
-        """See Ranker."""
+        """Rank as `Ranker.rank`."""
         known = histories.mapped(self.to_model)
         scores = known.matrix(self.similarities.shape[0]) @ self.similarities
         ranked = np.full((len(histories), k), EMPTY, np.int32)
@@ -89,9 +100,12 @@ class NeighborRanker:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EaseRanker:
-    """score = history times weights; weights float32 [items, items] over the data's items that train knows.
+    """Rank by history times weights.
 
-    known: int32 [known items], their indices in the data; order: popularity ranking in the data's indices.
+    Args:
+        weights: float32 [known items, known items].
+        known: int32 [known items], indices in the data of the items that train has.
+        order: The popularity ranking in the data's indices.
     """
 
     weights: npt.NDArray[np.float32]
@@ -100,7 +114,7 @@ class EaseRanker:
     items: int
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
-        """See Ranker."""
+        """Rank as `Ranker.rank`."""
         to_model = np.full(self.items, -1, np.int32)
         to_model[self.known] = np.arange(len(self.known), dtype=np.int32)
         known = histories.mapped(to_model)
@@ -121,10 +135,13 @@ class EaseRanker:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ServedRanker:
-    """A model behind the servable signature: history string [batch, n] -> items string [batch, K], best first.
+    """Rank with a servable signature: history string [batch, n] -> items string [batch, K], best first.
 
-    signature: takes an array of bytes objects [batch, n] padded with b"" and returns item ids, bytes [batch, K].
-    items: the data's items. Lists longer than k are cut; places with items of the history, or repeated, are taken back.
+    Lists longer than k are cut. Places with items of the history, or with repeated items, are taken back.
+
+    Args:
+        signature: Takes an array of bytes objects [batch, n] padded with b"" and returns item ids, bytes [batch, K].
+        items: The data's items.
     """
 
     signature: Any
@@ -132,7 +149,7 @@ class ServedRanker:
     batch: int = 128  # a dense [batch, items] of logits at 41k items is 21 MB
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
-        """See Ranker."""
+        """Rank as `Ranker.rank`."""
         ids = np.array([id_.encode() for id_ in self.items.to_pylist()] + [b""], object)
         parts = []
         for start in range(0, len(histories), self.batch):
@@ -155,9 +172,12 @@ class ServedRanker:
 
 
 def without(ranked: npt.NDArray[np.int32], histories: Lists) -> tuple[npt.NDArray[np.int32], int]:
-    """Lists with items of the history and repeated items taken out, the rest moved up; and how many places that were.
+    """Remove items of the history and repeated items from lists, and move the rest up.
 
     Items outside the data (FOREIGN) cannot be told apart and are kept.
+
+    Returns:
+        The lists, and the number of removed places.
     """
     result = np.full(ranked.shape, EMPTY, np.int32)
     removed = 0

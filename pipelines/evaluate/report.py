@@ -1,6 +1,6 @@
-"""metrics as a page: one HTML file without anything outside it, readable where mail and code review show it.
+"""Render the metrics as one HTML file without external files, so that mail and code review can show it.
 
-The template says what is on the page; `plots` draws. No numbers are computed here.
+The template lays out the page and `plots` draws. This module computes no numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["render"]
 
 
 def render(evaluation: Evaluation) -> str:
-    """The page."""
+    """Return the page."""
     source = importlib.resources.files("pipelines.evaluate").joinpath("page.html").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

@@ -1,4 +1,4 @@
-"""The runs of `split` and `evaluate`, from their settings to a committed folder and a published model."""
+"""Run `split` and `evaluate`, from their settings to a committed folder and a published model."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
 
 
 def _kinds(dataset: Dataset, ease_items: int, conditions: Sequence[gates.Gate], notes: list[str]) -> list[str]:
-    """The kinds of baselines to fit; adds a note, or raises BadUsage, where EASE is left out."""
+    """Return the kinds of baselines to fit. If EASE is left out, add a note, or raise BadUsage if a gate needs it."""
     items = dataset.counts.train_items
     if items <= ease_items:
         return ["neighbors", "rp3beta", "ease"]
@@ -167,7 +167,7 @@ def _kinds(dataset: Dataset, ease_items: int, conditions: Sequence[gates.Gate], 
 
 
 def _strangers(sums: Sums, names: Sequence[str], models: Sequence[str], ks: Sequence[int]) -> list[str]:
-    """Notes on models whose lists hold no item of the data at all: ids of another kind, most likely."""
+    """Return notes on models whose lists hold no item of the data. Their ids are most likely of another kind."""
     largest = len(ks) - 1
     return [
         f"{name} recommended no item of train or holdout to anybody; are its item ids those of --interactions?"
@@ -185,7 +185,7 @@ def _refuse(verdicts: Sequence[dict[str, Any]]) -> None:
 def _with_serving(
     conditions: Sequence[gates.Gate], publishing: tuple[str, str] | None
 ) -> tuple[list[gates.Gate], models.ModelSource | None]:
-    """The gates with `serving` resolved: to the newest published version, or to popularity where there is none."""
+    """Return the gates with `serving` resolved to the newest published version, or to popularity if there is none."""
     if publishing is None or not any(one.baseline == gates.SERVING for one in conditions):
         return list(conditions), None
     version = models.newest_version(publishing[1])
@@ -198,7 +198,7 @@ def _with_serving(
 
 
 def _check_leaks(sources: dict[str, models.ModelSource], holdout: Sequence[Artifact]) -> list[str]:
-    """Notes on models that cannot be checked. Raises Refused for one that was trained on the holdout."""
+    """Return notes on models that cannot be checked. Raise Refused if a model was trained on the holdout."""
     forbidden = leakage.fingerprints(holdout)
     for folder in sorted({os.path.dirname(file.uri) for file in holdout}):
         record = leakage.split_record(folder)

@@ -1,4 +1,4 @@
-"""What one worker does with one block of users: load the models once, rank, and sum the metrics."""
+"""Rank and score one block of users on one worker, which loads the models once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ BLOCK_USERS = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What became of fitting one kind of baseline: the names now in the workspace, and how it went."""
+    """The result of fitting one kind of baseline.
+
+    Args:
+        names: The rankers that are now in the workspace.
+        note: A note for the user.
+        seconds: Duration of the fit.
+    """
 
     names: tuple[str, ...]
     note: str
@@ -31,7 +37,7 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arena:
-    """Everything that ranks, in the order of the sums."""
+    """The dataset with all rankers, in the order of the sums."""
 
     dataset: Dataset
     names: tuple[str, ...]
@@ -39,7 +45,7 @@ class Arena:
 
 
 def user_blocks(users: int) -> list[tuple[int, int]]:
-    """First and one past the last user of every block."""
+    """Return the first user and one past the last of every block."""
     return [(start, min(start + BLOCK_USERS, users)) for start in range(0, users, BLOCK_USERS)]
 
 
@@ -67,7 +73,7 @@ def fit(kind: str, folder: str, ease_lambda: float, tune: bool) -> Fitted:
 
 
 def load_arena(folder: str, names: Sequence[str], sources: Sequence[ModelSource]) -> Arena:
-    """The dataset and all rankers: models from where they lie, baselines from the workspace."""
+    """Load the dataset and all rankers: models from their folders, baselines from the workspace."""
     dataset: Dataset = workspace.get(folder, "dataset")
     located = {source.name: source for source in sources}
     rankers = tuple(_ranker(name, folder, dataset, located) for name in names)
@@ -75,7 +81,7 @@ def load_arena(folder: str, names: Sequence[str], sources: Sequence[ModelSource]
 
 
 def score_block(arena: Arena, start: int, stop: int, ks: Sequence[int]) -> Sums:
-    """The sums of users start..stop-1."""
+    """Return the sums of users start..stop-1."""
     histories = arena.dataset.histories.part(start, stop)
     targets = arena.dataset.targets.part(start, stop)
     ranked, removed = zip(*(ranker.rank(histories, max(ks)) for ranker in arena.rankers), strict=True)

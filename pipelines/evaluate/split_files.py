@@ -1,4 +1,4 @@
-"""How a shard of the split becomes Parquet files with the same bytes in every run.
+"""Write a shard of the split as Parquet files with the same bytes in every run.
 
 Files: DIR/train/part-00003-of-00016.parquet and DIR/holdout/..., columns user_id, item_id, [weight], [timestamp], and
 `given` in the holdout. A shard without rows writes no file.
@@ -24,7 +24,7 @@ ROW_GROUP_ROWS = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class SplitCounts:
-    """What one shard, or the whole split, holds. users_empty_holdout: held-out users without a target."""
+    """The counts of one shard, or of the whole split. users_empty_holdout: held-out users without a target."""
 
     train_rows: int = 0
     train_users: int = 0
@@ -41,7 +41,7 @@ class SplitCounts:
 def divide_block(
     block: pa.RecordBatch, rule: SplitRule, times: TimeCounts
 ) -> Iterator[tuple[int, tuple[int, pa.RecordBatch]]]:
-    """The rows of a block that are used, as (shard, (part, rows)) with ids as plain strings."""
+    """Yield the used rows of a block as (shard, (part, rows)), with ids as plain strings."""
     part = divide(block, rule, cut_time(times, rule.holdout))
     shard = shard_of(block, rule.seed)
     names = block.schema.names
@@ -60,7 +60,11 @@ def divide_block(
 def write_shard(
     keyed: tuple[int, Iterable[tuple[int, pa.RecordBatch]]], rule: SplitRule, times: TimeCounts, folder: str
 ) -> SplitCounts:
-    """Sort one shard's rows, mark the given ones, write its files under `folder`; returns what it wrote."""
+    """Sort one shard's rows, mark the given ones, and write its files under `folder`.
+
+    Returns:
+        The counts of the written rows.
+    """
     shard, pieces = keyed
     sides: dict[int, list[pa.Table]] = {TRAIN: [], HOLDOUT: []}
     for side, rows in pieces:

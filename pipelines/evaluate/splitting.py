@@ -1,4 +1,4 @@
-"""Which rows train a model and which test it.
+"""Divide rows into train and holdout.
 
     user       a share of the users, chosen by hash, is held out; of each the first `fold_in` of the rows is given as
                history, the rest are targets. A user with two rows or more has at least one of each.
@@ -7,8 +7,8 @@
     user_time  both: held-out users' rows up to the cut are given, later ones are targets; train is the other users up
                to the cut. The other users' later rows would leak the future and are in neither; they are counted.
 
-Without times, rows are ordered by a hash of seed, user and item, and user_time is the same as user.
-Every choice is a function of ids, times and the seed: not of order, files or workers.
+Without times, rows are ordered by a hash of seed, user and item, and user_time is the same as user. Every choice
+depends on ids, times and the seed, and not on order, files or workers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TimeCounts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 @dataclasses.dataclass(frozen=True)
 class SplitRule:
-    """How to split; holdout and fold_in are shares between 0 and 1."""
+    """How to split. holdout and fold_in are shares between 0 and 1."""
 
     by: Literal["user", "time", "user_time"]
     holdout: float
@@ -58,12 +58,12 @@ class SplitRule:
 
 
 def time_counts(block: pa.RecordBatch) -> TimeCounts:
-    """The times of one block; 16 bytes for each distinct one."""
+    """Count the times of one block, 16 bytes for each distinct time."""
     return np.unique(block.column("timestamp").to_numpy(), return_counts=True)
 
 
 def merge_times(parts: Iterable[TimeCounts]) -> TimeCounts:
-    """The times of several blocks together."""
+    """Merge the times of several blocks."""
     pairs = list(parts)
     if not pairs:
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -74,7 +74,7 @@ def merge_times(parts: Iterable[TimeCounts]) -> TimeCounts:
 
 
 def cut_time(counts: TimeCounts, holdout: float) -> int | None:
-    """The earliest time with at most a share `holdout` of the rows after it; None if no row has a time."""
+    """Return the earliest time with at most a share `holdout` of the rows after it, None if no row has a time."""
     times, rows = counts
     if not len(times):
         return None
@@ -83,7 +83,16 @@ def cut_time(counts: TimeCounts, holdout: float) -> int | None:
 
 
 def divide(block: pa.RecordBatch, rule: SplitRule, cut_us: int | None) -> npt.NDArray[np.int8]:
-    """TRAIN, HOLDOUT or UNUSED for every row of a block; cut_us: the last time of train, None without times."""
+    """Return TRAIN, HOLDOUT or UNUSED for every row of a block.
+
+    Args:
+        block: The rows.
+        rule: How to split.
+        cut_us: The last time of train in microseconds, None without times.
+
+    Returns:
+        int8 [rows].
+    """
     late = np.zeros(block.num_rows, np.bool_)
     if rule.by != "user" and cut_us is not None and "timestamp" in block.schema.names:
         late = block.column("timestamp").to_numpy() > cut_us
@@ -94,15 +103,18 @@ def divide(block: pa.RecordBatch, rule: SplitRule, cut_us: int | None) -> npt.ND
 
 
 def shard_of(block: pa.RecordBatch, seed: int) -> npt.NDArray[np.int64]:
-    """The shard of every row: all rows of a user are in one."""
+    """Return the shard of every row. All rows of a user are in one shard."""
     # The low bits: the high ones decide who is held out, and would leave most shards without a holdout.
     return (_per_user(block.column("user_id"), seed) % np.uint64(SHARDS)).astype(np.int64)
 
 
 def fold(table: pa.Table, rule: SplitRule, cut_us: int | None) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-    """All rows of some users, sorted by user, time, hash and item; and which rows are `given`.
+    """Sort all rows of some users by user, time, hash and item, and mark the `given` rows.
 
-    The mark has a meaning for held-out rows alone.
+    The mark is valid only for held-out rows.
+
+    Returns:
+        The sorted rows and their marks.
     """
     keys = [("user_id", "ascending")]
     if "timestamp" in table.column_names:

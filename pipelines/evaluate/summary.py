@@ -1,6 +1,6 @@
-"""What the sums say, as the values that metrics.json, the report and the terminal show.
+"""Compute the values that metrics.json, the report and the terminal show from the sums.
 
-Means and errors are over evaluated users; coverage and popularity are over the lists of all of them.
+Means and errors are over evaluated users. Coverage and popularity are over the lists of all of them.
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ class Bucket:
 
 @dataclasses.dataclass(frozen=True)
 class ModelResult:
-    """One model. metrics, coverage, popularity_percentile and foreign_items by column or cut-off.
+    """The results of one model.
 
-    against: paired difference (this model - reference) of each metric column; reference is Evaluation.reference.
-    foreign_items: places taken by items that neither train nor holdout has. removed_places: places that the model gave
-    to an item of the history, or to an item twice, and lost.
+    metrics, coverage, popularity_percentile and foreign_items are by column or cut-off.
+
+    Args:
+        against: Paired difference (this model - reference) of each metric column. Evaluation.reference is the
+            reference.
+        foreign_items: Places taken by items that neither train nor holdout has.
+        removed_places: Places that were taken back because the model returned an item of the history, or an item twice.
     """
 
     name: str
@@ -58,7 +62,7 @@ class ModelResult:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Everything a run found. reference: the best baseline by ndcg at the largest k."""
+    """The results of a run. reference: the best baseline by ndcg at the largest k."""
 
     ks: tuple[int, ...]
     counts: Counts
@@ -76,7 +80,19 @@ def summarize(
     verdicts: Sequence[Verdict],
     notes: Sequence[str],
 ) -> Evaluation:
-    """described: (name, kind, source) of every model in the order of the sums; kind `baseline` marks a baseline."""
+    """Compute the results of all models.
+
+    Args:
+        dataset: The evaluated dataset.
+        sums: The sums of all models.
+        ks: Cut-offs of the metrics.
+        described: (name, kind, source) of every model in the order of the sums. Kind `baseline` marks a baseline.
+        verdicts: The results of the gates.
+        notes: Notes for the user.
+
+    Returns:
+        The results.
+    """
     names = columns(ks)
     users = sums.total_users()
     main = names.index(f"ndcg@{max(ks)}")
@@ -111,9 +127,15 @@ def summarize(
 
 
 def percentiles(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Per item the share of train items with fewer users, those with as many counted by half; 0.0 where users is 0.
+    """Return per item the share of train items with fewer users. Items with as many users count half.
 
-    users: int64 [items]. The most popular of n distinct items has 1 - 1/(2n).
+    The most popular of n distinct items has 1 - 1/(2n).
+
+    Args:
+        users: int64 [items].
+
+    Returns:
+        float64 [items], 0.0 where users is 0.
     """
     known = users > 0
     ordered = np.sort(users[known])
@@ -123,13 +145,13 @@ def percentiles(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def bucket_label(bucket: int) -> str:
-    """0, 1-4, ..., 200+."""
+    """Return the label of a bucket: 0, 1-4, ..., 200+."""
     first, last = BUCKETS[bucket]
     return f"{first}+" if last is None else str(first) if first == last else f"{first}-{last}"
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """The text of metrics.json: keys sorted, the same bytes for the same sums."""
+    """Return the text of metrics.json. Keys are sorted, and equal sums give equal bytes."""
     ks = evaluation.ks
 
     def named(values: dict[str, Moments]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What a block of users adds to the result, in numbers whose order of addition cannot matter.
+"""Sum the metrics of blocks of users in integers, so that the order of addition cannot change the result.
 
-Every metric lies in [0, 1]; a user's value, and the product of two models' values, is rounded to a multiple of 2^-40
+Every metric lies in [0, 1]. A user's value, and the product of two models' values, is rounded to a multiple of 2^-40
 and summed as a Python integer. So means, standard errors and paired differences are the same bytes for any number of
 workers and any grouping of blocks. The rounding moves a mean by less than 5e-13.
 """
@@ -30,14 +30,16 @@ Integers = npt.NDArray[Any]  # dtype object: Python integers, which do not overf
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums over users; `metrics` counts the columns of `metrics.user_metrics`, values in units of 1/SCALE.
+    """Sums over users. The metrics are the columns of `metrics.user_metrics`, with values in units of 1/SCALE.
 
-    users: [buckets], users per activity bucket.
-    values, squares: [models, buckets, metrics].
-    products: [metrics, models, models], sum over users of one model's value times another's.
-    recommended: int64 [models x ks, items], lists at that cut-off that hold the item.
-    foreign: [models, ks], places taken by items outside the data.
-    removed: [models], places a model gave to an item of the history or gave twice.
+    Args:
+        users: [buckets], users per activity bucket.
+        values: [models, buckets, metrics].
+        squares: [models, buckets, metrics].
+        products: [metrics, models, models], sum over users of one model's value times another's.
+        recommended: int64 [models x ks, items], lists at that cut-off that hold the item.
+        foreign: [models, ks], places taken by items outside the data.
+        removed: [models], places where a model returned an item of the history or a repeated item.
     """
 
     users: Integers
@@ -49,7 +51,7 @@ class Sums:
     removed: Integers
 
     def total_users(self) -> int:
-        """All users counted."""
+        """Return the number of all users."""
         return int(self.users.sum())
 
 
@@ -62,7 +64,7 @@ class Moments:
 
 
 def bucket_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index into BUCKETS of every history length."""
+    """Return the index into BUCKETS of every history length."""
     starts = np.array([first for first, _ in BUCKETS])
     return np.searchsorted(starts, lengths, side="right") - 1
 
@@ -75,9 +77,18 @@ def block_sums(
     items: int,
     ks: Sequence[int],
 ) -> Sums:
-    """The sums of one block of users.
+    """Return the sums of one block of users.
 
-    ranked: one int32 [users, K] per model; removed: one count per model; lengths: int64 [users], history lengths.
+    Args:
+        ranked: One int32 [users, K] per model.
+        removed: One count per model.
+        lengths: int64 [users], history lengths.
+        targets: The users' targets.
+        items: Number of items.
+        ks: Cut-offs of the metrics.
+
+    Returns:
+        The sums.
     """
     scores = np.stack([user_metrics(one, targets, items, ks) for one in ranked])  # [models, users, metrics]
     bucket = bucket_of(lengths)
@@ -106,12 +117,12 @@ def block_sums(
 
 
 def merge(parts: Iterable[Sums]) -> Sums:
-    """The sums of all blocks together; at least one block. Inputs are left as they are."""
+    """Merge the sums of at least one block. The inputs are not changed."""
     return functools.reduce(_add, parts)
 
 
 def moments(total: int, squares: int, users: int) -> Moments:
-    """Mean and standard error from a sum and a sum of squares in units of 1/SCALE."""
+    """Return mean and standard error from a sum and a sum of squares in units of 1/SCALE."""
     if users == 0:
         return Moments(float("nan"), float("nan"))
     mean = total / (SCALE * users)
@@ -123,7 +134,7 @@ def moments(total: int, squares: int, users: int) -> Moments:
 
 
 def paired(sums: Sums, a: int, b: int, column: int) -> Moments:
-    """Mean over users of (model a's value - model b's value) and its standard error."""
+    """Return the mean over users of (model a's value - model b's value) and its standard error."""
     products = sums.products[column]
     total = int(sums.values[a, :, column].sum() - sums.values[b, :, column].sum())
     squares = int(products[a, a] + products[b, b] - 2 * products[a, b])

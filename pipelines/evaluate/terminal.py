@@ -1,4 +1,4 @@
-"""What a person sees on the terminal at the end of a run."""
+"""Print the results of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDE = 118
 
 
 def print_split(console: Console, counts: SplitCounts, unused: int, rejected: int, output: str) -> None:
-    """One line per number."""
+    """Print the counts of a split, one line per number."""
     table = Table(title=f"split in {output}", show_header=False, title_justify="left")
     table.add_column(justify="left")
     table.add_column(justify="right")
@@ -36,7 +36,10 @@ def print_split(console: Console, counts: SplitCounts, unused: int, rejected: in
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Models by quality, baselines among them, then notes and gates. A narrow terminal gets fewer columns, none cut."""
+    """Print models by quality with the baselines among them, then notes and gates.
+
+    A narrow terminal gets fewer columns, and no column is cut.
+    """
     low, high = evaluation.ks[0], evaluation.ks[-1]
     wide = console.width >= WIDE
     shown = list(dict.fromkeys([f"recall@{low}", f"recall_plain@{low}", f"ndcg@{low}", f"ndcg@{high}", f"map@{high}"]))
@@ -70,7 +73,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def ranked(evaluation: Evaluation) -> list[ModelResult]:
-    """Best ndcg at the largest k first."""
+    """Return the models with the best ndcg at the largest k first."""
     column = f"ndcg@{evaluation.ks[-1]}"
     return sorted(evaluation.models, key=lambda model: -model.metrics[column].mean)
 

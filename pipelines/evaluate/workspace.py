@@ -1,6 +1,6 @@
-"""Where values too large for the Beam graph wait between the two graphs of a run: pickles in one folder.
+"""Store values that are too large for the Beam graph between the two graphs of a run, as pickles in one folder.
 
-The folder is the run's own, under its output, so every worker of a remote runner sees it, and nobody else writes there.
+The folder lies under the run's output, so every worker of a remote runner can read it and no other run writes to it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["get", "put"]
 
 
 def put(value: Any, folder: str, name: str) -> str:
-    """Store a value; returns its name."""
+    """Store a value and return its name."""
     with storage.write_whole(f"{folder}/{name}.pickle") as file:
         pickle.dump(value, file, protocol=5)
     return name
 
 
 def get(folder: str, name: str) -> Any:
-    """The value stored under that name."""
+    """Load the value stored under a name."""
     with storage.open_read(f"{folder}/{name}.pickle") as file:
         return pickle.load(file)

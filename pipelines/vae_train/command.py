@@ -1,4 +1,4 @@
-"""The command line of vae_train: read the flags, train, print a table and a closing sentence."""
+"""Define the command line of vae_train: read the flags, train, print a table and a closing sentence."""
 
 from __future__ import annotations
 

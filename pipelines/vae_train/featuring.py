@@ -1,4 +1,4 @@
-"""The features of a run: made by the pipeline once, found again by a run that goes on, checked before they are used."""
+"""Make the features of a run once, reuse them in a run that continues, and check them before use."""
 
 from __future__ import annotations
 
@@ -31,14 +31,19 @@ _POLL_S = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """path: local folder with transform/, examples/, vocabulary.parquet. facts: counts, see steps.gather_facts."""
+    """The features of a run.
+
+    Args:
+        path: Local folder with transform/, examples/ and vocabulary.parquet.
+        facts: Counts, see steps.gather_facts.
+    """
 
     path: str
     facts: dict[str, Any]
 
     @property
     def items(self) -> int:
-        """Size of the vocabulary."""
+        """Return the size of the vocabulary."""
         return int(self.facts["items"])
 
 
@@ -91,9 +96,18 @@ def make_features(
 
 
 def await_features(path: str, sleep: Callable[[float], None] = time.sleep, patience_s: float = 6 * 3600) -> Features:
-    """The features that the chief of a group of workers makes.
+    """Wait for the features that the chief of a group of workers makes.
 
-    Raises RecbeamError after patience_s without any, and when the chief removes its workspace: the input is refused.
+    Args:
+        path: Local folder of the features.
+        sleep: Waits for a number of seconds.
+        patience_s: Longest time to wait in seconds.
+
+    Returns:
+        The features.
+
+    Raises:
+        RecbeamError: There are no features after patience_s, or the chief refused the input and removed its workspace.
     """
     waited_s = 0.0
     begun = False
@@ -136,7 +150,7 @@ def _job(
 
 
 def _has_features(path: str) -> bool:
-    """Whether an earlier run has made them: the folder appears by rename."""
+    """Return whether an earlier run has made the features. The folder appears by rename, so it is complete."""
     return os.path.isfile(os.path.join(path, _FACTS))
 
 

@@ -1,4 +1,4 @@
-"""From features to the model that is served: training, the linear term that validation likes, a refit, test users."""
+"""Train the served model from features: training, choice of the linear term, refit, evaluation on test users."""
 
 from __future__ import annotations
 
@@ -25,11 +25,18 @@ __all__ = ["Fitted", "assist", "fit"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model ready for export. features: those it was trained on last. linear, share: as export_model takes them.
+    """A model ready for export.
 
-    validation, test: metrics by name, of the first training; test is of the blend that is served, empty without test
-    users. training, blend: what the model card says of them, blend None where no linear term was tried. journals: files
-    for the output folder. timings: seconds by stage.
+    Args:
+        linear: As `export_model` takes it.
+        share: As `export_model` takes it.
+        features: The features of the last training.
+        validation: Metrics of the first training by name.
+        test: Metrics of the served blend by name, empty without test users.
+        training: Facts about the training for the model card.
+        blend: Facts about the blend for the model card, None where no linear term was tried.
+        journals: Files for the output folder.
+        timings: Seconds by stage.
     """
 
     model: Model
@@ -53,10 +60,21 @@ def fit(
     refit_features: Callable[[], Features] | None,
     distribution: Distribution,
 ) -> Fitted:
-    """Train, choose the linear term, train anew on everybody if refit_features is given, and look at the test users.
+    """Train, choose the linear term, refit if refit_features is given, and evaluate on the test users.
 
-    work: local folder of checkpoints, of which an interrupted call goes on. linear_items: up to this many items a
-    linear term is tried.
+    The refit trains again from the start, on validation users too.
+
+    Args:
+        features: The features of the first training.
+        work: Local folder of checkpoints. An interrupted call continues from them.
+        model_config: The shape of the model.
+        training_config: How the model is trained.
+        linear_items: Largest number of items for which a linear term is tried.
+        refit_features: Makes the features of the refit. None leaves the refit out.
+        distribution: The workers that train together.
+
+    Returns:
+        The trained model.
     """
     from pipelines.vae_train.training.heldout import read_heldout
     from pipelines.vae_train.training.validation import evaluate
@@ -104,7 +122,19 @@ def assist(
     refit_features: Callable[[], Features] | None,
     distribution: Distribution,
 ) -> int:
-    """A further worker's part in what `fit` does on the chief: its trainings. Returns the epochs trained."""
+    """Take part as a further worker in the trainings of `fit` on the chief.
+
+    Args:
+        features: The features of the first training.
+        work: Local folder of checkpoints. An interrupted call continues from them.
+        model_config: The shape of the model.
+        training_config: How the model is trained.
+        refit_features: Makes the features of the refit. None leaves the refit out.
+        distribution: The workers that train together.
+
+    Returns:
+        The number of epochs of the first training.
+    """
     folder = os.path.join(work, "training")
     trained = _train("vae_train", features, folder, model_config, training_config, distribution)
     if refit_features is not None:
@@ -170,7 +200,7 @@ def _blended(model: Model, linear: LinearTerm | None, share: float) -> Callable[
 
 
 def _described(choice: LinearChoice) -> dict[str, Any]:
-    """What validation said of every blend, the best of each share, and what was chosen."""
+    """Return the validation metrics of every blend, the best blend of each share, and the choice."""
     best: dict[float, float] = {}
     for score in choice.scores:
         best[score.share] = max(score.ndcg, best.get(score.share, 0.0))

@@ -1,4 +1,4 @@
-"""The flags of vae_train and their values."""
+"""Declare the flags of vae_train and read their values."""
 
 from __future__ import annotations
 

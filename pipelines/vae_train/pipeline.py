@@ -1,4 +1,4 @@
-"""The diagram of vae_train's features, interactions to examples. Wiring only; each arrow is a module of `steps`.
+"""Wire the steps that make vae_train's features, from interactions to examples. Each arrow is a module of `steps`.
 
 interactions ─> blocks ─> shards of users ─> histories ─┬─ train ────┬─> vocabulary ─> transform/  vocabulary.parquet
                                                         └─ held out ─┴───────┴─> features ─> examples/
@@ -30,10 +30,14 @@ __all__ = ["Job", "build"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """What one run does. folder: where it writes. unavailable: ids never recommended. user_shards: of the histories.
+    """What one run does.
 
-    side_files: what `features.side.write_sides` returned for folder/transform. analyze_all: a refit, validation users
-    train.
+    Args:
+        folder: Where the run writes.
+        side_files: What `features.side.write_sides` returned for folder/transform.
+        unavailable: Item ids that are never recommended.
+        user_shards: Shards of the histories.
+        analyze_all: Validation users train as well (a refit).
     """
 
     files: Sequence[InputFile]

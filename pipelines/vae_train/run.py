@@ -1,4 +1,4 @@
-"""One run of vae_train, from its settings to a committed folder and a published model."""
+"""Run vae_train, from its settings to a committed folder and a published model."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _counters(made: Features, fitted: Fitted) -> dict[str, int | float]:
 
 
 def _notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str]:
-    """What a person should know beside the counts."""
+    """Return the notes for the user, in addition to the counts."""
     notes = [f"best epoch {fitted.training['best_epoch']} of {fitted.training['epochs_run']}"]
     if fitted.blend is not None and fitted.linear is None:
         notes.append("no linear term: validation likes the model better without")
@@ -160,9 +160,10 @@ def _export(run: Run, folder: RunFolder, settings: VaeSettings, fitted: Fitted) 
 
 
 def _bring(folder: RunFolder, fitted: Fitted) -> None:
-    """Features and journals into the run's folder. They stay in the workspace too, for a run killed before its commit.
+    """Copy features and journals into the run's folder.
 
-    Locally they are links to the same files, which nobody writes to any more.
+    They stay in the workspace too, for a run that is killed before its commit. Locally the copies are links to the
+    same files, which are not written any more.
     """
     sources = [os.path.join(fitted.features.path, name) for name in _PARTS[:4]]
     for source in [*sources, *fitted.journals]:

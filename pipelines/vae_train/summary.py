@@ -1,4 +1,4 @@
-"""What a person reads when a run of vae_train has ended."""
+"""Print the summary of a run of vae_train."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where a run keeps features and checkpoints while it trains, so that the same command goes on after a crash.
+"""Keep features and checkpoints of a run while it trains, so that the same command continues after a crash.
 
-A workspace is a local folder named by what the run depends on (options, digests of the inputs): a run that finds its
-own goes on from there, and workspaces of other runs in the same output are cleared. A finished run removes its own.
+A workspace is a local folder. Its name depends on the options and the digests of the inputs. A run that finds its own
+workspace continues from it. Workspaces of other runs in the same output are removed. A finished run removes its own.
 """
 
 from __future__ import annotations
@@ -27,22 +27,31 @@ _FOLDER = ".resume"
 
 
 def fingerprint(options: Mapping[str, Any], inputs: Sequence[Artifact]) -> str:
-    """16 hexadecimal digits that change when an option or an input does."""
+    """Return 16 hexadecimal digits that change when an option or an input does."""
     content = json.dumps([dict(options), [each.digest for each in inputs]], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def workspace_of(output: str, work_dir: str | None, name: str) -> str:
-    """Where workspace `name` lies: below work_dir if there is one, else in the (local) output folder."""
+    """Return the folder of workspace `name`: below work_dir if it is set, else in the (local) output folder."""
     return os.path.join(work_dir or os.path.join(output, _FOLDER), name)
 
 
 @contextlib.contextmanager
 def open_workspace(output: str, work_dir: str | None, name: str) -> Iterator[str]:
-    """The local folder of workspace `name`; removed when the block ends without an error, kept after one.
+    """Open the local folder of a workspace.
 
-    So does an error that the input or the options are to blame for, as it would come again. Where the output is remote
-    and there is no work_dir it is a temporary folder, removed in any case.
+    The folder is removed when the block ends without an error. It is also removed after an error in the input or the
+    options, because the error would occur again. It is kept after any other error. If the output is remote and work_dir
+    is not set, the folder is temporary and always removed.
+
+    Args:
+        output: Folder of the output.
+        work_dir: Local folder of workspaces, None for one within the output.
+        name: Name of the workspace.
+
+    Yields:
+        The folder.
     """
     if work_dir is None and not storage.is_local(output):
         with tempfile.TemporaryDirectory(prefix="vae-train-") as folder:
@@ -70,7 +79,7 @@ def _keep_on_crash(folder: str, base: str, *, keep_base: bool) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _only_run(folder: str) -> Iterator[None]:
-    """Hold the workspace: runs with equal options may share a --work_dir, and would write the same checkpoints."""
+    """Lock the workspace. Runs with equal options may share a --work_dir and would write the same checkpoints."""
     with open(os.path.join(folder, ".lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

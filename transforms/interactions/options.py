@@ -1,4 +1,4 @@
-"""The flags for reading interactions, with the same names in every pipeline, and their values."""
+"""Declare the flags for reading interactions, with the same names in every pipeline, and read their values."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One run of a batch pipeline: command line, facts, output folder and run.json."""
+"""Run a batch pipeline once: command line, facts, output folder and run.json."""

@@ -1,4 +1,4 @@
-"""Facts: what the workers report to the main process (file reports, faults, counts), in one JSON file.
+"""Write facts that the workers report to the main process (file reports, faults, counts) in one JSON file.
 
 Facts travel in a file and not in counters, because some runners report counters late or count them again on a retry.
 A fact is a name with a value. Numbers of one name are added. Lists of one name are joined. A value of another type must
@@ -33,6 +33,7 @@ class WriteFacts(beam.PTransform[beam.PCollection[Any], beam.PCollection[str]]):
     missing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def expand(self, facts: beam.PCollection[Any]) -> beam.PCollection[str]:
+        """Return the uri of the file."""
         joined = facts | "Join" >> beam.CombineGlobally(join_facts)
         written: beam.PCollection[str] = joined | "WriteJson" >> beam.Map(_write, self.uri, dict(self.missing))
         return written

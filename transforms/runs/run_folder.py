@@ -1,9 +1,9 @@
-"""An output folder that a reader sees whole or not at all, and that a rerun recognises.
+"""Write an output folder that is visible only when complete and that a rerun recognises.
 
-A run works in DIR/.tmp-RUNID; `commit` renames the parts into place and writes run.json last, so a folder with a
-run.json is complete. On object stores, which cannot rename a folder, each file is moved and _COMPLETE.json, with name,
-size and sha256 of every file, is written at the very end. One run at a time writes to a local folder; what a killed run
-left there is cleared by the next.
+A run works in DIR/.tmp-RUNID. `commit` renames the parts into place and writes run.json last, so a folder with a
+run.json is complete. Object stores cannot rename a folder, so each file is moved there, and _COMPLETE.json, with name,
+size and sha256 of every file, is written at the very end. One run at a time writes to a local folder. The next run
+removes what a killed run left there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOCK, _WORK, _REJECTED = ".lock", ".tmp-", "rejected"
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """One run's place: `output` is the folder of the contract, `work` its .tmp-RUNID while the run lasts."""
+    """The folders of one run: `output` is the folder of the contract, `work` its .tmp-RUNID while the run lasts."""
 
     output: str
     work: str
@@ -39,7 +39,7 @@ class RunFolder:
         return storage.join(self.work, *parts)
 
     def commit(self, parts: Sequence[str], record: RunRecord) -> RunRecord:
-        """Move the named parts of the working folder into place, replacing old ones; run.json comes last."""
+        """Move the named parts of the working folder into place, replace old parts, and write run.json last."""
         with storage.write_whole(storage.join(self.output, _COMMITTING)) as file:
             file.write(f"run {record.run_id} is moving its parts into place\n".encode())
         for name in (_COMPLETE, _RECORD, _REJECTED, *parts):  # from here until the end the folder is not complete
@@ -56,7 +56,7 @@ class RunFolder:
         return record
 
     def keep_rejected(self, letters: str) -> str:
-        """Move the dead letters of a refused run from the working folder to DIR/rejected, since they say why."""
+        """Move the dead letters of a refused run from the working folder to DIR/rejected for the user."""
         target = storage.join(self.output, _REJECTED)
         storage.remove(target)
         for source in storage.list_files(self.path(letters)):
@@ -111,7 +111,7 @@ def open_folder(output: str, run_id: str, overwrite: bool) -> Iterator[RunFolder
 
 
 def already_done(output: str, pipeline: str, options: Mapping[str, Any], inputs: Sequence[Artifact]) -> bool:
-    """Whether `output` is the whole output of the same pipeline with equal options and input digests."""
+    """Return whether `output` is the complete output of the same pipeline with equal options and input digests."""
     record = storage.read_json(storage.join(output, _RECORD))
     if not is_complete(output) or record.get("pipeline") != pipeline:
         return False
@@ -120,7 +120,7 @@ def already_done(output: str, pipeline: str, options: Mapping[str, Any], inputs:
 
 
 def is_complete(output: str) -> bool:
-    """Whether `output` has a run.json (on object stores a _COMPLETE.json too) and every file that it names."""
+    """Return whether `output` has a run.json (on object stores a _COMPLETE.json too) and every file that it names."""
     record = storage.read_json(storage.join(output, _RECORD))
     if not isinstance(record, dict) or record.get("status") != "done":
         return False
@@ -148,7 +148,7 @@ def check_apart(output: str, inputs: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _only_run(output: str) -> Iterator[None]:
-    """Hold a local folder's lock; a store has none, there the last to finish wins."""
+    """Lock a local folder. An object store has no lock, and the last run to finish wins there."""
     if not storage.is_local(output):
         yield
         return

@@ -1,4 +1,4 @@
-"""run.json: which data, options and code made an output folder, and what came of it."""
+"""Describe in run.json which data, options and code made an output folder, and with which result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ _SECRET_WORDS = ("secret", "password", "token", "access_key", "credential")
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """A file that went in or came out. digest: sha256 of a local file; of uri, size and change time of a remote one."""
+    """A file of an input or output.
+
+    Args:
+        digest: sha256 of the content of a local file, or of uri, size and change time of a remote file.
+    """
 
     uri: str
     bytes: int
@@ -44,7 +48,7 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What run.json holds. Times are RFC 3339, timings seconds per stage, counters plain counts."""
+    """The content of run.json. Times are RFC 3339, timings seconds per stage, counters plain counts."""
 
     run_id: str
     pipeline: str
@@ -81,7 +85,7 @@ def new_run_id(clock: Callable[[], int]) -> str:
 
 
 def rfc3339(time_us: int) -> str:
-    """Microseconds since 1970 as RFC 3339 in UTC."""
+    """Format microseconds since 1970 as RFC 3339 in UTC."""
     return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -100,12 +104,15 @@ def code_version() -> str:
 
 
 def describe_inputs(files: Mapping[str, int]) -> list[Artifact]:
-    """Name, size and digest of the files of an input; files: size in bytes by uri."""
+    """Return name, size and digest of the files of an input. files: size in bytes by uri."""
     return [Artifact(uri, size, digest_of(uri, size)) for uri, size in sorted(files.items())]
 
 
 def digest_of(uri: str, size: int) -> str:
-    """sha256 of a local file's content; of a remote one that of uri, size and time of change, without reading it."""
+    """Return the sha256 of a local file's content.
+
+    For a remote file, return the sha256 of uri, size and time of change, without reading the file.
+    """
     if storage.is_local(uri):
         digest = hashlib.sha256()
         with open(uri, "rb") as file:
@@ -117,7 +124,7 @@ def digest_of(uri: str, size: int) -> str:
 
 
 def parents_of(uris: Sequence[str]) -> list[str]:
-    """Run ids found in the run.json beside each input, or one folder above (inputs are often DIR/part/*.parquet)."""
+    """Return run ids of the run.json beside each input, or one folder above (inputs are often DIR/part/*.parquet)."""
     found = set()
     folders = {storage.parent(uri) for uri in uris}
     for folder in folders | {storage.parent(folder) for folder in folders}:

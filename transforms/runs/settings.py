@@ -1,4 +1,4 @@
-"""What every run of a batch pipeline is told: where it writes, and the options that run.json records."""
+"""Read the settings of every batch pipeline's run: where it writes, and the options that run.json records."""
 
 from __future__ import annotations
 

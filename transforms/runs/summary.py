@@ -1,4 +1,4 @@
-"""What a person reads when a run has ended: a table on stdout and a closing sentence."""
+"""Print the summary of a run: a table on stdout and a closing sentence."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ class BuildDataset(
     def expand(
         self, parts: tuple[beam.PCollection[pa.RecordBatch], beam.PCollection[pa.RecordBatch]]
     ) -> beam.PCollection[str]:
+        """Return the name of the stored dataset."""
         train, holdout = parts
         compacted = (
             train | "CompactTrain" >> beam.Map(compact, holdout=False),

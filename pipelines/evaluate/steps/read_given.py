@@ -32,6 +32,7 @@ class ReadGiven(beam.PTransform[beam.pvalue.PBegin, Read]):
     format: InteractionFormat
 
     def expand(self, root: beam.pvalue.PBegin) -> Read:
+        """Return the blocks, no dead letters, and the reports."""
         files = root | "ListFiles" >> beam.Create(list(self.files))
         outputs = files | "ReadFiles" >> beam.FlatMap(_read_file, self.format).with_outputs("reports", main="blocks")
         rejected = outputs.blocks | "RejectNothing" >> beam.FlatMap(_reject_nothing)

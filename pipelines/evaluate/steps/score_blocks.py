@@ -31,6 +31,7 @@ class FitBaselines(beam.PTransform[beam.PCollection[str], beam.PCollection[Fitte
     tune: bool
 
     def expand(self, kinds: beam.PCollection[str]) -> beam.PCollection[Fitted]:
+        """Return one Fitted for each kind."""
         fitted: beam.PCollection[Fitted] = kinds | "Fit" >> beam.Map(fit, self.work, self.ease_lambda, self.tune)
         return fitted
 
@@ -54,6 +55,7 @@ class ScoreBlocks(beam.PTransform[beam.PCollection[tuple[int, int]], beam.PColle
     fitted: beam.PCollection[Fitted]
 
     def expand(self, blocks: beam.PCollection[tuple[int, int]]) -> beam.PCollection[str]:
+        """Return the name of the stored sums."""
         scorer = ScoreBlocksFn(self.work, self.names, self.sources, self.ks)
         scored = blocks | "ScoreBlock" >> beam.ParDo(scorer, beam.pvalue.AsList(self.fitted))
         sums = scored | "SumBlocks" >> beam.CombineGlobally(merge).without_defaults()

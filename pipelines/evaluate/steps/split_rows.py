@@ -29,6 +29,7 @@ class SplitRows(beam.PTransform[beam.PCollection[pa.RecordBatch], beam.PCollecti
     folder: str
 
     def expand(self, blocks: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[SplitCounts]:
+        """Return the counts by shard."""
         counted = blocks | "CountTimes" >> beam.FlatMap(_count_times)
         times = beam.pvalue.AsSingleton(counted | "MergeTimes" >> beam.CombineGlobally(merge_times))
         pieces = blocks | "DivideBlock" >> beam.FlatMap(divide_block, self.rule, times)

@@ -26,6 +26,7 @@ class StoreList(beam.PTransform[beam.PCollection[Any], beam.PCollection[str]]):
     name: str
 
     def expand(self, values: beam.PCollection[Any]) -> beam.PCollection[str]:
+        """Return the name of the stored list."""
         gathered = values | "Gather" >> ToList()
         stored: beam.PCollection[str] = gathered | "Store" >> beam.Map(workspace.put, self.work, self.name)
         return stored

@@ -1,1 +1,1 @@
-"""The stages of the diagram in pipeline.py, one transform a file."""
+"""Wire the stages of the diagram in pipeline.py as Beam transforms, one in each file."""

@@ -1,4 +1,4 @@
-"""TF-Transform over the users: the vocabulary from those who train, the graph written, every split transformed."""
+"""Run TF-Transform over the users: analyze the vocabulary of training users, write the graph, transform every split."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ __all__ = ["TransformUsers", "Transformed"]
 
 
 class Transformed(NamedTuple):
-    """What TransformUsers returns. batches: item_ids, target_ids, side columns and what PASSED names.
+    """The outputs of TransformUsers.
 
-    saved_model: the folder of TF-Transform's graph while the pipeline runs.
+    Args:
+        batches: item_ids, target_ids, side columns and the columns of PASSED.
+        saved_model: The folder of TF-Transform's graph while the pipeline runs.
     """
 
     batches: beam.PCollection[pa.RecordBatch]
@@ -31,9 +33,9 @@ class Transformed(NamedTuple):
 
 @dataclasses.dataclass
 class TransformUsers(beam.PTransform[beam.PCollection[pa.RecordBatch], Transformed]):
-    """Training batches of RAW_SCHEMA analysed, then they and the held-out ones transformed; graph to folder/transform.
+    """Analyze training batches of RAW_SCHEMA, then transform them and the held-out batches.
 
-    TF-Transform's own files go to folder/tft_temp while it runs.
+    The graph is written to folder/transform. TF-Transform's own files go to folder/tft_temp while it runs.
     """
 
     held_out: beam.PCollection[pa.RecordBatch]
@@ -42,6 +44,7 @@ class TransformUsers(beam.PTransform[beam.PCollection[pa.RecordBatch], Transform
     folder: str
 
     def expand(self, train: beam.PCollection[pa.RecordBatch]) -> Transformed:
+        """Return the transformed batches and the folder of the graph."""
         import_tensorflow()
         import tensorflow_transform.beam as tft
 

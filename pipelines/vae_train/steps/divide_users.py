@@ -1,4 +1,7 @@
-"""Histories to raw batches for TF-Transform: those that train, those held out; and how many train on each item."""
+"""Divide histories into raw batches for TF-Transform and count the training users of each item.
+
+A batch holds users that train, or held-out users.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,13 @@ __all__ = ["DivideUsers", "Divided", "MergeCountsFn"]
 
 
 class Divided(NamedTuple):
-    """What DivideUsers returns. train, held_out: batches of RAW_SCHEMA, each of one split. facts: see GatherFacts."""
+    """The outputs of DivideUsers.
+
+    Args:
+        train: Batches of RAW_SCHEMA of training users.
+        held_out: Batches of RAW_SCHEMA of held-out users, each of one split.
+        facts: See GatherFacts.
+    """
 
     division: beam.PCollection[Division]
     train: beam.PCollection[pa.RecordBatch]
@@ -40,7 +49,14 @@ class Divided(NamedTuple):
 
 @dataclasses.dataclass
 class DivideUsers(beam.PTransform[beam.PCollection[Histories], Divided]):
-    """Histories to batches per split; summary: of all users. analyze_all: validation users train, none validates."""
+    """Divide histories into batches per split.
+
+    Args:
+        summary: Summary of all users.
+        split: Which users validate and test.
+        rules: What makes a feature.
+        analyze_all: Validation users train, and no user validates.
+    """
 
     summary: beam.PCollection[Summary]
     split: SplitRule
@@ -48,6 +64,7 @@ class DivideUsers(beam.PTransform[beam.PCollection[Histories], Divided]):
     analyze_all: bool
 
     def expand(self, histories: beam.PCollection[Histories]) -> Divided:
+        """Return the batches by split, the counts of items, and the facts."""
         division = self.summary | "PlanDivision" >> beam.Map(plan_division, self.split, self.analyze_all)
         divided = histories | "DivideShard" >> beam.FlatMap(
             _divide_shard, beam.pvalue.AsSingleton(division), self.split
@@ -60,19 +77,22 @@ class DivideUsers(beam.PTransform[beam.PCollection[Histories], Divided]):
 
 
 class MergeCountsFn(beam.CombineFn):
-    """Counts of shards to their sum. The accumulator holds parts; past FLUSH_ITEMS they are added to one."""
+    """Add up the counts of all shards. The accumulator holds parts, which are added once they exceed FLUSH_ITEMS."""
 
     FLUSH_ITEMS = 1_000_000
 
     def create_accumulator(self) -> list[ItemCounts]:
+        """Return an empty list."""
         return []
 
     def add_input(self, parts: list[ItemCounts], part: ItemCounts) -> list[ItemCounts]:
+        """Append the counts of a shard, and add up the parts once they exceed FLUSH_ITEMS."""
         parts.append(part)
         pending = sum(len(each.users) for each in parts[1:])
         return [merge_counts(parts)] if pending > max(self.FLUSH_ITEMS, len(parts[0].users)) else parts
 
     def merge_accumulators(self, accumulators: Iterable[list[ItemCounts]]) -> list[ItemCounts]:
+        """Join the lists, and add up the parts once they exceed FLUSH_ITEMS."""
         merged: list[ItemCounts] = []
         for parts in accumulators:
             for part in parts:
@@ -80,9 +100,11 @@ class MergeCountsFn(beam.CombineFn):
         return merged
 
     def compact(self, parts: list[ItemCounts]) -> list[ItemCounts]:
+        """Add up the parts before they are sent to another worker."""
         return [merge_counts(parts)] if len(parts) > 1 else parts
 
     def extract_output(self, parts: list[ItemCounts]) -> ItemCounts:
+        """Return the counts of all shards."""
         return merge_counts(parts)
 
 
@@ -103,13 +125,13 @@ def _divide_shard(
 
 
 def _count_items(histories: Histories) -> ItemCounts:
-    """Users of each item; items without are left out."""
+    """Count the users of each item. Items without users are left out."""
     users = np.bincount(histories.codes, minlength=len(histories.items))
     return ItemCounts(histories.items.filter(pa.array(users > 0)), users[users > 0].astype(np.int64))
 
 
 def _judge_users(summary: Summary, analyze_all: bool) -> Iterator[tuple[str, Any]]:
-    """The summary as facts, and what makes a split impossible as faults."""
+    """Yield the summary as facts, and faults that make a split impossible."""
     yield "users", summary.users
     yield "interactions", summary.interactions
     yield "weights_zero", summary.weights_zero
@@ -140,7 +162,10 @@ def _judge_users(summary: Summary, analyze_all: bool) -> Iterator[tuple[str, Any
 
 
 def _judge_items(counts: ItemCounts, summary: Summary, rules: FeatureRules) -> Iterator[tuple[str, Any]]:
-    """The vocabulary's size as facts; TF-Transform would invent a token for an empty one, so that is a fault."""
+    """Yield the vocabulary's size as facts.
+
+    An empty vocabulary is a fault, because TF-Transform would add a token of its own to it.
+    """
     items = len(counts.users)
     kept = counts.kept(rules.min_item_users, rules.max_items)
     frequent = counts.kept(rules.min_item_users, None)

@@ -1,4 +1,4 @@
-"""What the main process must know of a run (reports, faults, counts): named, and written as one file of facts."""
+"""Write what the workers report to the main process (reports, faults, counts) as one file of facts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _COUNTS = ("train_users", "validation_users", "test_users", "users_without_known
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """(reports, faults, further facts …) to one JSON object; see `transforms.runs.facts`."""
+    """Write (reports, faults, further facts …) as one JSON object, see `transforms.runs.facts`."""
 
     uri: str
 
     def expand(self, collections: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[str]:
+        """Return the uri of the file of facts."""
         reports, faults, *others = collections
         named = [
             reports | "NameReports" >> beam.Map(name_report),

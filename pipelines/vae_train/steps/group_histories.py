@@ -1,4 +1,4 @@
-"""Blocks of interactions to histories, a shard of users an element, and what must be known of all users."""
+"""Group blocks of interactions into histories, one element for each shard of users, and summarize all users."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["GroupHistories", "Grouped", "MergeShardFn"]
 
 
 class Grouped(NamedTuple):
-    """What GroupHistories returns; faults are sentences for the person, one each."""
+    """The outputs of GroupHistories. Each fault is one sentence for the user."""
 
     histories: beam.PCollection[Histories]
     summary: beam.PCollection[Summary]
@@ -28,7 +28,7 @@ class Grouped(NamedTuple):
 
 @dataclasses.dataclass
 class GroupHistories(beam.PTransform[beam.PCollection[pa.RecordBatch], Grouped]):
-    """Blocks to the histories of `shards` shards of users, and one summary of all."""
+    """Group blocks into the histories of `shards` shards of users, and one summary of all users."""
 
     rules: FeatureRules
     split: SplitRule
@@ -39,6 +39,7 @@ class GroupHistories(beam.PTransform[beam.PCollection[pa.RecordBatch], Grouped])
             raise ValueError(f"shards={self.shards} is not between 1 and 65536")
 
     def expand(self, blocks: beam.PCollection[pa.RecordBatch]) -> Grouped:
+        """Return the histories by shard, the summary, and the faults."""
         merged = (
             blocks
             | "PartitionByUser" >> beam.FlatMap(partition, self.shards, self.rules.seed)
@@ -54,7 +55,7 @@ class GroupHistories(beam.PTransform[beam.PCollection[pa.RecordBatch], Grouped])
 
 
 class MergeShardFn(beam.DoFn):
-    """`merge_histories` of a shard; weights that float32 cannot carry become a fault."""
+    """Apply `merge_histories` to a shard. Weights outside float32 become a fault."""
 
     def __init__(self, rules: FeatureRules) -> None:
         self._rules = rules
@@ -63,6 +64,7 @@ class MergeShardFn(beam.DoFn):
     def process(
         self, element: tuple[int, Iterable[pa.RecordBatch]]
     ) -> Iterator[Histories | beam.pvalue.TaggedOutput[str, str]]:
+        """Yield the histories of a shard, or a fault."""
         histories = merge_histories(list(element[1]), self._rules)
         if histories.weights is not None and len(histories.weights) and histories.weights.max() > LARGEST_WEIGHT:
             yield beam.pvalue.TaggedOutput(

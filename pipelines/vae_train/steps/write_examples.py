@@ -1,4 +1,4 @@
-"""Transformed batches to example files, each under a fixed name and by rename, so that a retry is harmless."""
+"""Write transformed batches to example files, each under a fixed name and by rename, so that a retry is harmless."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ __all__ = ["EncodeFn", "WriteExamples"]
 
 @dataclasses.dataclass
 class WriteExamples(beam.PTransform[beam.PCollection[pa.RecordBatch], beam.PCollection[tuple[str, Any]]]):
-    """Batches to folder/examples/SPLIT-SSSSS-of-NNNNN.gz, an empty file where no user falls; returns facts."""
+    """Write batches to folder/examples/SPLIT-SSSSS-of-NNNNN.gz. The output is facts.
+
+    A file without users is empty.
+    """
 
     division: beam.PCollection[Division]
     folder: str
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[tuple[str, Any]]:
+        """Return the facts."""
         division = beam.pvalue.AsSingleton(self.division)
         encoded = batches | "EncodeExamples" >> beam.ParDo(EncodeFn(), division).with_outputs("facts", main="records")
         # Every file of a split is there, whichever users there are: whoever reads expects all of N.
@@ -40,7 +44,7 @@ class WriteExamples(beam.PTransform[beam.PCollection[pa.RecordBatch], beam.PColl
 
 
 class EncodeFn(beam.DoFn):
-    """`encode`, counted."""
+    """Apply `encode` to a batch and count the results."""
 
     def __init__(self) -> None:
         self._metrics = VaeMetrics()
@@ -48,6 +52,7 @@ class EncodeFn(beam.DoFn):
     def process(
         self, batch: pa.RecordBatch, division: Division
     ) -> Iterator[tuple[tuple[int, int], Records] | beam.pvalue.TaggedOutput[str, tuple[str, int]]]:
+        """Yield the records of a batch by file, and the facts."""
         for place, records in encode(batch, division.files):
             if place is None:
                 yield beam.pvalue.TaggedOutput("facts", ("users_without_known_items", len(records.keys)))

@@ -1,4 +1,4 @@
-"""TF-Transform's vocabulary as a table with how many train on each item."""
+"""Write TF-Transform's vocabulary as a table with the number of training users of each item."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ __all__ = ["WriteVocabulary"]
 
 @dataclasses.dataclass
 class WriteVocabulary(beam.PTransform[beam.PCollection[str], beam.PCollection[str]]):
-    """The folder of TF-Transform's graph to folder/vocabulary.parquet. unavailable: ids never recommended."""
+    """Write folder/vocabulary.parquet from the folder of TF-Transform's graph.
+
+    Args:
+        counts: Training users by item.
+        unavailable: Item ids that are never recommended.
+        folder: Where the run writes.
+    """
 
     counts: beam.PCollection[ItemCounts]
     unavailable: pa.StringArray
     folder: str
 
     def expand(self, saved_model: beam.PCollection[str]) -> beam.PCollection[str]:
+        """Return the uri of the table."""
         written: beam.PCollection[str] = saved_model | "WriteVocabularyTable" >> beam.Map(
             _write_vocabulary, beam.pvalue.AsSingleton(self.counts), self.unavailable, self.folder
         )
