@@ -76,7 +76,7 @@ def build(root: beam.Pipeline, job: Job) -> None:
     pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base, base_verdict)
     shuffled = pairs | "RankSums" >> RankSums(*numbers, job.threads)
 
-    # Each road writes for itself: a Flatten in between would keep all neighbors in memory before the first is written.
+    # Each strategy has its own write step. A Flatten before it would keep all neighbors in memory.
     broadcast_written = broadcast | "WriteBroadcast" >> WriteNeighbors(job.folder, plan)
     shuffled_written = shuffled | "WriteShuffled" >> WriteNeighbors(job.folder, plan)
     items_written = plan | "WriteItems" >> WriteItems(job.folder, job.titles, encoded.marginals)

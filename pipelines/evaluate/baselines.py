@@ -193,7 +193,7 @@ def _quality(ranker: Ranker, part: Dataset) -> float:
 def _ranker(dataset: Dataset, table: sp.csr_array) -> NeighborRanker:
     items = len(dataset.items)
     same = np.arange(items, dtype=np.int32)
-    # An item that train never saw is not known to the model.
+    # An item that is not in train is unknown to the model.
     to_model = np.where(dataset.item_users() > 0, same, -1).astype(np.int32)
     return NeighborRanker(table, popular_first(dataset.item_users()), np.ones(items, np.bool_), to_model, same)
 

@@ -73,7 +73,7 @@ def files(source: ModelSource) -> dict[str, int]:
     if source.kind == "neighbors":
         listed = [os.path.join(source.uri, "items.parquet"), os.path.join(source.uri, "neighbors")]
     else:
-        # assets holds the vocabulary: the same weights behind another one are another model.
+        # assets holds the vocabulary. The same weights with another vocabulary are another model.
         listed = [os.path.join(source.uri, part) for part in ("saved_model.pb", "variables", "assets")]
     return {uri: size for pattern in listed for uri, size in storage.list_files(pattern).items()}
 
@@ -187,6 +187,6 @@ def _exists(uri: str) -> bool:
 
 
 def _parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
-    # Parquet needs to seek, which a remote file may not; so its bytes are read once.
+    # Parquet needs to seek, which a remote file may not support. So its bytes are read once.
     with storage.open_read(uri) as file:
         return pq.read_table(io.BytesIO(file.read()), columns=columns, read_dictionary=["item_id", "neighbor_id"])

@@ -87,7 +87,7 @@ def activity(models: Sequence[ModelResult], name: str) -> Markup:
         places = [place for place, bucket in enumerate(models[0].buckets) if bucket.users]
         for number, model in enumerate(models):
             buckets = [model.buckets[place] for place in places]
-            # Side by side, so that the intervals of models with like results do not lie on each other.
+            # Points stand side by side, so that the intervals of models with similar results do not overlap.
             x = [place + (number - (len(models) - 1) / 2) * 0.05 for place in range(len(places))]
             axes.errorbar(
                 x,

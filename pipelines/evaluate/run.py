@@ -144,7 +144,7 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
                 file.write(text.encode())
         numbers = {name: value for name, value in dataclasses.asdict(result.counts).items() if isinstance(value, int)}
         published = ""
-        # Before run.json: a run that dies here is run again and publishes once more, rather than never.
+        # Publish before run.json is written. A run that fails in between is repeated and publishes again.
         if publishing and servable and all(verdict.passed for verdict in verdicts):
             numbers["published_version"] = publish.publish(servable, publishing[1], clock)
             published = f"; published {publishing[0]} as version {numbers['published_version']} in {publishing[1]}"

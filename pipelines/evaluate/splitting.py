@@ -104,7 +104,7 @@ def divide(block: pa.RecordBatch, rule: SplitRule, cut_us: int | None) -> npt.ND
 
 def shard_of(block: pa.RecordBatch, seed: int) -> npt.NDArray[np.int64]:
     """Return the shard of every row. All rows of a user are in one shard."""
-    # The low bits: the high ones decide who is held out, and would leave most shards without a holdout.
+    # Use the low bits. The high bits decide which users are held out, and would leave most shards without a holdout.
     return (_per_user(block.column("user_id"), seed) % np.uint64(SHARDS)).astype(np.int64)
 
 
@@ -147,7 +147,7 @@ def _first_share(users: pa.ChunkedArray, share: float) -> npt.NDArray[np.bool_]:
 
 
 def _held_out(users: pa.Array, rule: SplitRule) -> npt.NDArray[np.bool_]:
-    # Compared as float64: 2^-53 of the range is nobody's share, and holdout=1.0 needs no 65th bit.
+    # Compare as float64. The error of 2^-53 of the range is negligible, and holdout=1.0 needs no 65th bit.
     return _per_user(users, rule.seed).astype(np.float64) < rule.holdout * 2.0**64
 
 

@@ -128,7 +128,7 @@ def moments(total: int, squares: int, users: int) -> Moments:
     mean = total / (SCALE * users)
     if users == 1:
         return Moments(mean, 0.0)
-    # Whole numbers up to the one division: no cancellation however small the deviation.
+    # The numbers are integers until the one division, so a small deviation does not cancel out.
     deviation = max(0, squares * users * SCALE - total * total) / (SCALE * SCALE * users * (users - 1))
     return Moments(mean, float((deviation / users) ** 0.5))
 

@@ -29,7 +29,7 @@ class InteractionOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        # Not required=True: Beam parses the flags of every options class it knows, also for other pipelines.
+        # Not required=True, because Beam parses the flags of every imported options class, also for other pipelines.
         parser.add_argument(
             "--interactions",
             metavar="GLOB[,GLOB]",

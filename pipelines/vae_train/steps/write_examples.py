@@ -31,7 +31,7 @@ class WriteExamples(beam.PTransform[beam.PCollection[pa.RecordBatch], beam.PColl
         """Return the facts."""
         division = beam.pvalue.AsSingleton(self.division)
         encoded = batches | "EncodeExamples" >> beam.ParDo(EncodeFn(), division).with_outputs("facts", main="records")
-        # Every file of a split is there, whichever users there are: whoever reads expects all of N.
+        # Write every file of a split, even without users, because a reader expects all N files.
         empty = self.division | "NameFiles" >> beam.FlatMap(_name_files)
         written = (
             (encoded.records, empty)
