@@ -1,4 +1,4 @@
-"""What a run reads and by which times, as a worker gets it: all settings of the reader."""
+"""Settings of the reader: the inputs of a run and its times, as a worker receives them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,28 @@ SOURCES = ("decisions", "rewards")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SequencerConfig:
-    """Microseconds, bytes.
+    """Hold the settings of the reader.
 
-    decisions, rewards: globs. bandits: the bandits file; bandits_data: its bytes when the run was planned. shards: of
-    decision ids. max_disorder_us: by how much the watermark trails the newest event. idle_after_us: after which silence
-    a source no longer holds the maturing watermark; max_hold_us: the holding one. poll_interval_us: how often is looked
-    for input, bandits_poll_us: for another bandits file. stop_when_idle_us: end after this silence, None never.
-    file_horizon_us: how long the name of a vanished file is kept. tick_us: how often at most shards answer live;
-    tick_bytes: and after how much of a backlog. chunk_bytes: what is read at once. range_bytes: the same in a bounded
-    run. stop_file: a run ends, with its state saved, when this file appears. state_interval_us: how often a report has
-    what a checkpoint needs, None never. started: where a checkpoint left off.
+    Args:
+        decisions: Glob of the decision files.
+        rewards: Glob of the reward files.
+        bandits: Path of the bandits file.
+        bandits_data: Bytes of the bandits file when the run was planned.
+        shards: Number of shards of decision ids.
+        max_disorder_us: How far the watermark trails the newest event, microseconds.
+        idle_after_us: Silence after which a source no longer holds the maturing watermark, microseconds.
+        max_hold_us: Silence after which a source no longer holds the holding watermark, microseconds.
+        poll_interval_us: Time between two looks for new input, microseconds.
+        bandits_poll_us: Time between two looks for a changed bandits file, microseconds.
+        stop_when_idle_us: Silence after which the run ends, microseconds. None never ends it.
+        file_horizon_us: How long the name of a vanished file is kept, microseconds.
+        tick_us: Least time between two ticks of a live run, microseconds.
+        tick_bytes: Bytes of a backlog after which a tick is due early.
+        chunk_bytes: Bytes read at once.
+        range_bytes: Bytes read at once in a bounded run.
+        stop_file: The run saves its state and ends when this file appears.
+        state_interval_us: Time between two reports that carry a checkpoint's state, microseconds. None sends no state.
+        started: State of the checkpoint that the run starts from.
     """
 
     decisions: str
@@ -46,5 +58,12 @@ class SequencerConfig:
     started: SourceState | None = None
 
     def pattern(self, source: str) -> str:
-        """The glob of a source."""
+        """Return the glob of a source.
+
+        Args:
+            source: `decisions` or `rewards`.
+
+        Returns:
+            The glob.
+        """
         return {"decisions": self.decisions, "rewards": self.rewards}[source]

@@ -1,7 +1,8 @@
-"""What of a source must be read again after a restart: per partition the chunks with events that still count.
+"""Track what a restart must read again: per partition, the chunks with events that still count.
 
-A chunk is wholly covered by a checkpoint when none of its events can matter any more. What the reader itself decided
-about its records (malformed, future, late) is then the checkpoint's to remember; until then a restart finds it anew.
+A checkpoint covers a chunk when none of the chunk's events can matter any more. From then on the checkpoint stores the
+outcomes that the reader gave to the chunk's records (malformed, future, late). Until then a restart reads the chunk
+again and finds these outcomes again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ Key = tuple[str, int, str]
 
 
 class Late(NamedTuple):
-    """A record that was late. key: None where a checkpoint counts it already."""
+    """Hold the place of a late record.
+
+    Args:
+        position: Position of the record in its partition.
+        at_us: Event time, microseconds.
+        key: Counter of the record. None if a checkpoint counts the record already.
+    """
 
     position: int
     at_us: int
@@ -28,7 +35,13 @@ class Late(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a PartitionState says of coverage; start is None where all that was read is covered."""
+    """Hold the coverage fields of a PartitionState.
+
+    Args:
+        start: Position of the first chunk to read again. None if everything read so far is covered.
+        late: Positions of late records in chunks that are read again.
+        all_late: Whether every record so far was late.
+    """
 
     start: int | None
     late: tuple[int, ...]
@@ -36,10 +49,14 @@ class Part(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A chunk; a tuple, since marks hold many.
+    """Hold one chunk. It is a tuple because marks hold many of them.
 
-    greatest_us: its greatest usable event time. counts: of records without one. late_at: ascending. uncovered: late
-    records that no checkpoint counts yet, latest first.
+    Args:
+        start: Position of the chunk.
+        greatest_us: Greatest usable event time in the chunk, microseconds.
+        counts: Outcomes of records without a usable event time.
+        late_at: Positions of late records, ascending.
+        uncovered: Times and counters of late records that no checkpoint counts yet, latest first.
     """
 
     start: int
@@ -84,7 +101,16 @@ class Coverage:
         late: Sequence[Late],
         records: int | None,
     ) -> None:
-        """A chunk was read. records: how many it had, None if it was read again."""
+        """Note that a chunk was read.
+
+        Args:
+            name: Name of the partition.
+            start: Position of the chunk.
+            greatest_us: Greatest usable event time in the chunk, microseconds.
+            counts: Outcomes of records without a usable event time.
+            late: Late records of the chunk.
+            records: How many records the chunk had. None if it was read again after a restart.
+        """
         uncovered = sorted(((each.at_us, each.key) for each in late if each.key is not None), reverse=True)
         late_at = sorted(each.position for each in late)
         self.spans.setdefault(name, deque()).append(Span(start, greatest_us, dict(counts), late_at, uncovered))
@@ -92,9 +118,15 @@ class Coverage:
             self.all_late[name] = self.all_late.get(name, True) and len(late) == records
 
     def cover(self, cut_us: int, needed_us: int) -> Counter[Key]:
-        """Events before `needed_us` cannot matter any more; returns what a checkpoint has to count from now on.
+        """Drop the chunks that no longer need to be read again.
 
-        That is: late records before the cut, and records without a usable time in chunks that are not read again.
+        Args:
+            cut_us: The checkpoint's cut, microseconds. Late records before it are counted by the checkpoint.
+            needed_us: Events before this time cannot matter any more, microseconds.
+
+        Returns:
+            Outcomes that a checkpoint has to count from now on. These are late records before the cut, and records
+            without a usable time in chunks that are not read again.
         """
         covered: Counter[Key] = Counter()
         for name, spans in list(self.spans.items()):
@@ -108,7 +140,14 @@ class Coverage:
         return covered
 
     def begin_anew(self, name: str) -> Counter[Key]:
-        """The partition is another one now and its former chunks cannot be read again; returns as `cover` does."""
+        """Drop all chunks of a partition that was replaced, since its former content cannot be read again.
+
+        Args:
+            name: Name of the partition.
+
+        Returns:
+            Outcomes that a checkpoint has to count from now on.
+        """
         self.all_late.pop(name, None)
         covered: Counter[Key] = Counter()
         for span in self.spans.pop(name, ()):
@@ -117,19 +156,19 @@ class Coverage:
         return covered
 
     def is_covered(self, name: str) -> bool:
-        """Whether nothing of a partition is read again."""
+        """Return whether no chunk of a partition is read again."""
         return name not in self.spans
 
     def forget(self, name: str) -> None:
-        """Remember nothing of a partition that is covered."""
+        """Forget a partition that is covered."""
         self.all_late.pop(name, None)
 
     def part(self, name: str) -> Part:
-        """What a checkpoint says of a partition."""
+        """Return the coverage of a partition for a checkpoint."""
         spans = self.spans.get(name, ())
         late = tuple(position for span in spans for position in span.late_at)
         return Part(spans[0].start if spans else None, late, self.all_late.get(name, False))
 
     def late_partitions(self) -> Iterable[str]:
-        """Partitions all of whose records were late so far."""
+        """Return the partitions whose records were all late so far."""
         return [name for name, all_late in self.all_late.items() if all_late]

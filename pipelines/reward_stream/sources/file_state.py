@@ -1,6 +1,6 @@
-"""What is known of one file of a log: how far it was read, what recognises it; and how whole lines are taken from it.
+"""Track one file of a log: how far it was read and how to recognise it. Also take whole lines from a file.
 
-A compressed file's positions are those of its text.
+Positions in a compressed file are positions in its uncompressed text.
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ _PAUSES_US = (2_000_000, 6_000_000)  # before the second and the third try to re
 
 @dataclasses.dataclass(slots=True)
 class FileState:
-    """at, end, listed_at_us: as in Position; at == end unless it is being read again.
+    """Hold the state of one file.
 
-    head: LENGTH:DIGEST of its first bytes, up to _HEAD_BYTES, as far as they were read. prefix: those bytes, None where
-    only their digest is known. listed: as of the last listing, None while the file is not there. first_us: its mtime
-    when it was first seen. unread: there may be lines to read. compare: its beginning must be compared before it is
-    read on. read_size: of a compressed file its size on disk when it was read to its end, else -1. failures: tries to
-    read it that failed since one did not.
+    Args:
+        name: Name of the file.
+        at: Position of the next line to read. It equals `end` unless the file is being read again.
+        end: Position up to which the file has been read.
+        head: LENGTH:DIGEST of the first bytes that were read, at most _HEAD_BYTES of them.
+        prefix: Those first bytes. None if only their digest is available.
+        listed_at_us: When a listing last contained the file, microseconds.
+        listed: Size and modification time in the last listing. None while the file is missing.
+        first_us: Modification time when the file was first listed, microseconds.
+        unread: Whether there may be lines to read.
+        compare: Whether the beginning must be compared before reading on.
+        read_size: Size on disk of a compressed file when it was read to its end. Otherwise -1.
+        failures: Failed attempts to read the file since the last success.
     """
 
     name: str
@@ -45,7 +53,15 @@ class FileState:
 
     @classmethod
     def resumed(cls, name: str, position: Position) -> FileState:
-        """A file at a position that `position` gave."""
+        """Return the state of a file at a saved position.
+
+        Args:
+            name: Name of the file.
+            position: Value of the property `position`.
+
+        Returns:
+            The state.
+        """
         length, digest, size = [*position.head.split(":"), "", "", ""][:3]
         head, prefix = (f"{length}:{digest}", None) if length else ("", b"")
         file = cls(name, position.at, position.end, head, prefix, position.listed_at_us)
@@ -54,32 +70,38 @@ class FileState:
 
     @property
     def position(self) -> Position:
-        """Where it is; a compressed file that was read to its end has its size in `head`, too."""
+        """Return the position to save. For a compressed file that was read to its end, `head` includes its size."""
         head = f"{self.head}:{self.read_size}" if self.read_size >= 0 else self.head
         return Position(self.at, self.end, head, self.listed_at_us)
 
     @property
     def rereading(self) -> bool:
-        """Whether it was read further before the restart."""
+        """Return whether the file was read further before the restart."""
         return self.at < self.end
 
     @property
     def set_aside(self) -> bool:
-        """Whether it could not be read and only a change of it is waited for."""
+        """Return whether the file could not be read and is skipped until it changes."""
         return self.failures > len(_PAUSES_US)
 
     @property
     def compressed(self) -> bool:
-        """Whether its bytes are gzip's."""
+        """Return whether the file is compressed with gzip."""
         return self.name.endswith(".gz")
 
     @property
     def order(self) -> tuple[bool, int, str]:
-        """When it is its turn; what was read before a restart comes first."""
+        """Return the sort key of the reading order. Files to read again after a restart come first."""
         return not self.rereading, self.first_us, self.name
 
     def see(self, listed: Listed, now_us: int, precision_us: int) -> None:
-        """A listing has it. precision_us: how exact listed_at_us must be."""
+        """Note that a listing contains the file.
+
+        Args:
+            listed: Size and modification time in the listing.
+            now_us: The clock, microseconds.
+            precision_us: How exact `listed_at_us` must be, microseconds.
+        """
         if now_us - self.listed_at_us > precision_us or self.listed is None:
             self.listed_at_us = now_us
         if self.listed == listed:
@@ -94,7 +116,16 @@ class FileState:
         self.listed = listed
 
     def is_same(self, stream: BinaryIO) -> bool:
-        """Whether the text goes on from where it was read to, as far as its length and its beginning tell."""
+        """Return whether the file still begins with the text that was read.
+
+        The check compares the length and the first bytes.
+
+        Args:
+            stream: The uncompressed text.
+
+        Returns:
+            False if the file is shorter now or begins with other bytes.
+        """
         length = int(self.head.partition(":")[0] or 0)
         stream.seek(0)
         prefix = stream.read(length)
@@ -104,12 +135,20 @@ class FileState:
         return True
 
     def begin_anew(self) -> None:
-        """It is another file now."""
+        """Reset the state, since the name holds a different file now."""
         self.at = self.end = 0
         self.head, self.prefix, self.read_size, self.compare = "", b"", -1, False
 
     def take(self, lines: bytes, more: bool) -> bool:
-        """Lines were read; returns whether they had been read before. more: there may be further ones."""
+        """Note that lines were read.
+
+        Args:
+            lines: The lines.
+            more: Whether the file may have further lines.
+
+        Returns:
+            Whether the lines had been read before the restart.
+        """
         if self.prefix is not None and len(self.prefix) == self.at < _HEAD_BYTES:
             self.prefix = (self.prefix + lines)[:_HEAD_BYTES]
             self.head = _digest(self.prefix)
@@ -123,15 +162,25 @@ class FileState:
         return again
 
     def at_end(self) -> None:
-        """There is no whole line any more; one that was to be read again is shorter now, as the next listing tells."""
+        """Note that the file has no further whole line.
+
+        A file that was to be read again is shorter now. The next listing detects this.
+        """
         self.at = self.end
         self.unread = False
         self._note_size()
 
     def fail(self, now_us: int) -> int | None:
-        """It could not be read; returns when to try again, None if it is set aside until it changes.
+        """Note that the file could not be read.
 
-        Of one that was set aside before, a change is tried once: one that changes all the time holds nothing up.
+        A file that was set aside is tried once per change, so that a file that changes constantly does not delay
+        others.
+
+        Args:
+            now_us: The clock, microseconds.
+
+        Returns:
+            When to try again, microseconds. None if the file is set aside until it changes.
         """
         self.failures += 1
         if not self.set_aside:
@@ -144,9 +193,16 @@ class FileState:
 
 
 def whole_lines(stream: BinaryIO, at: int, limit: int, end: int | None) -> tuple[bytes, bool]:
-    """Whole lines from a position on, about `limit` bytes, and whether there may be more.
+    """Read whole lines from a position on.
 
-    end: where what was read before ends; nothing beyond it is taken, and what stands before it is whole.
+    Args:
+        stream: The uncompressed text.
+        at: Position of the first line.
+        limit: About how many bytes to read. A line that is longer is read whole.
+        end: Position at which the text that was read before ends. No line after it is returned. None sets no end.
+
+    Returns:
+        The lines, and whether there may be more.
     """
     stream.seek(at)
     data = stream.read(limit)

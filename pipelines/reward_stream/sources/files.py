@@ -1,9 +1,13 @@
-"""A watched glob of files as a log: new files, growing ones, replaced ones, and names that have been read.
+"""Read a watched glob of files as a log.
 
-A file is its name. A growing one is read on from its last complete line; one that shrank, or whose first KiB changed,
-is read again as new. Names are kept as long as the file is listed and for a while after, so that nothing is read twice;
-of one that a checkpoint covers wholly nothing but its size is looked at. One that cannot be read is tried three times
-in some 10 s and then set aside until it changes, so that it does not hold up what depends on the end of the input.
+The glob may gain new files, files that grow and files that are replaced. A file is identified by its name. A file that
+grows is read on from its last complete line. A file that shrank, or whose first KiB changed, is read again as new.
+
+Names are kept while the file is listed and for a while after, so that nothing is read twice. For a file that a
+checkpoint covers completely, only the size is checked.
+
+A file that cannot be read is tried three times within about 10 s. Then it is set aside until it changes, so that it
+does not delay work that waits for the end of the input.
 """
 
 from __future__ import annotations
@@ -36,11 +40,17 @@ _order = attrgetter("order")
 
 
 class FileLog:
-    """The files that a glob names, in the order of (mtime when first seen, name).
+    """Read the files of a glob, ordered by modification time when first listed, then by name.
 
-    clock: microseconds since 1970. chunk_bytes: how much a chunk holds at most, unless one line is longer.
-    horizon_us: how long the name of a vanished file is kept. list_every_us: how often is looked for new input.
-    positions: where to begin; files that are not named begin at 0. files_reread: files that were read again as new.
+    `files_reread` counts the files that were read again as new.
+
+    Args:
+        pattern: The glob.
+        clock: Returns microseconds since 1970.
+        chunk_bytes: Most bytes in a chunk. A longer line is a chunk of its own.
+        horizon_us: How long the name of a vanished file is kept, microseconds.
+        list_every_us: Least time between two listings, microseconds.
+        positions: Where to begin, by file name. Other files begin at 0.
     """
 
     def __init__(
@@ -67,7 +77,11 @@ class FileLog:
         self._complained: set[str] = set()
 
     def next(self) -> LineChunk | None:
-        """The next lines, or None if there are no whole lines now; looks for files if that is due."""
+        """Return the next lines, listing the files first if a listing is due.
+
+        Returns:
+            The lines. None if there are no whole lines now.
+        """
         now_us = self._clock()
         if self._list_at_us is None or now_us >= self._list_at_us:
             self._list(now_us)
@@ -96,7 +110,7 @@ class FileLog:
         return None
 
     def rest(self) -> Iterator[LineChunk]:
-        """Last lines without a line end; positions stay as they are."""
+        """Yield last lines that have no line end. Positions do not change."""
         for file in sorted(self._files.values(), key=_order):
             if (
                 file.listed is None
@@ -123,35 +137,35 @@ class FileLog:
 
     @property
     def at_end(self) -> bool:
-        """Whether all whole lines of all files listed last have been read, but for files that are set aside."""
+        """Return whether all whole lines of all listed files have been read. Files that are set aside do not count."""
         return self._list_at_us is not None and not self._queue and not self._retry_at_us
 
     @property
     def unreadable(self) -> int:
-        """How many files are set aside."""
+        """Return how many files are set aside."""
         return sum(file.set_aside for file in self._files.values())
 
     @property
     def rereading(self) -> bool:
-        """Whether there are chunks to come that were read before the restart."""
+        """Return whether chunks that were read before the restart are still to come."""
         return bool(self._rereading)
 
     def is_read(self, partition: str) -> bool:
-        """Whether a file was read to where it ended last."""
+        """Return whether a file was read to its last known end."""
         file = self._files.get(partition)
         return file is not None and not file.unread and not file.set_aside
 
     def positions(self) -> dict[str, Position]:
-        """Where each file is."""
+        """Return the position of each file."""
         return {name: file.position for name, file in self._files.items()}
 
     def expired(self) -> list[str]:
-        """Names of files that vanished longer ago than the horizon."""
+        """Return the names of files that vanished longer ago than the horizon."""
         oldest_us = self._clock() - self._horizon_us - self._horizon_us // _HORIZON_PRECISION
         return [file.name for file in self._files.values() if file.listed is None and file.listed_at_us < oldest_us]
 
     def forget(self, partition: str) -> None:
-        """Remember nothing of a file; if it comes back it is new."""
+        """Forget a file. If it returns, it is read as new."""
         del self._files[partition]
 
     def _list(self, now_us: int) -> None:
@@ -177,7 +191,7 @@ class FileLog:
         self._list_at_us = ended_us + max(self._list_every_us, _LISTING_SHARE * (ended_us - now_us))
 
     def _lose(self, file: FileState) -> None:
-        """The file is not there; its name is kept."""
+        """Note that the file is missing, and keep its name."""
         file.listed, file.unread, file.failures = None, False, 0
         self._retry_at_us.pop(file.name, None)
         if file.rereading:
@@ -190,9 +204,10 @@ class FileLog:
             self._rereading.discard(file.name)
 
     def _fail(self, file: FileState, error: Exception, now_us: int) -> None:
-        """The file could not be read: another try later, or none until it changes.
+        """Schedule another attempt for a file that could not be read, or set it aside.
 
-        One that is read again is waited for: going on without it would lose records that were read once.
+        A file that is read again after a restart is never set aside: skipping it would lose records that were read
+        once.
         """
         if file.rereading:
             self._retry_at_us[file.name] = now_us + _REREAD_PAUSE_US
@@ -222,7 +237,7 @@ class FileLog:
             self._queue = deque(sorted(self._queue, key=_order))
 
     def _read(self, file: FileState) -> LineChunk | None:
-        """The next chunk of a file; None where there is no whole line, and then it is not `unread` any more."""
+        """Read the next chunk of a file. Return None and clear `unread` if there is no whole line."""
         with self._open(file) as stream:
             if file.compare and not file.is_same(stream):
                 file.begin_anew()
@@ -239,7 +254,7 @@ class FileLog:
 
     @contextlib.contextmanager
     def _open(self, file: FileState) -> Iterator[BinaryIO]:
-        """The file's text; a compressed one is read whole, and kept until another is."""
+        """Open the file's text. A compressed file is read whole and cached until another one is opened."""
         if not file.compressed:
             with open_binary(file.name) as stream:
                 yield stream
@@ -250,7 +265,7 @@ class FileLog:
         yield io.BytesIO(self._inflated[2])
 
     def _complain(self, about: str, sentence: str) -> None:
-        """Once, until it is well again."""
+        """Log a warning once, until the problem is gone."""
         if about not in self._complained:
             self._complained.add(about)
             _LOGGER.warning(sentence)

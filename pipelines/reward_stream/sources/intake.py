@@ -1,7 +1,7 @@
-"""Which records of some lines go on to the join, and what becomes of the others: malformed, future, late.
+"""Sort the records of a chunk: good records go to the join, the others are malformed, future or late.
 
-A decision is judged by its own bandit's times, or the largest of any where the bandit is not known; a reward, which
-names no bandit, by the largest.
+A decision is tested with the times of its bandit. If the bandit is unknown, the largest times of all bandits apply. A
+reward names no bandit, so the largest times apply to rewards.
 """
 
 from __future__ import annotations
@@ -31,10 +31,15 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass(slots=True)
 class Intake:
-    """The lines of one chunk of a source, and what was decided about them.
+    """Hold the lines of one chunk of a source with their outcomes.
 
-    columns: the good records, less those sorted out. records_read: lines that are not blank. counts: malformed and
-    future ones. late: as sorted out. letters: of all that go no further.
+    Args:
+        name: Name of the file.
+        columns: The good records, without the late ones that were taken out.
+        records_read: Number of lines that are not blank.
+        counts: Malformed and future records.
+        letters: Dead letters of all records that are dropped.
+        late: Late records that were taken out.
     """
 
     name: str
@@ -46,15 +51,21 @@ class Intake:
 
     @property
     def newest_us(self) -> int:
-        """The greatest event time of the good records, BEFORE_ALL_US where there are none."""
+        """Return the greatest event time of the good records, BEFORE_ALL_US if there are none."""
         return int(self.columns.at_us.max(initial=BEFORE_ALL_US))
 
     def names_unknown(self, rules: Rules) -> bool:
-        """Whether some decision names what the bandits file does not know (yet)."""
+        """Return whether a decision names a bandit, arm or epoch that the bandits file does not contain (yet)."""
         return isinstance(self.columns, DecisionColumns) and bool(_unknown(self.columns, rules).any())
 
     def sort_out_late(self, rules: Rules, holding_us: int, cut_us: int) -> None:
-        """Take out what comes too late for the holding watermark, or lies before the cut of a checkpoint."""
+        """Take out records that are too late for the holding watermark or lie before a checkpoint's cut.
+
+        Args:
+            rules: The rules of the bandits file in force.
+            holding_us: The holding watermark, microseconds.
+            cut_us: The checkpoint's cut, microseconds.
+        """
         if not len(self.columns):
             return
         grace_us = _per_row(self.columns, rules, _reward_grace_us(rules), _decision_grace_us)
@@ -62,15 +73,28 @@ class Intake:
         self._take_out(late, BEFORE_ALL_US)
 
     def recall(self, late_at: Sequence[int], cut_us: int) -> None:
-        """Read again after a restart: what was late is late again, what lies before the cut counts nothing.
+        """Apply the outcomes of the first reading to a chunk that is read again after a restart.
 
-        late_at: positions. Late records before the cut are in the checkpoint's counters.
+        Records that were late are late again. Records before the cut become markers that count nothing, since the
+        checkpoint's counters hold the late ones among them.
+
+        Args:
+            late_at: Positions of the records that were late.
+            cut_us: The checkpoint's cut, microseconds.
         """
         self._take_out(np.isin(self.columns.position, late_at), cut_us)
         self.columns.flags |= np.where(self.columns.at_us < cut_us, MARKER, 0).astype(np.uint8)
 
     def to_blocks(self, shards: int, rules: Rules) -> list[Block]:
-        """The good records, one block per shard, numbered by the caller."""
+        """Return the good records as one block per shard. The caller numbers the blocks.
+
+        Args:
+            shards: Number of shards.
+            rules: The rules of the bandits file in force.
+
+        Returns:
+            One block per shard.
+        """
         if isinstance(self.columns, DecisionColumns):
             return to_blocks(self.columns, None, shards, self.name, _unknown(self.columns, rules))
         return to_blocks(None, self.columns, shards, self.name)
@@ -89,10 +113,18 @@ class Intake:
 
 
 def read_lines(source: str, name: str, lines: bytes, base: int, rules: Rules, now_us: int) -> Intake:
-    """What lines of a source ("decisions" or "rewards") say.
+    """Parse lines of a source.
 
-    name: the file, for dead letters. base: the position of its first line here. now_us: the clock, where a record has
-    no received_at.
+    Args:
+        source: `decisions` or `rewards`.
+        name: Name of the file, for dead letters.
+        lines: The lines.
+        base: Position of the first line in the file.
+        rules: The rules of the bandits file in force.
+        now_us: The clock, microseconds. It replaces a missing received_at.
+
+    Returns:
+        The records with their outcomes. Late ones are not taken out yet.
     """
     if source == "rewards":
         event_ids = any(bandit.attribution.aggregate == "first" for bandit in rules.bandits.bandits.values())
@@ -135,7 +167,7 @@ def _unknown(decisions: DecisionColumns, rules: Rules) -> Mask:
 def _per_row(
     columns: DecisionColumns | RewardColumns, rules: Rules, reward_us: int, of: Callable[[Attribution], int]
 ) -> npt.NDArray[np.int64]:
-    """A time of each row's bandit, the largest where it is not known; for rewards reward_us."""
+    """Return a time of each row's bandit, the largest one if the bandit is unknown. For rewards return `reward_us`."""
     if isinstance(columns, RewardColumns):
         return np.full(len(columns), reward_us, np.int64)
     largest_us = max(of(bandit.attribution) for bandit in rules.bandits.bandits.values())

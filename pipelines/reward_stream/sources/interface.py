@@ -1,7 +1,7 @@
-"""What a log must do so that the sequencer can read it: whole lines in order per partition, from a position on.
+"""Define the log that the sequencer reads: whole lines in order per partition, from a given position on.
 
-Files are the first such log; a Kafka topic or a Pub/Sub subscription attaches here. A log knows where it is; what of it
-has to be read again after a restart is `coverage`'s business, what the lines say that of `transforms.attribution`.
+Files are the first such log. A Kafka topic or a Pub/Sub subscription can implement the same protocol. A log tracks its
+positions. `coverage` tracks what a restart has to read again, and `transforms.attribution` parses the lines.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ __all__ = ["LineChunk", "Log", "Position"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LineChunk:
-    """Whole lines of one partition (a file, a broker's partition).
+    """Hold whole lines of one partition (a file, or a broker's partition).
 
-    start, end: their positions, end exclusive; the next chunk of the partition begins at `end`. lines: end in LF, the
-    last one perhaps not. reread: they were read before the restart. anew: the partition is another one than before
-    under the same name, and this chunk (which may be empty) is its beginning.
+    Args:
+        partition: Name of the partition.
+        start: Position of the first line.
+        end: Position after the last line, where the next chunk begins.
+        lines: The lines, each ending in LF. The last one may lack its LF.
+        reread: Whether the lines were read before the restart.
+        anew: Whether the partition was replaced under the same name. This chunk, which may be empty, is its beginning.
     """
 
     partition: str
@@ -31,10 +35,13 @@ class LineChunk:
 
 
 class Position(NamedTuple):
-    """Where a partition is. A tuple, since marks hold one of each partition.
+    """Hold the position of a partition. It is a tuple because marks hold one for each partition.
 
-    at: the next chunk's start. end: how far it had been read before a restart, `at` otherwise. head: what recognises
-    the partition. listed_at_us: when it was last seen to exist, to within a sixty-fourth of the horizon.
+    Args:
+        at: Start of the next chunk.
+        end: How far the partition had been read before a restart. Otherwise equal to `at`.
+        head: Text that recognises the partition.
+        listed_at_us: When the partition was last listed, microseconds, exact to a sixty-fourth of the horizon.
     """
 
     at: int
@@ -44,37 +51,45 @@ class Position(NamedTuple):
 
 
 class Log(Protocol):
-    """One source, decisions or rewards, with all its partitions; begun at positions given to its constructor.
+    """Read one source, decisions or rewards, with all its partitions.
 
-    Nothing is acknowledged: a reader that dies begins again at positions that it or a checkpoint kept.
+    A log begins at the positions given to its constructor. Nothing is acknowledged: after a crash a new reader begins
+    at positions that an engine or a checkpoint kept.
     """
 
     def next(self) -> LineChunk | None:
-        """The next lines, a bounded number of bytes; None if there are no whole lines now. Re-read ones come first."""
+        """Return the next lines, of bounded size. Re-read lines come first.
+
+        Returns:
+            The lines. None if there are no whole lines now.
+        """
 
     def rest(self) -> Iterator[LineChunk]:
-        """At the end of a run: last lines without a line end. They do not move the position: they may yet grow."""
+        """Yield last lines without a line end, at the end of a run.
+
+        Positions do not move, since these lines may yet grow.
+        """
 
     @property
     def at_end(self) -> bool:
-        """Whether everything there was when last looked has been read."""
+        """Return whether everything has been read that the last look found."""
 
     @property
     def unreadable(self) -> int:
-        """How many partitions are passed over, because they cannot be read."""
+        """Return how many partitions are skipped because they cannot be read."""
 
     @property
     def rereading(self) -> bool:
-        """Whether there are chunks to come that were read before the restart."""
+        """Return whether chunks that were read before the restart are still to come."""
 
     def is_read(self, partition: str) -> bool:
-        """Whether a partition was read to where it ended last."""
+        """Return whether a partition was read to its last known end."""
 
     def positions(self) -> Mapping[str, Position]:
-        """Where each partition is, by name."""
+        """Return the position of each partition, by name."""
 
     def expired(self) -> Iterable[str]:
-        """Partitions that are gone for so long that their names may be forgotten."""
+        """Return the partitions that vanished so long ago that their names can be forgotten."""
 
     def forget(self, partition: str) -> None:
-        """Remember nothing of a partition."""
+        """Forget a partition."""

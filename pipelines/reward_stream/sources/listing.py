@@ -1,8 +1,8 @@
-"""Which files a glob names now, and how large and how old each is.
+"""List the files of a glob with their sizes and modification times.
 
-A file appears by rename: a name that begins with a dot or ends in .tmp or .partial is not input yet. What is no
-file (reading a pipe would wait for ever), cannot be looked at, or has a name that is not UTF-8 (it could not stand in a
-checkpoint) is left out with a warning.
+A file must appear by rename: names that begin with a dot or end in .tmp or .partial are skipped as unfinished. The
+listing also skips, with a warning, pipes and devices (reading a pipe would block for ever), entries whose status cannot
+be read, and names that are not UTF-8 (a checkpoint cannot store them).
 """
 
 from __future__ import annotations
@@ -29,16 +29,21 @@ _Complain = Callable[[str, str], None]
 
 
 class Listed(NamedTuple):
-    """What a listing says of a file; mtime_us is 0 where the store does not tell."""
+    """Hold the size and modification time of a listed file. mtime_us is 0 if the store does not provide it."""
 
     size: int
     mtime_us: int
 
 
 def list_files(pattern: str, complain: _Complain | None = None) -> dict[str, Listed]:
-    """The files by name, in no order; none is no error. A folder stands for the files in it.
+    """List the files of a glob. A folder stands for the files in it.
 
-    complain: takes the name of an entry that is left out and a sentence that says why; None logs the sentence.
+    Args:
+        pattern: Glob or folder, local or in a bucket.
+        complain: Receives the name of each skipped entry and a sentence with the reason. None logs the sentence.
+
+    Returns:
+        Files by name, in no particular order. Empty if there are none.
     """
     complain = complain or _log
     if not storage.is_local(pattern):
@@ -52,7 +57,7 @@ def list_files(pattern: str, complain: _Complain | None = None) -> dict[str, Lis
 
 
 def _scan(folder: str, name: str, complain: _Complain) -> Iterator[tuple[str, Listed]]:
-    """One folder, with one system call per file."""
+    """List one folder with one system call per file."""
     try:
         scanned = os.scandir(folder or ".")
     except (FileNotFoundError, NotADirectoryError):
@@ -133,7 +138,7 @@ def _no_file(path: str) -> str:
 
 
 def _printable(path: str) -> str:
-    """The name in characters that every log can write."""
+    """Return the name in characters that every log can write."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

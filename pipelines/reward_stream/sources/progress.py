@@ -1,4 +1,4 @@
-"""What the reader knows between two steps, and what a checkpoint keeps of it."""
+"""Hold the reader's state between two steps, and derive what a checkpoint keeps of it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,32 @@ class NumberedBlocks:
 
 @dataclasses.dataclass(slots=True)
 class SourceProgress:
-    """Hold all that changes while the source is read; a mark encodes it.
+    """Hold all state that changes while the sources are read. A mark encodes it.
 
-    Times are in microseconds, those of the clock end in `_at_us`.
+    Times are in microseconds. Times of the clock end in `_at_us`.
 
-    marks: the watermarks. covered: outcomes that a checkpoint counts. heard_at_us: when the last chunk came. rules: the
-    bandits file in force; rules_sent, rules_told: whether blocks and reports have it. late_files: of partitions that
-    are forgotten. read_bytes: since the last tick. counters, letters, records_read, lines_bad: since the last report.
-    out: steps that are decided and not handed out.
+    Args:
+        marks: The watermarks.
+        coverage: What a restart reads again, by source.
+        covered: Outcomes that a checkpoint counts.
+        cut_us: The cut of the next checkpoint.
+        rules: Bytes of the bandits file in force.
+        heard_at_us: When the last chunk arrived.
+        ticked_at_us: When the last tick was made.
+        late_files: Forgotten files whose records were all late.
+        files_reread: How often a file was read again as new.
+        seq: Number of the next step.
+        reported_seq: Number of the last report, -1 before any.
+        state_at_us: When a report last carried a checkpoint's state. None before any.
+        rules_sent: Whether blocks carried `rules`.
+        rules_told: Whether a report carried `rules`.
+        read_bytes: Bytes read since the last tick.
+        counters: Outcomes since the last report.
+        letters: Dead letters since the last report.
+        records_read: Records read since the last report.
+        lines_bad: Malformed lines since the last report.
+        out: Steps that are decided but not handed out.
+        ended: Whether no further step will be decided.
     """
 
     marks: Watermarks
@@ -70,7 +88,16 @@ class SourceProgress:
 
     @classmethod
     def begin(cls, config: SequencerConfig, started: SourceState, now_us: int) -> SourceProgress:
-        """Where a checkpoint left off, or nowhere."""
+        """Start from a checkpoint's state, or from the beginning.
+
+        Args:
+            config: Settings of the reader.
+            started: State of the checkpoint. A default state starts from the beginning.
+            now_us: The clock, microseconds.
+
+        Returns:
+            The progress.
+        """
         return cls(
             marks=Watermarks.begin(
                 SOURCES, now_us, started.newest_us, started.idle, started.holding_us, started.maturing_us
@@ -85,13 +112,22 @@ class SourceProgress:
         )
 
     def pass_over(self, away_us: int) -> None:
-        """The clock went on for so long while nobody listened."""
+        """Ignore a time in which no reader ran, so that no source becomes idle because of it.
+
+        Args:
+            away_us: Length of that time, microseconds.
+        """
         self.heard_at_us += away_us
         for source in self.marks.heard_us:
             self.marks.heard_us[source] += away_us
 
     def cover(self, rules: Rules, logs: Mapping[str, Log]) -> None:
-        """Move the cut, and what a start from here would read again; forget names that are long gone."""
+        """Move the cut and drop the chunks that a start from here no longer reads. Forget files that vanished long ago.
+
+        Args:
+            rules: The rules of the bandits file in force.
+            logs: The log of each source.
+        """
         self.cut_us = max(self.cut_us, self.marks.holding_us - rules.span_us)
         needed_us = self.cut_us - rules.reach_us
         for source, log in logs.items():
@@ -104,7 +140,7 @@ class SourceProgress:
                     log.forget(name)
 
     def state(self, logs: Mapping[str, Log]) -> SourceState:
-        """What a start from here needs."""
+        """Return the state that a start from here needs."""
         return SourceState(
             cut_us=self.cut_us,
             holding_us=self.marks.holding_us,
@@ -117,7 +153,17 @@ class SourceProgress:
         )
 
     def report(self, state: SourceState | None, logs: Mapping[str, Log], *, final: bool, stop: bool) -> SourceReport:
-        """What the next step, a tick, says of the time since the last one; begins to count anew."""
+        """Report what happened since the last tick, and reset the counters.
+
+        Args:
+            state: State for a checkpoint. None if no checkpoint is due.
+            logs: The log of each source.
+            final: Whether the input has ended.
+            stop: Whether the run stops with its state saved.
+
+        Returns:
+            The report of the next step, which is a tick.
+        """
         report = SourceReport(
             seq=self.seq,
             after=self.reported_seq,
@@ -141,7 +187,7 @@ class SourceProgress:
         return report
 
     def _late_files(self, logs: Mapping[str, Log]) -> int:
-        """Files read to their end all of whose records were late."""
+        """Count the files that were read to their end and whose records were all late."""
         return sum(
             log.is_read(name) for source, log in logs.items() for name in self.coverage[source].late_partitions()
         )

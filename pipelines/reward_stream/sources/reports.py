@@ -1,4 +1,4 @@
-"""What the source tells the publisher at a tick, and what it needs to go on after a restart."""
+"""Define the source's report to the publisher at a tick, and the state that a restart needs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ Outcomes = Mapping[tuple[str, int, str], int]
 
 
 class PartitionState(NamedTuple):
-    """Where a partition (a file, a broker's partition) is read from again, and how far it was read.
+    """Hold how far a partition (a file, or a broker's partition) was read, and where a restart reads it from.
 
-    start: the lowest position that can hold an event at or after the cut less the rules' reach; equal to `end`
-    where it is wholly covered. end: how far it was read. late: positions from start to end, ascending, of records that
-    were late when they were read: they are late again, whatever the watermark. head: what recognises the file's
-    beginning. listed_at_us: when a file was last listed (wall clock). all_late: every record of it so far was late.
+    Args:
+        start: Lowest position that can hold an event at or after the cut less the rules' reach. Equal to `end` if the
+            partition is fully covered.
+        end: Position up to which the partition was read.
+        late: Positions from start to end, ascending, of records that were late. They stay late whatever the watermark
+            is.
+        head: Text that recognises the file's beginning.
+        listed_at_us: When the file was last listed, microseconds of the wall clock.
+        all_late: Whether every record of the partition so far was late.
     """
 
     start: int
@@ -34,13 +39,18 @@ class PartitionState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceState:
-    """All that a start needs besides totals.
+    """Hold everything that a restart needs apart from the totals.
 
-    cut_us: the cut C of the checkpoint. holding_us, maturing_us: the watermarks at it. newest_us: per source
-    ("decisions", "rewards") the largest accepted event time. idle: sources that were idle. partitions: by source, by
-    name. counters: outcomes that the source itself gave to records that are not read again (those of `late` records
-    before the cut, of malformed and future ones before `start`). late_files: names all of whose records were late, of
-    those that are forgotten; the others say so themselves.
+    Args:
+        cut_us: Cut of the checkpoint, microseconds.
+        holding_us: Holding watermark at the checkpoint, microseconds.
+        maturing_us: Maturing watermark at the checkpoint, microseconds.
+        newest_us: Greatest accepted event time per source, microseconds.
+        idle: Sources that were idle.
+        partitions: Partitions by source and name.
+        counters: Outcomes that the source gave to records that are not read again. These are `late` records before the
+            cut, and malformed and future records before `start`.
+        late_files: Forgotten files whose records were all late. `PartitionState.all_late` marks the other files.
     """
 
     cut_us: int = BEFORE_ALL_US
@@ -53,7 +63,7 @@ class SourceState:
     late_files: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value that `from_json` reads."""
+        """Return the state as a JSON value for `from_json`."""
         fields: dict[str, Any] = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -67,7 +77,7 @@ class SourceState:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SourceState:
-        """The state that `to_json` described."""
+        """Return the state that `to_json` described."""
         fields = dict(value)
         fields["idle"] = tuple(fields["idle"])
         fields["partitions"] = {
@@ -83,14 +93,25 @@ class SourceState:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What the source did since its last report, and where it stands at this tick.
+    """Hold what the source did since its last report, and its position at this tick.
 
-    counters: outcomes that the source itself gave (malformed, future, late). records_read: lines that are not blank.
-    lines_bad: malformed ones. rules: the bandits file's bytes where it changed. newest_us: the largest event time
-    accepted. state: for a checkpoint at this tick, None where none is due: it names every file.
-    after: the seq of the report before. final, stop: as in Block. late_files: names all of whose records
-    were late, so far. files_reread: times since the start that a file was read again as new. files_unreadable: files
-    that are set aside now, because they cannot be read.
+    Args:
+        seq: Number of this step.
+        maturing_us: Maturing watermark, microseconds.
+        newest_us: Greatest accepted event time, microseconds.
+        cut_us: Cut of a checkpoint at this tick, microseconds.
+        state: State for a checkpoint. None if none is due, since the state names every file.
+        after: `seq` of the report before.
+        counters: Outcomes that the source gave (malformed, future, late).
+        records_read: Number of lines that are not blank.
+        lines_bad: Number of malformed lines.
+        rules: Bytes of the bandits file if it changed.
+        dead_letters: Dead letters since the last report.
+        final: As in Block.
+        stop: As in Block.
+        late_files: Files whose records were all late so far.
+        files_reread: How often since the start a file was read again as new.
+        files_unreadable: Files that are set aside now because they cannot be read.
     """
 
     seq: int

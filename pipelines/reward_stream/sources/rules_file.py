@@ -1,4 +1,4 @@
-"""The bandits file while the stream runs: read again now and then, and taken where it is valid and may follow."""
+"""Re-read the bandits file while the stream runs, and apply a new version if it is a valid successor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ _SOONEST_US = 1_000_000
 
 
 class RulesFile:
-    """data: the bytes in force. rules: what they say. A file that cannot be taken is named once in a warning."""
+    """Hold the bandits file in force, as bytes in `data` and parsed in `rules`.
+
+    An invalid new version is ignored, with one warning.
+
+    Args:
+        place: Path of the bandits file.
+        data: Bytes of the file in force.
+        poll_us: Time between two reads, microseconds.
+        now_us: The clock, microseconds.
+    """
 
     def __init__(self, place: str, data: bytes, poll_us: int, now_us: int) -> None:
         self.data = data
@@ -28,7 +37,15 @@ class RulesFile:
         self._refused: Any = None
 
     def poll(self, now_us: int, *, soon: bool = False) -> bytes | None:
-        """Look if it is time, and return the bytes of another valid file. soon: a record names something unknown."""
+        """Read the file again if a read is due.
+
+        Args:
+            now_us: The clock, microseconds.
+            soon: Whether a record names an unknown bandit, arm or epoch. Then a read is due after at most a second.
+
+        Returns:
+            Bytes of a new valid version. None if there is none.
+        """
         if 0 <= now_us - self._looked_us < (min(_SOONEST_US, self._poll_us) if soon else self._poll_us):
             return None
         self._looked_us = now_us

@@ -1,8 +1,8 @@
-"""The one reader of both sources: lines in, numbered blocks per shard and reports out, in the order of the input.
+"""Read both sources with one reader, and turn lines into numbered blocks per shard and reports, in input order.
 
-It decides what is malformed, future or late, and computes the watermarks, which travel in the blocks; so whatever
-comes after needs no clock and no timers. After a restart it first reads again what was still open, without the late
-test and without ticks; then it goes on.
+The sequencer sorts out malformed, future and late records. It computes the watermarks and sends them in the blocks, so
+the later steps need neither a clock nor timers. After a restart it first reads the open part of the input again,
+without the late test and without ticks. Then it goes on.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Mark(NamedTuple):
 
     Args:
         at_us: The clock when the mark was made, microseconds.
-        progress: What the sequencer knows, with the blocks that were not handed out.
-        positions: Where each partition is, by source and name.
+        progress: State of the sequencer, with the blocks that were not handed out.
+        positions: Position of each partition, by source and name.
         all_late: `Coverage.all_late` of the same partitions, in the same order, so that no name is stored twice.
     """
 
@@ -49,9 +49,15 @@ class Mark(NamedTuple):
 
 
 class Sequencer:
-    """Reads what the config names. clock: microseconds since 1970. mark: where an engine left off (see `mark`).
+    """Read the sources that the config names.
 
-    Raises BadInput where the bandits file that the run was planned with is invalid.
+    Args:
+        config: Settings of the reader.
+        clock: Returns microseconds since 1970.
+        mark: Bytes of `mark`, from which an engine goes on. None starts from the config.
+
+    Raises:
+        BadInput: The bandits file that the run was planned with is invalid.
     """
 
     def __init__(self, config: SequencerConfig, clock: Callable[[], int], mark: bytes | None = None) -> None:
@@ -93,18 +99,24 @@ class Sequencer:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will come any more."""
+        """Return whether no further step will come."""
         return self._now.ended and not self._now.out
 
     @property
     def holding_us(self) -> int:
-        """The holding watermark."""
+        """Return the holding watermark, microseconds."""
         return self._now.marks.holding_us
 
     def mark(self, ungiven: Iterable[NumberedBlocks] = ()) -> bytes:
-        """Where an engine that keeps state goes on: `Sequencer(config, clock, mark)` continues after the last step.
+        """Encode the state for an engine that keeps state.
 
-        ungiven: steps of `poll` that the engine does not have; they come first.
+        `Sequencer(config, clock, mark)` continues after the last step.
+
+        Args:
+            ungiven: Steps of `poll` that the engine did not receive. They come first after a restart.
+
+        Returns:
+            The encoded mark.
         """
         coverage = {source: Coverage(each.spans) for source, each in self._now.coverage.items()}
         now = dataclasses.replace(self._now, out=deque([*ungiven, *self._now.out]), coverage=coverage)
@@ -116,7 +128,7 @@ class Sequencer:
         return encoding.encode(Mark(self._clock(), now, positions, all_late))
 
     def poll(self) -> NumberedBlocks | None:
-        """The next step, None if there is nothing to say now."""
+        """Return the next step, None if there is none now."""
         if not self._now.out and not self._now.ended:
             self._go_on()
         return self._now.out.popleft() if self._now.out else None
@@ -153,7 +165,7 @@ class Sequencer:
         return all(log.at_end for log in self._logs.values())
 
     def _next_chunk(self) -> tuple[str, LineChunk | None]:
-        """From the source whose events are behind, so that none runs ahead; first of all what must be read again."""
+        """Read from the source whose events are behind, so that no source runs ahead. Re-read chunks come first."""
         newest_us = self._now.marks.newest_us
         for source in sorted(SOURCES, key=lambda each: newest_us[each]):
             log = self._logs[source]
@@ -168,7 +180,7 @@ class Sequencer:
         return "", None
 
     def _read(self, source: str, chunk: LineChunk, now_us: int, *, tick: bool) -> None:
-        """A chunk's step. A tick waits while something is read again."""
+        """Make the step of a chunk. A tick waits while chunks are read again."""
         now = self._now
         intake = self._judge(source, chunk, now_us)
         greatest_us = max(intake.newest_us, *(each.at_us for each in intake.late), BEFORE_ALL_US)
@@ -185,7 +197,7 @@ class Sequencer:
             self._emit(intake)
 
     def _judge(self, source: str, chunk: LineChunk, now_us: int) -> Intake:
-        """Parse a chunk and sort out what does not go on; note what a report will say."""
+        """Parse a chunk, take out the records that are dropped, and count them for the next report."""
         now = self._now
         intake = read_lines(source, chunk.partition, chunk.lines, chunk.start, self._rules, now_us)
         if intake.names_unknown(self._rules):
@@ -202,7 +214,10 @@ class Sequencer:
         return intake
 
     def _finish(self, now_us: int) -> None:
-        """The last tick, with lines that have no end yet; a saved state is that of before them, since they may grow."""
+        """Make the last tick, including lines without a line end.
+
+        The saved state excludes these lines, since they may grow.
+        """
         self._now.cover(self._rules, self._logs)
         state = self._now.state(self._logs)
         for source, log in self._logs.items():
@@ -212,7 +227,7 @@ class Sequencer:
         self._emit(None, self._now.report(state, self._logs, final=True, stop=False))
 
     def _tick(self, now_us: int, *, intake: Intake | None = None, stop: bool = False) -> None:
-        """A step at which shards answer, with its report."""
+        """Make a step that the shards answer, with its report."""
         now = self._now
         self._move_watermarks(now_us)
         now.cover(self._rules, self._logs)
@@ -229,7 +244,7 @@ class Sequencer:
         return before_us is None or not 0 <= now_us - before_us < interval_us
 
     def _emit(self, intake: Intake | None, report: SourceReport | None = None) -> None:
-        """Number a step and put it out."""
+        """Number a step and append it to the output."""
         now, shards = self._now, self._config.shards
         blocks = (
             [empty_block(now.seq) for _ in range(shards)] if intake is None else intake.to_blocks(shards, self._rules)

@@ -1,6 +1,6 @@
-"""How far event time has come: the watermark that holds records open and the one that matures decisions.
+"""Compute the holding watermark, which keeps records open, and the maturing watermark, which matures decisions.
 
-Both follow the events of the slower source, never the wall clock; that one decides only whether a source is silent.
+Both follow the events of the slower source. The wall clock only decides whether a source is silent.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ __all__ = ["Watermarks"]
 
 @dataclasses.dataclass(slots=True)
 class Watermarks:
-    """Microseconds. newest_us: per source the largest accepted event time. heard_us: when it last delivered (clock).
+    """Hold both watermarks and the times that they depend on. All times are in microseconds.
 
-    was_idle: sources that were idle before a restart and have not delivered since. idle: those that are now.
+    Args:
+        newest_us: Greatest accepted event time per source.
+        heard_us: Clock time per source when it last delivered.
+        was_idle: Sources that were idle before a restart and have not delivered since.
+        idle: Sources that are idle now.
+        holding_us: The holding watermark.
+        maturing_us: The maturing watermark.
     """
 
     newest_us: dict[str, int]
@@ -37,22 +43,45 @@ class Watermarks:
         holding_us: int,
         maturing_us: int,
     ) -> Watermarks:
-        """Where a start finds them."""
+        """Return the watermarks at the start of a run.
+
+        Args:
+            sources: Names of the sources.
+            now_us: The clock, microseconds.
+            newest_us: Greatest accepted event time per source, as far as a checkpoint has it.
+            idle: Sources that were idle at the checkpoint.
+            holding_us: Holding watermark of the checkpoint.
+            maturing_us: Maturing watermark of the checkpoint.
+
+        Returns:
+            The watermarks.
+        """
         newest = {source: newest_us.get(source, BEFORE_ALL_US) for source in sources}
         return cls(newest, dict.fromkeys(newest, now_us), set(idle), frozenset(idle), holding_us, maturing_us)
 
     def deliver(self, source: str, now_us: int, newest_us: int) -> None:
-        """A source delivered; newest_us: its newest accepted event, BEFORE_ALL_US if it had none."""
+        """Note that a source delivered records.
+
+        Args:
+            source: Name of the source.
+            now_us: The clock, microseconds.
+            newest_us: Greatest accepted event time of the records. BEFORE_ALL_US if none was accepted.
+        """
         self.heard_us[source] = now_us
         self.newest_us[source] = max(self.newest_us[source], newest_us)
         self.was_idle.discard(source)
 
     def update(self, now_us: int, at_end: Collection[str], disorder_us: int, idle_us: int, hold_us: int) -> None:
-        """Move both watermarks; neither falls.
+        """Move both watermarks forward. Neither ever falls.
 
-        at_end: sources read to their end. One that is silent for idle_us does not hold the maturing watermark, nor
-        after hold_us the holding one. Where no source is left, a watermark stands still. A source that never had an
-        event holds both back entirely.
+        If no source is left to follow, a watermark stands still. A source without any event holds both watermarks back.
+
+        Args:
+            now_us: The clock, microseconds.
+            at_end: Sources that have been read to their end.
+            disorder_us: How far the watermarks trail the newest event, microseconds.
+            idle_us: Silence after which a source at its end no longer holds the maturing watermark, microseconds.
+            hold_us: Silence after which a source at its end no longer holds the holding watermark, microseconds.
         """
         silent_us = {source: now_us - heard_us for source, heard_us in self.heard_us.items() if source in at_end}
         self.idle = frozenset(
