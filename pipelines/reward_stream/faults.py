@@ -1,4 +1,7 @@
-"""What a worker found wrong, told to the command: by a file where both run on one machine, else in the error's text."""
+"""Pass a worker's error to the command.
+
+If both run on one machine, the error is passed in a file. Otherwise it is found in the text of the runner's error.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _IN_TEXT = re.compile(r"transforms\.errors\.(\w+): (.+)")
 
 
 def record_fault(path: str, fault: RecbeamError) -> None:
-    """Write a fault for the command to raise; the first one stays."""
+    """Write an error for the command to raise. If one was written before, keep that one."""
     if os.path.exists(path):
         return
     partial = Path(f"{path}.partial")
@@ -25,7 +28,7 @@ def record_fault(path: str, fault: RecbeamError) -> None:
 
 
 def recorded_fault(path: str) -> RecbeamError | None:
-    """The fault that a worker recorded, None if it found none."""
+    """Return the error that a worker recorded, None if there is none."""
     if not os.path.exists(path):
         return None
     fields = json.loads(Path(path).read_text())
@@ -33,7 +36,14 @@ def recorded_fault(path: str) -> RecbeamError | None:
 
 
 def fault_in(error: BaseException) -> RecbeamError | None:
-    """The project's own error in a runner's: raised again in this process, or quoted; None if there is none."""
+    """Extract the project's own error from a runner's error.
+
+    Args:
+        error: Error that the runner raised in this process, or that quotes the error of a worker.
+
+    Returns:
+        The project's error. None if there is none.
+    """
     if isinstance(error, RecbeamError):
         return type(error)(_plain(str(error)))
     found = [match for match in _IN_TEXT.finditer(str(error)) if match[1] in _KINDS]

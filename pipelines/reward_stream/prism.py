@@ -30,9 +30,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def wrapped(folder: str, location: str | None) -> str | None:
-    """A program below `folder` that starts Prism so; None where there is none on this machine.
+    """Write a program below `folder` that starts Prism in this way.
 
-    location: Prism's path, if the person named one; otherwise the environment's own or one on the PATH.
+    Args:
+        folder: Where to write the program.
+        location: Prism's path, if the user named one. None uses the environment's own Prism, or one on the PATH.
+
+    Returns:
+        Path of the program. None if this machine has no Prism.
     """
     own = os.path.join(sysconfig.get_path("scripts"), "prism")
     found = location or (own if os.path.exists(own) else shutil.which("prism"))

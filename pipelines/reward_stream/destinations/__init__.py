@@ -1,1 +1,1 @@
-"""Where snapshots go."""
+"""Stores that snapshots are published to."""

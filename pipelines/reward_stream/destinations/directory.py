@@ -1,6 +1,6 @@
-"""Snapshots as files: DEST/BANDIT/VERSION.json, immutable, and DEST/BANDIT/LATEST, which names one of them.
+"""Publish snapshots as files: DEST/BANDIT/VERSION.json, which never change, and DEST/BANDIT/LATEST, the pointer.
 
-The same layout on local disk, s3:// and gs://, so that a bucket copied to a disk is a directory of snapshots.
+The layout is the same on local disk, s3:// and gs://. A bucket copied to a disk is a valid directory of snapshots.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ _POINT_TRIES = 20
 
 
 class DirectoryDestination:
-    """A folder or a bucket's prefix. Raises BadUsage for a uri that is neither, BadInput for a name too long for it."""
+    """Publish to a folder or to a bucket's prefix.
+
+    Args:
+        uri: Path of the folder, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.
+
+    Raises:
+        BadUsage: The uri is neither a folder nor a bucket.
+        BadInput: A call's name is too long for a folder's name.
+    """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri if uri.endswith("://") else uri.rstrip("/") or "/"
@@ -39,6 +47,7 @@ class DirectoryDestination:
         return f"DirectoryDestination({self._uri!r})"
 
     def latest(self, name: str) -> Published | None:
+        """Read the version that the pointer names."""
         place = self._place(name)
         found = self._folder.read(f"{place}/{LATEST}")
         if found is None:
@@ -51,6 +60,7 @@ class DirectoryDestination:
         return verified(where, version, document.data, sha256)
 
     def highest(self, name: str) -> int:
+        """Return the highest version present."""
         place = self._place(name)
         if self._is_bucket and place in self._seen:
             known = max(self._seen[place], self._pointed(place))
@@ -63,6 +73,7 @@ class DirectoryDestination:
         return self._seen[place]
 
     def create(self, name: str, version: int, data: bytes) -> None:
+        """Write a version that does not exist yet."""
         place = self._place(name)
         try:
             self._folder.create(f"{place}/{version}.json", data)
@@ -72,6 +83,7 @@ class DirectoryDestination:
             self._seen[place] = max(self._seen[place], version)
 
     def point(self, name: str, version: int, sha256: str) -> None:
+        """Move the pointer to a version, unless it names a higher one."""
         place = self._place(name)
         latest = f"{place}/{LATEST}"
         for _ in range(_POINT_TRIES):
@@ -83,6 +95,7 @@ class DirectoryDestination:
         raise RecbeamError(f"{self._uri}/{latest}: changes faster than it can be written; stop the other writers")
 
     def prune(self, name: str, before_us: int) -> int:
+        """Remove old versions and unfinished files."""
         place = self._place(name)
         pointed = self._pointed(place)
         old = [file for file, written_us in self._folder.written_us(place).items() if written_us < before_us]
@@ -92,6 +105,7 @@ class DirectoryDestination:
         return len(versions)
 
     def names(self) -> list[str]:
+        """List all names with a pointer, sorted."""
         places = (place for place in self._folder.folders() if self._folder.exists(f"{place}/{LATEST}"))
         return sorted(unescape(place) for place in places)
 
@@ -111,6 +125,6 @@ class DirectoryDestination:
 
 
 def _version(file: str) -> int:
-    """The version that a file holds, 0 for other files."""
+    """Return the version that a file holds, 0 for other files."""
     found = _VERSION.fullmatch(file)
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""Snapshots in a DynamoDB table: dynamodb://TABLE[?region=REGION&endpoint=URL].
+"""Publish snapshots to a DynamoDB table: dynamodb://TABLE[?region=REGION&endpoint=URL].
 
 The table has the string keys `name` (partition) and `item` (sort):
 
@@ -8,10 +8,10 @@ The table has the string keys `name` (partition) and `item` (sort):
     home_row    chunk/000000000000000012/8f0c/000001  data, created_us
     *           home_row
 
-A version is one zlib stream cut into parts that fit into an item (400 KB): part 0 is in the head, parts 1, 2… are
-chunks. Chunks bear the attempt of their writer, so that two writers of one version do not mix theirs; the head, written
-after its chunks and only where there is none, decides. `*` lists the names. All reads are consistent ones: others may
-go back in time.
+A version is one zlib stream. It is cut into parts that fit into an item (400 KB). Part 0 is stored in the head, parts
+1, 2… are chunks. The key of a chunk contains its writer's attempt, so that two writers of one version do not mix their
+chunks. A writer writes the head after its chunks and only if no head exists. The head that exists decides which chunks
+count. The partition `*` lists the names. All reads are consistent, since other reads could return older versions.
 """
 
 from __future__ import annotations
@@ -50,7 +50,15 @@ _READ_TIMEOUT_S = 15
 
 
 class DynamoDestination:
-    """A table. clock: microseconds since 1970, the age of versions. Raises BadUsage for a uri that names none."""
+    """Publish to a DynamoDB table.
+
+    Args:
+        uri: dynamodb://TABLE, with an optional region and endpoint.
+        clock: Returns microseconds since 1970, for the age of versions. None uses the machine's clock.
+
+    Raises:
+        BadUsage: The uri names no table or has an unknown setting.
+    """
 
     def __init__(self, uri: str, clock: Callable[[], int] | None = None) -> None:
         parts = urllib.parse.urlsplit(uri)
@@ -74,6 +82,7 @@ class DynamoDestination:
         return {name: value for name, value in self.__dict__.items() if name != "_dynamodb"}
 
     def latest(self, name: str) -> Published | None:
+        """Read the version that the pointer names."""
         place = escape(name)
         pointer = self._get(place, _LATEST)
         if pointer is None:
@@ -94,11 +103,13 @@ class DynamoDestination:
         return verified(where, version, document, sha256)
 
     def highest(self, name: str) -> int:
+        """Return the highest version present."""
         newest = self._query(escape(name), "head/", "#item", ScanIndexForward=False, Limit=1)
         pointer = self._get(escape(name), _LATEST)
         return max(_version(next(newest, None)), int(pointer["version"]["N"]) if pointer else 0)
 
     def create(self, name: str, version: int, data: bytes) -> None:
+        """Write a version that does not exist yet, its chunks first."""
         place, attempt = escape(name), uuid.uuid4().hex[:12]
         packed = zlib.compress(data)
         parts = [packed[start : start + PART_BYTES] for start in range(0, len(packed), PART_BYTES)]
@@ -127,6 +138,7 @@ class DynamoDestination:
             raise VersionExists(f"{self._uri}: {name} version {version}: another writer was faster")
 
     def point(self, name: str, version: int, sha256: str) -> None:
+        """Move the pointer to a version, unless it names a higher one."""
         place = escape(name)
         if place not in self._listed:
             self._call("put_item", Item={"name": {"S": _NAMES}, "item": {"S": place}})
@@ -141,6 +153,7 @@ class DynamoDestination:
         self._put(item, condition, {"#version": "version"}, {":version": {"N": str(version)}})
 
     def prune(self, name: str, before_us: int) -> int:
+        """Remove old versions and their chunks."""
         place = escape(name)
         pointer = self._get(place, _LATEST)
         if pointer is None:
@@ -152,6 +165,7 @@ class DynamoDestination:
         return len(heads)
 
     def names(self) -> list[str]:
+        """List all names, sorted."""
         return sorted(unescape(item["item"]["S"]) for item in self._query(_NAMES, "", "#item"))
 
     @functools.cached_property
@@ -184,7 +198,7 @@ class DynamoDestination:
     def _put(
         self, item: dict[str, Any], condition: str, names: dict[str, str], values: dict[str, Any] | None = None
     ) -> bool:
-        """Whether the condition held."""
+        """Write an item and return whether the condition held."""
         arguments = {"ExpressionAttributeValues": values} if values else {}
         try:
             self._call(
@@ -195,7 +209,7 @@ class DynamoDestination:
         return True
 
     def _query(self, place: str, prefix: str, wanted: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Items of a name in the order of their sort key, page by page as they are asked for."""
+        """Yield the items of a name in the order of their sort key. Pages are fetched as needed."""
         arguments |= {
             "KeyConditionExpression": "#name = :name" + (" AND begins_with(#item, :prefix)" if prefix else ""),
             "ExpressionAttributeNames": {"#name": "name", "#item": "item"},
@@ -213,9 +227,9 @@ class DynamoDestination:
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _older(self, place: str, prefix: str, pointed: int, before_us: int) -> list[str]:
-        """Sort keys of old items before the pointed version, up to the first version with a young one.
+        """Return sort keys of old items before the pointed version, up to the first version with a young item.
 
-        Later versions are younger still; chunks of one version are sorted by attempt, in no order of time.
+        Later versions are younger. The chunks of one version are sorted by attempt, not by time.
         """
         older, end = [], pointed
         for found in self._query(place, prefix, "#created_us"):

@@ -1,4 +1,4 @@
-"""Which destination a uri means, and what is wrong with one that means none."""
+"""Create the destination for a uri, or report what is wrong with the uri."""
 
 from __future__ import annotations
 
@@ -14,10 +14,21 @@ __all__ = ["check", "open_destination"]
 
 
 def open_destination(uri: str, clock: Callable[[], int] | None = None) -> Destination:
-    """The destination of `--snapshots`; nothing is connected to before its first call, and it can be pickled.
+    """Create the destination of `--snapshots`.
 
-    clock: microseconds since 1970, for stores that do not keep the time of writing themselves; None: the machine's.
-    Raises BadUsage for a uri that means none, MissingExtra where its client library is not installed.
+    A destination can be pickled. It connects at its first call.
+
+    Args:
+        uri: Directory, s3://, gs://, dynamodb:// or redis:// address.
+        clock: Returns microseconds since 1970, for stores that do not keep the time of writing. None uses the
+            machine's.
+
+    Returns:
+        The destination.
+
+    Raises:
+        BadUsage: The uri names no supported destination.
+        MissingExtra: The destination's client library is not installed.
     """
     if not uri:
         raise BadUsage("no place for snapshots is named; use a directory, s3://, gs://, dynamodb:// or redis://")
@@ -35,7 +46,17 @@ def open_destination(uri: str, clock: Callable[[], int] | None = None) -> Destin
 
 
 def check(uri: str) -> list[str]:
-    """What is wrong with the text of a uri, one sentence each; no store is asked. Raises MissingExtra as above."""
+    """Check the text of a uri without connecting.
+
+    Args:
+        uri: Address of a destination.
+
+    Returns:
+        One sentence per problem.
+
+    Raises:
+        MissingExtra: The destination's client library is not installed.
+    """
     try:
         open_destination(uri)
     except BadUsage as error:

@@ -1,4 +1,4 @@
-"""What a place for snapshots must do: create a version exclusively, point at it, read that one, prune by age."""
+"""Define the interface of a destination: create a version exclusively, point at it, read it, prune by age."""
 
 from __future__ import annotations
 
@@ -11,53 +11,94 @@ __all__ = ["Destination", "Published", "VersionExists", "VersionMissing", "publi
 
 
 class VersionExists(Exception):
-    """Another writer created this version first."""
+    """Report that another writer created this version first."""
 
 
 class VersionMissing(ValueError):
-    """The pointer names a version that is not there: pruned since the pointer was read, or lost."""
+    """Report that the pointed version is missing: it was lost, or pruned after the pointer was read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Published:
-    """A version as a reader gets it, its digest checked."""
+    """Hold a version whose digest was checked."""
 
     version: int
     data: bytes
 
 
 class Destination(Protocol):
-    """Versions of documents by name (a bandit's id, or _stream), picklable; connections are made at the first call.
+    """Store versions of documents by name (a bandit's id, or _stream).
 
-    A store that cannot be reached raises what its client raises, and is asked anew at the next call.
+    A destination can be pickled. It connects at its first call. If the store cannot be reached, a call raises the error
+    of the store's client, and the next call tries again.
     """
 
     def latest(self, name: str) -> Published | None:
-        """What the pointer names, None where nothing was published.
+        """Read the version that the pointer names.
 
-        Raises VersionMissing where the version is not there, ValueError where it or the pointer is damaged.
+        Args:
+            name: A bandit's id, or _stream.
+
+        Returns:
+            The version. None if nothing was published.
+
+        Raises:
+            VersionMissing: The pointed version is missing.
+            ValueError: The version or the pointer is damaged.
         """
 
     def highest(self, name: str) -> int:
-        """The highest version present, whether pointed at or not; 0 where there is none."""
+        """Return the highest version present, pointed at or not. Return 0 if there is none."""
 
     def create(self, name: str, version: int, data: bytes) -> None:
-        """Write a version that is not there yet; raises VersionExists where it is. Readers see all of it or nothing."""
+        """Write a version that does not exist yet. Readers see all of it or nothing.
+
+        Args:
+            name: A bandit's id, or _stream.
+            version: Number of the version.
+            data: The document.
+
+        Raises:
+            VersionExists: The version exists already.
+        """
 
     def point(self, name: str, version: int, sha256: str) -> None:
-        """Let the pointer name a version, at once for all readers; nothing is done where it names a higher one."""
+        """Move the pointer to a version, for all readers at once. Do nothing if the pointer names a higher version.
+
+        Args:
+            name: A bandit's id, or _stream.
+            version: Number of the version.
+            sha256: Digest of the document, hexadecimal.
+        """
 
     def prune(self, name: str, before_us: int) -> int:
-        """Remove versions written before a time, never the pointed one nor higher ones; returns how many."""
+        """Remove versions that were written before a time. The pointed version and higher ones stay.
+
+        Args:
+            name: A bandit's id, or _stream.
+            before_us: The time, microseconds since 1970.
+
+        Returns:
+            How many versions were removed.
+        """
 
     def names(self) -> list[str]:
-        """All names that something was published under, sorted."""
+        """List all names that were published, sorted."""
 
 
 def publish(destination: Destination, name: str, make_document: Callable[[int], bytes]) -> int:
-    """Create the next version and point at it; returns its number.
+    """Create the next version and point at it.
 
-    make_document: the bytes, given the version. Raises VersionExists where another writer was faster.
+    Args:
+        destination: Where to publish.
+        name: A bandit's id, or _stream.
+        make_document: Returns the document for a version number.
+
+    Returns:
+        The number of the version.
+
+    Raises:
+        VersionExists: Another writer created the version first.
     """
     version = destination.highest(name) + 1
     data = make_document(version)
@@ -67,7 +108,20 @@ def publish(destination: Destination, name: str, make_document: Callable[[int], 
 
 
 def verified(where: str, version: int, data: bytes, sha256: str) -> Published:
-    """A version whose digest is the pointer's. Raises ValueError, naming the place, if it is not."""
+    """Check the digest of a version.
+
+    Args:
+        where: Place of the version, for the error.
+        version: Number of the version.
+        data: The document.
+        sha256: Digest in the pointer, hexadecimal.
+
+    Returns:
+        The version.
+
+    Raises:
+        ValueError: The digests differ.
+    """
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How a name becomes part of a path or key and back, and what a pointer says."""
+"""Convert names to parts of a path or key and back, and encode pointers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ _UNSAFE = re.compile(r'[\x00-\x20\x7f/\\|*?\[\]{}%"<>]|^\.')
 
 
 def escape(name: str) -> str:
-    """A name without characters that mean something in a path, a key or a pattern; these are percent-encoded.
+    """Percent-encode characters that are special in a path, a key or a pattern.
 
-    Raises ValueError for an empty name.
+    Args:
+        name: The name.
+
+    Returns:
+        The escaped name.
+
+    Raises:
+        ValueError: The name is empty.
     """
     if not name:
         raise ValueError("an empty name cannot be published under")
@@ -26,17 +33,28 @@ def escape(name: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """The name that was escaped."""
+    """Return the name that was escaped."""
     return unquote(text)
 
 
 def pointer(version: int, sha256: str) -> bytes:
-    """What LATEST holds."""
+    """Encode the content of LATEST."""
     return canonical_json({"version": version, "sha256": sha256})
 
 
 def read_pointer(where: str, data: bytes) -> tuple[int, str]:
-    """Version and digest that LATEST names. Raises ValueError, naming the place, if it is not a pointer."""
+    """Decode the content of LATEST.
+
+    Args:
+        where: Place of the pointer, for the error.
+        data: The content.
+
+    Returns:
+        Version and digest.
+
+    Raises:
+        ValueError: The content is not a pointer.
+    """
     try:
         content = json.loads(data)
         version, sha256 = content["version"], content["sha256"]

@@ -1,4 +1,4 @@
-"""What is published now: for programs that read snapshots."""
+"""Read the published snapshots, for programs that use them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,39 @@ __all__ = ["read", "read_latest"]
 
 
 def read_latest(uri: str, name: str) -> Published | None:
-    """What the pointer of a name (a bandit's id, or _stream) names, None where nothing was published.
+    """Read the latest version of a name.
 
-    Raises ValueError where it is damaged or missing, BadUsage for a uri that is none. Who reads often opens the
-    destination once and calls `read`.
+    To read often, open the destination once and call `read`.
+
+    Args:
+        uri: Address of the destination.
+        name: A bandit's id, or _stream.
+
+    Returns:
+        The version. None if nothing was published.
+
+    Raises:
+        ValueError: The version is damaged or missing.
+        BadUsage: The uri names no supported destination.
     """
     return read(open_destination(uri), name)
 
 
 def read(destination: Destination, name: str) -> Published | None:
-    """As `read_latest`, of an open destination. A version pruned between the pointer and it is read anew, once."""
+    """Read the latest version of a name from an open destination.
+
+    If the version is pruned between the two reads, of the pointer and of the version, both are read once more.
+
+    Args:
+        destination: The destination.
+        name: A bandit's id, or _stream.
+
+    Returns:
+        The version. None if nothing was published.
+
+    Raises:
+        ValueError: The version is damaged or missing.
+    """
     try:
         return destination.latest(name)
     except VersionMissing:

@@ -1,13 +1,16 @@
-"""Snapshots in Redis: redis://HOST:PORT/PREFIX, or rediss:// with TLS; a password from REDIS_PASSWORD or the address.
+"""Publish snapshots to Redis: redis://HOST:PORT/PREFIX, or rediss:// with TLS.
+
+The password comes from the address or from REDIS_PASSWORD.
 
     PREFIX/{home_row}/LATEST     {"version", "sha256"}, as in a directory
-    PREFIX/{home_row}/12         the document as it is, 12 being its version
+    PREFIX/{home_row}/12         the document of version 12
     PREFIX/{home_row}/versions   sorted set of versions by number
-    PREFIX/{home_row}/written    the same by time of writing, microseconds
+    PREFIX/{home_row}/written    sorted set of versions by time of writing, microseconds
     PREFIX/names                 set of names, escaped
 
-Braces keep a name's keys on one node of a cluster. What must not be torn is a script, which Redis runs alone. A server
-that loses what it acknowledged (no append-only file, a fail-over) may go back to lower versions.
+The braces keep a name's keys on one node of a cluster. Changes that must be atomic are scripts, since Redis runs one
+script at a time. A server that loses acknowledged writes (no append-only file, a fail-over) may return to lower
+versions.
 """
 
 from __future__ import annotations
@@ -49,7 +52,15 @@ _TIMEOUT_S = 10
 
 
 class RedisDestination:
-    """A prefix of a Redis server. clock: microseconds since 1970. Raises BadUsage for a uri that names none."""
+    """Publish to a prefix of a Redis server.
+
+    Args:
+        uri: redis://HOST:PORT/PREFIX, or rediss:// with TLS.
+        clock: Returns microseconds since 1970. None uses the machine's clock.
+
+    Raises:
+        BadUsage: The uri names no server or no prefix.
+    """
 
     def __init__(self, uri: str, clock: Callable[[], int] | None = None) -> None:
         parts = urllib.parse.urlsplit(uri)
@@ -77,6 +88,7 @@ class RedisDestination:
         return {name: value for name, value in self.__dict__.items() if name != "_redis"}
 
     def latest(self, name: str) -> Published | None:
+        """Read the version that the pointer names."""
         found = self._redis.get(self._key(name, "LATEST"))
         if found is None:
             return None
@@ -88,19 +100,23 @@ class RedisDestination:
         return verified(where, version, data, sha256)
 
     def highest(self, name: str) -> int:
+        """Return the highest version present."""
         newest = self._redis.zrange(self._key(name, "versions"), -1, -1)
         return max(int(newest[0]) if newest else 0, self._pointed(name))
 
     def create(self, name: str, version: int, data: bytes) -> None:
+        """Write a version that does not exist yet."""
         keys = [self._key(name, part) for part in (str(version), "versions", "written")]
         if not self._redis.eval(_CREATE, len(keys), *keys, data, version, (self._clock or _now_us)()):
             raise VersionExists(f"{self._uri}: {keys[0]}: another writer was faster")
 
     def point(self, name: str, version: int, sha256: str) -> None:
+        """Move the pointer to a version, unless it names a higher one."""
         self._redis.sadd(f"{self._prefix}/names", escape(name))
         self._redis.eval(_POINT, 1, self._key(name, "LATEST"), version, pointer(version, sha256))
 
     def prune(self, name: str, before_us: int) -> int:
+        """Remove old versions."""
         pointed = self._pointed(name)
         versions, written = self._key(name, "versions"), self._key(name, "written")
         old = [int(version) for version in self._redis.zrangebyscore(written, "-inf", f"({before_us}")]
@@ -115,6 +131,7 @@ class RedisDestination:
         return len(pruned)
 
     def names(self) -> list[str]:
+        """List all names, sorted."""
         return sorted(unescape(member.decode()) for member in self._redis.smembers(f"{self._prefix}/names"))
 
     @functools.cached_property
