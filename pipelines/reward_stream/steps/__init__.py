@@ -1,1 +1,1 @@
-"""The Beam steps of reward_stream, one transform a module."""
+"""Beam transforms of reward_stream, one per module."""

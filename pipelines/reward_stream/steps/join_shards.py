@@ -1,9 +1,11 @@
-"""Blocks of a shard to what its rows gained, tick by tick: the open records in memory, their log in state.
+"""Join the blocks of a shard and emit, tick by tick, what its rows gained.
 
-The memory is a cache. State holds the blocks that could still matter, appended and never rewritten, and a small record
-of where the shard is; a worker that finds no cache rebuilds it by folding the log again. Each write of the record
-raises a version that the cache holds, too: a runner that hands out old state (Prism does, unless told not to split
-bundles) is noticed at the next block instead of corrupting sums.
+The open records are held in memory, and their log is held in state. The memory is a cache. The log contains the blocks
+that can still matter. Blocks are appended and never rewritten. State also holds a small record of the shard's place. A
+worker without a cache rebuilds it by folding the log again.
+
+Each write of the record raises a version that is also stored in the cache. A runner may hand out old state: Prism does
+so unless it is told not to split bundles. The version reveals this at the next block, before sums are corrupted.
 """
 
 from __future__ import annotations
@@ -36,11 +38,16 @@ __all__ = ["JoinShardFn", "JoinShards"]
 
 @dataclasses.dataclass
 class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tuple[bytes, bytes]]]):
-    """Encoded blocks by shard to encoded steps. bandits: the file's bytes until a block brings others."""
+    """Turn encoded blocks by shard into encoded steps.
+
+    Args:
+        bandits: Bytes of the bandits file. A block can bring a new version.
+    """
 
     bandits: bytes
 
     def expand(self, keyed: PCollection[tuple[int, bytes]]) -> PCollection[tuple[bytes, bytes]]:
+        """Apply the join to keyed blocks."""
         steps: PCollection[tuple[bytes, bytes]] = keyed | "JoinShard" >> beam.ParDo(
             JoinShardFn(self.bandits)
         ).with_output_types(tuple[bytes, bytes])
@@ -49,7 +56,7 @@ class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tup
 
 @dataclasses.dataclass(slots=True)
 class _Cached:
-    """The cache of one shard. early: blocks that overtook others, by number."""
+    """Hold the cache of one shard. `early` holds blocks that arrived before their predecessors, by number."""
 
     place: ShardPlace
     held: Shard
@@ -58,7 +65,7 @@ class _Cached:
 
 
 class JoinShardFn(beam.DoFn):
-    """One shard of decision ids: fold in order, answer ticks."""
+    """Fold the blocks of one shard of decision ids in order, and answer ticks."""
 
     PLACE = ReadModifyWriteStateSpec("place", BytesCoder())
     LOG_0 = BagStateSpec("log_0", BytesCoder())
@@ -76,6 +83,7 @@ class JoinShardFn(beam.DoFn):
         self._shards: dict[int, _Cached] = {}
 
     def setup(self) -> None:
+        """Start with empty caches."""
         self._metrics = RewardStreamMetrics()
         self._shards = {}
 
@@ -93,6 +101,7 @@ class JoinShardFn(beam.DoFn):
         log_7: Any = beam.DoFn.StateParam(LOG_7),
         end: Any = beam.DoFn.TimerParam(END),
     ) -> Iterator[tuple[bytes, bytes]]:
+        """Fold a block and yield the steps of the ticks that are complete with it."""
         key, data = keyed
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         shard = self._open(key, place.read(), logs)
@@ -131,7 +140,7 @@ class JoinShardFn(beam.DoFn):
         log_6: Any = beam.DoFn.StateParam(LOG_6),
         log_7: Any = beam.DoFn.StateParam(LOG_7),
     ) -> Iterator[tuple[bytes, bytes]]:
-        """The bounded input is read: everything matures."""
+        """Mature all decisions once the bounded input has been read."""
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         shard = self._open(key, place.read(), logs)
         yield keyed_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
@@ -141,7 +150,10 @@ class JoinShardFn(beam.DoFn):
         del self._shards[key]
 
     def _fold_and_log(self, shard: _Cached, block: Block, data: bytes, logs: tuple[Any, ...]) -> None:
-        """What the log keeps can be folded again to the same effect, and has no originals that nobody will need."""
+        """Fold a block and log it without the originals that nothing needs.
+
+        Folding the logged block again has the same effect.
+        """
         needed = self._fold(shard, block)
         if len(block) or block.rules is not None:
             kept = data if needed.all() else blocks.encode(blocks.without_originals(block, needed))
@@ -154,7 +166,7 @@ class JoinShardFn(beam.DoFn):
         return fold(shard.held, block, shard.rules)
 
     def _answer(self, key: int, shard: _Cached, block: Block, logs: tuple[Any, ...]) -> Iterator[tuple[bytes, bytes]]:
-        """The step of a tick; then the log is cut where nothing needs it any more."""
+        """Yield the step of a tick, then clear the part of the log that nothing needs any more."""
         if not block.tick:
             return
         place = shard.place
@@ -174,7 +186,7 @@ class JoinShardFn(beam.DoFn):
             place.bag, place.newest_us[following], place.opened_us = following, BEFORE_ALL_US, block.holding_us
 
     def _open(self, key: int, written: bytes | None, logs: tuple[Any, ...]) -> _Cached:
-        """The shard's cache, rebuilt from the log where it is missing."""
+        """Return the shard's cache. Rebuild it from the log if it is missing."""
         place = ShardPlace(self._bandits, self._bandits) if written is None else decode_place(written)
         shard = self._shards.get(key)
         if shard is not None:
@@ -201,7 +213,7 @@ def _log(place: ShardPlace, data: bytes, needed_us: int, logs: tuple[Any, ...]) 
 
 
 def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
-    """Fold the log again: what the last tick knew, then the tick, then what came after."""
+    """Fold the log again: the blocks up to the last tick, the tick, then the later blocks."""
     place = shard.place
     ordered = sorted(logged, key=_seq)
     if place.carry is not None:

@@ -1,9 +1,11 @@
-"""Steps of shards and reports of the source to snapshots, dead letters and checkpoints: the Publisher under Beam.
+"""Run the Publisher under Beam: turn steps and reports into snapshots, dead letters and checkpoints.
 
-All messages have one key. The Publisher lives in the worker's memory as a cache; state holds what it was at some
-message, and the messages since, appended. They are folded together when as many bytes were appended as the whole takes,
-so that the cost of keeping state goes with what changes and not with what there is. A version in state and cache tells
-whether the cache is the state's; if not (a new worker, a bundle tried again) it is made anew from the state.
+All messages have one key. The Publisher in the worker's memory is a cache. State holds an encoded Publisher and the
+messages that came after it, appended. The messages are folded into the encoded Publisher once they are as large as it.
+So the cost of keeping state depends on the changes and not on the size of the state.
+
+State and cache both hold a version. If the versions differ (a new worker, or a bundle that is tried again), the
+Publisher is rebuilt from state.
 """
 
 from __future__ import annotations
@@ -52,11 +54,23 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublishConfig:
-    """All that a worker must know. bandits: the bandits file's bytes when the run began.
+    """Hold the settings that a worker needs.
 
-    checkpoint: the packed one from which the source goes on. fault_file, stop_file: where command and workers run on
-    one machine, a file that takes a fault and one whose appearance ends the source; elsewhere a fault fails the
-    pipeline.
+    Args:
+        run_id: Name of the run.
+        bandits: Bytes of the bandits file when the run began.
+        snapshots: Destination of the snapshots.
+        dead_letters: Folder of the dead letters.
+        shards: Number of shards.
+        pace: How often things are written.
+        max_bad_fraction: Fraction of malformed lines above which a bounded run fails.
+        state: Folder of the checkpoints. None without checkpoints.
+        checkpoint: Packed checkpoint from which the source continues. None if there is none.
+        fault_file: File that receives an error, if command and workers run on one machine. Without it an error fails
+            the pipeline.
+        stop_file: File whose appearance ends the source, if command and workers run on one machine.
+        metrics_port: Port of the Prometheus metrics. None without one.
+        metrics_file: File of the Prometheus metrics. None without one.
     """
 
     run_id: str
@@ -76,11 +90,12 @@ class PublishConfig:
 
 @dataclasses.dataclass
 class Publish(beam.PTransform[PCollection[tuple[bytes, bytes]], PCollection[str]]):
-    """Messages, keyed alike, to what was published, one sentence per version."""
+    """Turn messages, all under one key, into one sentence per published version."""
 
     config: PublishConfig
 
     def expand(self, messages: PCollection[tuple[bytes, bytes]]) -> PCollection[str]:
+        """Apply the publisher to keyed messages."""
         sentences: PCollection[str] = messages | "PublishTicks" >> beam.ParDo(PublishFn(self.config)).with_output_types(
             str
         )
@@ -90,7 +105,17 @@ class Publish(beam.PTransform[PCollection[tuple[bytes, bytes]], PCollection[str]
 def insist(
     publisher: Publisher, progress: PublisherProgress, clock: Callable[[], int], sleep: Callable[[float], None]
 ) -> Iterator[PublisherProgress]:
-    """Try again what the end of a run could not write, for a minute; yields what each further try did."""
+    """Retry, for a minute, the writes that failed at the end of a run.
+
+    Args:
+        publisher: The publisher.
+        progress: Progress of the last call, with its failures.
+        clock: Returns microseconds since 1970.
+        sleep: Waits for a number of seconds.
+
+    Yields:
+        The progress of each further attempt.
+    """
     deadline_us, pause_s = clock() + _INSIST_US, _FIRST_PAUSE_S
     while progress.failures and clock() < deadline_us:
         sleep(pause_s)
@@ -101,7 +126,13 @@ def insist(
 
 @dataclasses.dataclass(slots=True)
 class _Mark:
-    """What is read and written with every message. base_bytes: of the whole state; log_bytes: appended since."""
+    """Hold the small record that every message reads and writes.
+
+    Args:
+        version: How often the record was written.
+        base_bytes: Size of the whole encoded state.
+        log_bytes: Size of the messages appended since.
+    """
 
     version: int = 0
     base_bytes: int = 0
@@ -110,7 +141,10 @@ class _Mark:
 
 @dataclasses.dataclass(slots=True)
 class _Cached:
-    """A run's publisher in this process. said: failures that were logged. over: a fault has ended the run."""
+    """Hold a run's publisher in this process.
+
+    `said` holds the failures that were logged. `over` is true once an error has ended the run.
+    """
 
     publisher: Publisher
     version: int
@@ -123,7 +157,7 @@ _PUBLISHERS: dict[str, _Cached] = {}
 
 
 class PublishFn(beam.DoFn):
-    """The publisher of a run."""
+    """Drive the publisher of a run."""
 
     MARK = ReadModifyWriteStateSpec("mark", BytesCoder())
     BASE = ReadModifyWriteStateSpec("base", BytesCoder())
@@ -134,6 +168,7 @@ class PublishFn(beam.DoFn):
         self._config = config
 
     def setup(self) -> None:
+        """Set up the metrics and serve them if a port is set."""
         self._metrics = RewardStreamMetrics()
         self._status = status_of(self._config.run_id)
         if self._config.metrics_port is not None:
@@ -147,6 +182,7 @@ class PublishFn(beam.DoFn):
         log: Any = beam.DoFn.StateParam(LOG),
         end: Any = beam.DoFn.TimerParam(END),
     ) -> Iterator[str]:
+        """Hand a message to the publisher and yield a sentence per published version."""
         data = keyed[1]
         message = decode_message(data)
         if message.seq < 0:  # bounded input ends with the timer
@@ -172,7 +208,7 @@ class PublishFn(beam.DoFn):
 
     @on_timer(END)
     def end(self, log: Any = beam.DoFn.StateParam(LOG)) -> Iterator[str]:
-        """The bounded input is read: publish once."""
+        """Publish once after the bounded input has been read."""
         messages = [decode_message(data) for data in log.read()]
         log.clear()
         reports = [each for each in messages if isinstance(each, SourceReport)]
@@ -183,7 +219,7 @@ class PublishFn(beam.DoFn):
         )
 
     def _drive(self, cached: _Cached, call: Callable[[], PublisherProgress]) -> Iterator[str]:
-        """Let the publisher do something, and tell what it did; the project's own errors end the run."""
+        """Call the publisher and report its progress. The project's own errors end the run."""
         try:
             progress = call()
             yield from self._tell(cached, progress)
@@ -202,7 +238,7 @@ class PublishFn(beam.DoFn):
                 Path(self._config.stop_file).touch()
 
     def _tell(self, cached: _Cached, progress: PublisherProgress) -> Iterator[str]:
-        """Count, log and hand on what was done."""
+        """Count and log the progress, and yield a sentence per published version."""
         metrics, now_us = self._metrics, _now_us()
         metrics.read(progress.records_read, progress.lines_bad)
         metrics.outcomes(progress.outcomes)
@@ -229,7 +265,7 @@ class PublishFn(beam.DoFn):
             yield f"{written.content.bandit_id}: version {written.version}"
 
     def _open(self, noted: _Mark, base: Any, log: Any) -> _Cached:
-        """The publisher, made anew where the cache is not the state's."""
+        """Return the cached publisher. Rebuild it if its version differs from the state's."""
         cached = _PUBLISHERS.get(self._config.run_id)
         if cached is not None and cached.version == noted.version:
             return cached

@@ -1,7 +1,7 @@
-"""Files that are there, read once, as blocks by shard and reports: the bounded counterpart of ReadStream.
+"""Read existing files once, as blocks by shard and reports. This is the bounded counterpart of ReadStream.
 
-Nothing is late and nothing has an order: the join holds all of it and counts at the end. Large files are read in ranges
-so that workers share them.
+No record is late and the order does not matter: the join holds all records and counts them at the end. Large files are
+read in ranges so that several workers can share a file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ _Step = tuple[list[bytes], tuple[bytes, bytes]]
 
 
 class FileRange(NamedTuple):
-    """The lines of a file that begin at a position from start up to end, end exclusive; end -1: all of the file."""
+    """Hold a range of a file: the lines that begin from `start` up to `end`, end exclusive.
+
+    An `end` of -1 means the whole file.
+    """
 
     source: str
     name: str
@@ -49,12 +52,18 @@ class FileRange(NamedTuple):
 
 @dataclasses.dataclass
 class ReadFiles(beam.PTransform[Any, Read]):
-    """What the config names now. bandits: the bandits file's bytes."""
+    """Read the files that the config names now.
+
+    Args:
+        config: Settings of the reader.
+        bandits: Bytes of the bandits file.
+    """
 
     config: SequencerConfig
     bandits: bytes
 
     def expand(self, root: Any) -> Read:
+        """List the files and read their ranges."""
         ranges = root | "ListFiles" >> beam.Create(_ranges(self.config), reshuffle=True)
         now_us = time.time_ns() // 1000
         steps = ranges | "ReadRanges" >> beam.ParDo(
@@ -67,10 +76,10 @@ class ReadFiles(beam.PTransform[Any, Read]):
 
 
 class ReadRangesFn(beam.DoFn):
-    """FileRanges to their blocks and report, the next range being read while one is parsed.
+    """Turn FileRanges into their blocks and report. The next range is read while one is parsed.
 
-    Half of the work does not hold the interpreter's lock (the walk over the bytes, columns, compression), so a second
-    thread is worth nearly half the time on two cores; a third was worth nothing more.
+    Half of the work runs without the interpreter's lock (the walk over the bytes, columns, compression). On two cores a
+    second thread therefore saves nearly half the time. A third thread saved no more.
     """
 
     _AT_ONCE = 2
@@ -82,15 +91,18 @@ class ReadRangesFn(beam.DoFn):
         self._now_us = now_us
 
     def start_bundle(self) -> None:
+        """Start the threads."""
         self._pool = ThreadPoolExecutor(self._AT_ONCE, "read-range")
         self._under_way: deque[Future[_Step]] = deque()
 
     def process(self, part: FileRange) -> Iterator[_Step]:
+        """Start reading a range and yield an earlier one once enough are under way."""
         self._under_way.append(self._pool.submit(self._read, part))
         if len(self._under_way) > self._AT_ONCE:
             yield self._under_way.popleft().result()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Yield the remaining ranges and stop the threads."""
         while self._under_way:
             yield WindowedValue(self._under_way.popleft().result(), MIN_TIMESTAMP, (GlobalWindow(),))
         self._pool.shutdown()
@@ -104,7 +116,21 @@ class ReadRangesFn(beam.DoFn):
 def read_range(
     part: FileRange, rules: Rules, shards: int, max_disorder_us: int, now_us: int
 ) -> tuple[list[bytes], SourceReport]:
-    """The blocks of a range by shard, and its report. now_us: the clock, where a record has no received_at."""
+    """Read a range of a file.
+
+    Args:
+        part: The range.
+        rules: The rules of the bandits file.
+        shards: Number of shards.
+        max_disorder_us: How far the watermark trails the newest event, microseconds.
+        now_us: The clock, microseconds. It replaces a missing received_at.
+
+    Returns:
+        Encoded blocks by shard, and the report.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
     lines, base = _lines(part)
     intake = read_lines(part.source, part.name, lines, base, rules, now_us)
     blocks = intake.to_blocks(shards, rules)
@@ -126,7 +152,7 @@ def read_range(
 
 
 def _ranges(config: SequencerConfig) -> list[FileRange]:
-    """All ranges, files by name."""
+    """List all ranges, with the files sorted by name."""
     ranges = []
     for source in SOURCES:
         for name, listed in sorted(list_files(config.pattern(source)).items()):
@@ -147,7 +173,7 @@ def _report(step: _Step) -> tuple[bytes, bytes]:
 
 
 def _lines(part: FileRange) -> tuple[bytes, int]:
-    """The lines of a range, and where they begin. The last line of a file may have no end."""
+    """Return the lines of a range and the position of the first. The last line of a file may lack its line end."""
     try:
         with open_binary(part.name) as stream:
             return (gzip.decompress(stream.read()), 0) if part.end < 0 else _cut(stream, part.start, part.end)
@@ -156,7 +182,7 @@ def _lines(part: FileRange) -> tuple[bytes, int]:
 
 
 def _cut(stream: BinaryIO, start: int, end: int) -> tuple[bytes, int]:
-    """The lines that begin from start up to end, and where the first one does."""
+    """Return the lines that begin from `start` up to `end`, and the position of the first."""
     before = max(start - 1, 0)  # a line begins at `start` if a line end is before it
     stream.seek(before)
     data = stream.read(end - before)

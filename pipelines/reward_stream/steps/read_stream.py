@@ -1,9 +1,10 @@
-"""Both sources as one unbounded source: blocks by shard and reports, in the order that the Sequencer gives them.
+"""Read both sources as one unbounded source: blocks by shard and reports, in the order of the Sequencer.
 
-There is one reader, because the order of the input is part of the result. It needs no acknowledgement: a mark holds all
-that the Sequencer knows, so an engine that restores one goes on after the last step it committed. Within a process the
-reader is kept between bundles, with what it gave out since the mark before, so that a bundle that is tried again gets
-the same bytes under the same numbers.
+There is only one reader, because the order of the input affects the result. The reader needs no acknowledgement: a mark
+holds the whole state of the Sequencer, so an engine that restores a mark continues after the last committed step.
+
+Within a process the reader is kept between bundles, with the steps that it returned since the previous mark. A bundle
+that is tried again therefore gets the same bytes under the same numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _BUNDLE_STEPS = 32
 
 
 class Read(NamedTuple):
-    """Encoded blocks by shard, and encoded reports for the publisher."""
+    """Hold encoded blocks by shard, and encoded reports for the publisher."""
 
     blocks: PCollection[tuple[int, bytes]]
     reports: PCollection[tuple[bytes, bytes]]
@@ -44,11 +45,12 @@ class Read(NamedTuple):
 
 @dataclasses.dataclass
 class ReadStream(beam.PTransform[Any, Read]):
-    """What the config names, as long as it lasts."""
+    """Read the sources that the config names until the stream ends."""
 
     config: SequencerConfig
 
     def expand(self, root: Any) -> Read:
+        """Read the sequence and split it into blocks and reports."""
         steps = root | "ReadSequence" >> ReadFromUnboundedSource(
             SequencerSource(self.config),
             poll_interval=self.config.poll_interval_us / 1e6,
@@ -62,14 +64,14 @@ class ReadStream(beam.PTransform[Any, Read]):
 
 
 class _Mark(CheckpointMark):
-    """A mark of the Sequencer; nothing waits for its commit."""
+    """Hold a mark of the Sequencer. Nothing waits for its commit."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
 
 class _MarkCoder(Coder):
-    """The mark's bytes as they are: a mark is encoded several times per bundle."""
+    """Pass the bytes of a mark unchanged, since a mark is encoded several times per bundle."""
 
     def encode(self, value: _Mark) -> bytes:
         return value.data
@@ -82,7 +84,7 @@ class _MarkCoder(Coder):
 
 
 class SequencerSource(UnboundedSource):
-    """The whole input; it cannot be split."""
+    """Represent the whole input as one source that cannot be split."""
 
     def __init__(self, config: SequencerConfig) -> None:
         # Every mark travels with its source; a state that was started from may be large, and bytes pass unread.
@@ -90,9 +92,11 @@ class SequencerSource(UnboundedSource):
         self.token = uuid.uuid4().hex
 
     def split(self, desired_num_splits: int, options: Any = None) -> list[SequencerSource]:
+        """Return the source itself."""
         return [self]
 
     def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> _Reader:
+        """Create a reader at a mark. Reuse the reader of this process if it can go back to the mark."""
         mark = checkpoint_mark.data if isinstance(checkpoint_mark, _Mark) else None
         live = _LIVE.get(self.token)
         if live is None or not live.rewind(mark):
@@ -102,11 +106,12 @@ class SequencerSource(UnboundedSource):
         return _Reader(live, self.token)
 
     def get_checkpoint_mark_coder(self) -> Coder:
+        """Return the coder of marks."""
         return _MarkCoder()
 
 
 class _Live:
-    """A Sequencer with the steps that it gave since its last mark and since the one before, to be given again."""
+    """Hold a Sequencer with the steps since its last two marks, so that these steps can be returned again."""
 
     def __init__(self, sequencer: Sequencer, mark: bytes | None) -> None:
         self.sequencer = sequencer
@@ -117,7 +122,7 @@ class _Live:
         self._again: deque[NumberedBlocks] = deque()
 
     def rewind(self, mark: bytes | None) -> bool:
-        """Go on from a mark; False if it is none of the last two."""
+        """Go back to a mark. Return False if it is neither of the last two marks."""
         if mark == self._mark:
             again = self._given
         elif self._former_given is not None and mark == self._former_mark:
@@ -140,7 +145,7 @@ class _Live:
         return not self._again and self.sequencer.ended
 
     def mark(self) -> bytes:
-        """Where to go on after what was given; the same bytes as long as nothing was."""
+        """Return the mark after the returned steps. Its bytes stay the same until another step is returned."""
         if self._given or self._mark is None:
             mark = self.sequencer.mark(self._again)
             self._former_mark, self._former_given = self._mark, self._given
