@@ -1,7 +1,7 @@
-"""Which outcomes a snapshot counts, and in whose snapshot a counter belongs.
+"""Define the outcomes that a snapshot counts, and assign counters to snapshots.
 
-A record has exactly one outcome; two further counters describe records that have one already. Every counter is written,
-zeros included, so that a reader needs no default and a new outcome is noticed.
+A record has exactly one outcome. Two further counters describe records that already have an outcome. Every counter is
+written, even if it is zero, so that a reader needs no default and notices a new outcome.
 """
 
 from __future__ import annotations
@@ -30,15 +30,24 @@ _OF_OWN_EPOCH = frozenset({"bot", "fallback", "unexposed", "ignored_kind", "coun
 
 
 def counters_document(counts: Mapping[str, int]) -> dict[str, int]:
-    """All counters of a snapshot, zeros included; one that is not known here is written, too."""
+    """Return all counters of a snapshot, zeros and unknown counters included."""
     return {name: counts.get(name, 0) for name in (*OUTCOMES, *_BESIDE_OUTCOMES, *counts)}
 
 
 def home(bandit_id: str, policy_epoch: int, outcome: str, epochs: Mapping[str, int]) -> str | None:
-    """The bandit in whose snapshot a counter belongs, STREAM where it is no known bandit's, None where nobody's.
+    """Return the bandit whose snapshot holds a counter.
 
-    epochs: the bandits and their epochs now. A bandit counts its records of other epochs as well (as old_epoch,
-    unknown_epoch, late, …): the outcomes add up to the records read.
+    A bandit also counts its records of other epochs (as old_epoch, unknown_epoch, late, …), so that the outcomes add up
+    to the records read.
+
+    Args:
+        bandit_id: Bandit of the records.
+        policy_epoch: Policy epoch of the records.
+        outcome: Outcome of the records.
+        epochs: Current policy epoch of each bandit.
+
+    Returns:
+        The bandit. STREAM if the bandit is unknown. None if the counter is dropped.
     """
     if bandit_id not in epochs:
         return STREAM

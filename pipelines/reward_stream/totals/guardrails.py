@@ -1,18 +1,21 @@
-"""Which arms must be stopped: an arm's metric is surely outside its limit, however often one has looked.
+"""Find the arms that must be stopped because a metric is outside its limit with confidence.
 
 A snapshot is read every few seconds, so an ordinary test would stop every arm sooner or later. The bounds here hold at
 all sample sizes at once: the chance that an arm within its limit is ever stopped by a guardrail is at most its alpha.
 
 - 0 or 1 per decision (`fallbacks`; `reward` with aggregate any). While the mean given the past is at most m, each
   likelihood ratio (p/m)^k ((1-p)/(1-m))^(n-k) with p > m is a nonnegative supermartingale, and so is their mean over a
-  grid of p: it ever passes 1/alpha with a chance of at most alpha (Ville; Robbins 1970; Howard et al. 2021). Exact,
-  whatever the policy did before.
-- Counts (`kind:NAME`): the same with r^k exp(-n m (r - 1)), which assumes that the number of events of a decision is no
-  more spread than a Poisson number of its mean, as 0 or 1 is; where one decision brings many it trips too early.
-- Other rewards (sum, max, first) have no known bounds: the asymptotic confidence sequence of Waudby-Smith et al. 2024
-  (one-sided, from sum_r and sum_r2), valid once the central limit theorem holds; choose `min_n` accordingly.
+  grid of p: it ever passes 1/alpha with a chance of at most alpha (Ville; Robbins 1970; Howard et al. 2021). The test
+  is exact for every policy.
+- Counts (`kind:NAME`): the same with r^k exp(-n m (r - 1)). The test assumes that the number of events of a decision is
+  no more spread than a Poisson number of its mean, as 0 or 1 is. If one decision brings many events, it trips too
+  early.
+- Other rewards (sum, max, first) have no known bounds. The test uses the asymptotic confidence sequence of Waudby-Smith
+  et al. 2024 (one-sided, from sum_r and sum_r2). It is valid once the central limit theorem holds, so choose `min_n`
+  accordingly.
 
-Against another arm, each of the two gets half of alpha. Late corrections are taken as if they had been on time.
+In a comparison with another arm, each of the two gets half of alpha. Late corrections are treated as if they had been
+on time.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _HALVINGS = 50
 
 
 class _Sample(NamedTuple):
-    """A metric's data. kind: binary, count or real. squares: the sum of squares, for real ones."""
+    """Hold a metric's data. `kind` is binary, count or real. `squares` is the sum of squares, for real ones."""
 
     kind: str
     n: int
@@ -50,9 +53,14 @@ class _Sample(NamedTuple):
 
 
 def tripped(bandit: Bandit, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Arms to roll back, each once, in the order of the guardrails: arm, generation, reason.
+    """Find the arms to roll back. The default arm is never among them.
 
-    rows: of the bandit's snapshot; undecayed totals of present generations in `*` are read. Never the default arm.
+    Args:
+        bandit: The bandit with its guardrails.
+        rows: Rows of the bandit's snapshot. Only undecayed totals of present generations in `*` are used.
+
+    Returns:
+        One entry per arm with arm, generation and reason, in the order of the guardrails.
     """
     totals = {row["arm_id"]: row for row in rows if _is_present(bandit, row)}
     found: dict[str, dict[str, Any]] = {}
@@ -82,7 +90,7 @@ def _watched(bandit: Bandit, guardrail: Mapping[str, Any]) -> Iterator[str]:
 def _reason(
     bandit: Bandit, guardrail: Mapping[str, Any], row: Mapping[str, Any], other: Mapping[str, Any] | None
 ) -> str | None:
-    """Why the arm is stopped, None if it goes on."""
+    """Return why the arm is stopped, None if it is not."""
     metric, alpha, against = guardrail["metric"], guardrail["alpha"], guardrail.get("against")
     sample = _sample(bandit, metric, row)
     upwards = "max" in guardrail
@@ -118,7 +126,7 @@ def _sample(bandit: Bandit, metric: str, row: Mapping[str, Any]) -> _Sample:
 
 
 def _is_outside(sample: _Sample, limit: float, alpha: float, *, upwards: bool) -> bool:
-    """Whether the mean is surely above the limit, or below it: the bounds below without looking for where they are."""
+    """Return whether the mean is confidently outside the limit. The test needs no search for the bound."""
     kind, n, k, _ = sample
     if kind == "real":
         return _lower(sample, alpha) > limit if upwards else _upper(sample, alpha) < limit
@@ -132,7 +140,7 @@ def _is_outside(sample: _Sample, limit: float, alpha: float, *, upwards: bool) -
 
 
 def _lower(sample: _Sample, alpha: float) -> float:
-    """What the mean is surely not below."""
+    """Return the lower confidence bound of the mean."""
     kind, n, k, _ = sample
     if kind == "real":
         return sample.mean - _radius(sample, alpha)
@@ -141,7 +149,7 @@ def _lower(sample: _Sample, alpha: float) -> float:
 
 
 def _upper(sample: _Sample, alpha: float) -> float:
-    """What the mean is surely not above."""
+    """Return the upper confidence bound of the mean."""
     kind, n, k, _ = sample
     if kind == "real":
         return sample.mean + _radius(sample, alpha)
@@ -154,7 +162,7 @@ def _upper(sample: _Sample, alpha: float) -> float:
 
 
 def _boundary(rejected: Callable[[float], bool], outside: float, inside: float) -> float:
-    """The limit of what is rejected between a value that is and one that is not; on the rejected side."""
+    """Return the border between rejected and accepted values, on the rejected side."""
     for _ in range(_HALVINGS):
         middle = (outside + inside) / 2
         outside, inside = (middle, inside) if rejected(middle) else (outside, middle)
@@ -162,7 +170,7 @@ def _boundary(rejected: Callable[[float], bool], outside: float, inside: float) 
 
 
 def _log_above(k: float, n: int, m: float) -> float:
-    """The log of the evidence that the mean of 0s and 1s is above m, from k of n; 0 < m < 1, or none."""
+    """Return the log evidence that the mean of 0s and 1s is above m, given k ones of n."""
     if m >= 1:
         return -math.inf
     if m <= 0:
@@ -172,23 +180,23 @@ def _log_above(k: float, n: int, m: float) -> float:
 
 
 def _log_more(k: float, n: int, m: float) -> float:
-    """The log of the evidence that the rate is above m."""
+    """Return the log evidence that the rate is above m."""
     return math.inf if m <= 0 else _log_mean(k * np.log(_MORE) - n * m * (_MORE - 1))
 
 
 def _log_less(k: float, n: int, m: float) -> float:
-    """The log of the evidence that the rate is below m."""
+    """Return the log evidence that the rate is below m."""
     return _log_mean(k * np.log(_LESS) - n * m * (_LESS - 1))
 
 
 def _log_mean(logs: Any) -> float:
-    """log(mean(exp(logs)))."""
+    """Return log(mean(exp(logs)))."""
     greatest = float(logs.max())
     return greatest + math.log(float(np.exp(logs - greatest).mean()))
 
 
 def _radius(sample: _Sample, alpha: float) -> float:
-    """Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, the one-sided normal mixture."""
+    """Return the radius of the one-sided normal mixture of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024."""
     n = sample.n
     deviation = math.sqrt(max(0.0, sample.squares / n - sample.mean**2))
     wide = -2 * math.log(min(2 * alpha, 0.99))

@@ -1,8 +1,9 @@
-"""What each bandit's rows and counters add up to: the running totals behind snapshots and checkpoints.
+"""Add up each bandit's rows and counters: the running totals behind snapshots and checkpoints.
 
-A run keeps two ledgers: `live` adds what has matured and is published, `closed` adds what can no longer change and is
-saved. They share one `Segments`: a segment that has a row in one has it in the other, or a restart would take the row
-away. All sums are integers, so the order in which shards report cannot matter; adding costs what the delta holds.
+A run keeps two ledgers. `live` adds what has matured and is published. `closed` adds what can no longer change and is
+saved. Both share one `Segments`: a segment with a row in one ledger has a row in the other, or a restart would remove
+the row. All sums are integers, so the order of the shards' reports does not matter. The cost of adding depends only on
+the size of the delta.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _FORGET = 2
 
 
 class Row(NamedTuple):
-    """One row as it stands. max_event_us: None where nothing of it has matured."""
+    """Hold the current totals of one row. `max_event_us` is None if nothing in the row has matured."""
 
     label: Label
     sums: RowSums
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class _Book:
-    """One bandit's totals in its present epoch."""
+    """Hold one bandit's totals in its present epoch."""
 
     policy_epoch: int
     max_segments: int
@@ -47,9 +48,11 @@ class _Book:
 
 
 class Ledger:
-    """Totals per (bandit, policy_epoch), and the counters of the stream.
+    """Hold totals per (bandit, policy_epoch), and the counters of the stream.
 
-    standings: what shards report as absolute values, for the caller to replace.
+    Args:
+        segments: Segments with rows, shared by two ledgers.
+        standings: Absolute values that the shards report. The caller replaces them.
     """
 
     def __init__(self, segments: Segments, standings: Standings | None = None) -> None:
@@ -59,7 +62,7 @@ class Ledger:
         self._stream: Counter[str] = Counter()
 
     def follow(self, bandits: Bandits) -> None:
-        """Take a bandits file: a new policy_epoch starts empty; a bandit that left the file keeps what it has."""
+        """Apply a bandits file. A new policy_epoch starts empty. A bandit that left the file keeps its totals."""
         for bandit_id, bandit in bandits.bandits.items():
             book = self._books.get(bandit_id)
             if book is None or book.policy_epoch != bandit.policy_epoch:
@@ -68,7 +71,14 @@ class Ledger:
                     self._segments.forget(bandit_id)
 
     def add(self, delta: Delta) -> set[str]:
-        """Add a delta; returns the bandits (or STREAM) that changed. Rows of an epoch that is over are left out."""
+        """Add a delta. Rows of an epoch that is over are ignored.
+
+        Args:
+            delta: The delta.
+
+        Returns:
+            The bandits (or STREAM) that changed.
+        """
         changed = self.count(delta.counters)
         for label, sums in delta.rows.items():
             book = self._books.get(label.bandit_id)
@@ -78,7 +88,14 @@ class Ledger:
         return changed
 
     def count(self, counters: Mapping[tuple[str, int, str], int]) -> set[str]:
-        """Add counters by (bandit, epoch, outcome); returns the bandits (or STREAM) that changed."""
+        """Add counters.
+
+        Args:
+            counters: Number of records by (bandit, epoch, outcome).
+
+        Returns:
+            The bandits (or STREAM) that changed.
+        """
         epochs = {bandit_id: book.policy_epoch for bandit_id, book in self._books.items()}
         changed: set[str] = set()
         for (bandit_id, epoch, outcome), count in counters.items():
@@ -89,7 +106,7 @@ class Ledger:
         return changed
 
     def rows(self, bandit: Bandit) -> list[Row]:
-        """All rows of a bandit's snapshot, by key; not those with nothing in them, nor those of arms long gone."""
+        """Return all rows of a bandit's snapshot, by key. Empty rows and rows of expired arms are left out."""
         book, standing = self._of(bandit)
         pending = self._pending_with_a_row(bandit, standing)
         expired = _expired(bandit, standing, bandit.retain_generations_us)
@@ -100,15 +117,15 @@ class Ledger:
         ]
 
     def newest_decided_us(self, bandit: Bandit) -> int | None:
-        """The bandit's largest counted decided_at, None before there is one."""
+        """Return the bandit's largest counted decided_at, None before there is one."""
         return self.standings.of(bandit.bandit_id, bandit.policy_epoch).newest_decided_us()
 
     def counters(self, bandit_id: str) -> Counter[str]:
-        """The counters of a bandit, or of STREAM."""
+        """Return the counters of a bandit, or of STREAM."""
         return Counter(self._counters_of(bandit_id))
 
     def prune(self, bandits: Bandits) -> None:
-        """Let go of hours and generations that no snapshot will show again. Costs a look at every row."""
+        """Remove hours and generations that no snapshot will show again. The cost is a look at every row."""
         for bandit in bandits.bandits.values():
             book, standing = self._of(bandit)
             newest_us = standing.newest_decided_us()
@@ -122,12 +139,12 @@ class Ledger:
                 sums.cut_decayed(newest_us, bandit.half_lives)
 
     def to_state(self) -> dict[str, Any]:
-        """All of it as a JSON value, exactly; not the segments, which two ledgers share, nor what is pending."""
+        """Return the exact totals as a JSON value, without the shared segments and without what is pending."""
         return {"stream": dict(self._stream), "bandits": {name: self._book_state(name) for name in self._books}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], segments: Segments) -> Ledger:
-        """The ledger that `to_state` described, for shards that start anew."""
+        """Return the ledger that `to_state` described, for shards that start from a checkpoint."""
         labelled = [
             (Label(bandit_id, saved["policy_epoch"], *key), event_us, decided_us)
             for bandit_id, saved in state["bandits"].items()
@@ -170,7 +187,7 @@ class Ledger:
             book.counters[SEGMENTS_OVER_LIMIT] += sums.n + sums.fallbacks
 
     def _pending_with_a_row(self, bandit: Bandit, standing: Standing) -> dict[Label, int]:
-        """What is pending, of segments without a row only as many as there is room for."""
+        """Return pending counts. Of the segments without a row, include only as many as there is room for."""
         waiting = {each.segment for each in standing.pending if not self._segments.has(bandit.bandit_id, each.segment)}
         unseen = set(sorted(waiting)[self._segments.room(bandit.bandit_id, bandit.max_segments) :])
         return {label: n for label, n in standing.pending.items() if n and label.segment not in unseen}
@@ -183,7 +200,10 @@ class Ledger:
 
 
 def _add(rows: dict[Label, RowSums], label: Label, sums: RowSums) -> None:
-    """Into a row of its own: the delta's sums belong to the delta. A row that corrections emptied was never there."""
+    """Add sums to a row. A row that corrections emptied is removed.
+
+    The row is a copy, because the sums belong to the delta.
+    """
     row = rows.get(label)
     if row is None:
         row = rows[label] = RowSums()
@@ -193,7 +213,7 @@ def _add(rows: dict[Label, RowSums], label: Label, sums: RowSums) -> None:
 
 
 def _expired(bandit: Bandit, standing: Standing, retain_us: int) -> set[tuple[str, int]]:
-    """(arm, generation) that get no more traffic and whose last counted decision is `retain_us` before the newest."""
+    """Return (arm, generation) without traffic whose last counted decision is `retain_us` before the newest."""
     active = {(arm.arm_id, arm.generation) for arm in bandit.arms.values() if arm.state == "active"}
     oldest_us = (standing.newest_decided_us() or 0) - retain_us
     return {

@@ -1,4 +1,4 @@
-"""Which segments of a bandit have rows of their own: the first max_segments that appear, while the epoch lasts."""
+"""Track the segments of a bandit that have rows of their own: the first max_segments that appear in an epoch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ALL = "*"
 
 
 class Segments:
-    """The segments admitted so far, by bandit."""
+    """Hold the segments admitted so far, by bandit."""
 
     def __init__(self, admitted: Mapping[str, Iterable[str]] | None = None) -> None:
         self._admitted = {bandit_id: dict.fromkeys(segments) for bandit_id, segments in (admitted or {}).items()}
 
     def admits(self, bandit_id: str, segment: str, max_segments: int) -> bool:
-        """Whether a segment has a row; one that comes while there is room has one from now on."""
+        """Return whether a segment has a row. Admit it if there is room."""
         admitted = self._admitted.setdefault(bandit_id, {})
         if segment in admitted:
             return True
@@ -27,17 +27,17 @@ class Segments:
         return True
 
     def has(self, bandit_id: str, segment: str) -> bool:
-        """Whether a segment has a row already; `*` always has."""
+        """Return whether a segment has a row already. `*` always has one."""
         return segment == ALL or segment in self._admitted.get(bandit_id, {})
 
     def room(self, bandit_id: str, max_segments: int) -> int:
-        """How many more segments would be admitted."""
+        """Return how many more segments would be admitted."""
         return max(0, max_segments - len(self._admitted.get(bandit_id, {})))
 
     def forget(self, bandit_id: str) -> None:
-        """A new epoch starts empty."""
+        """Remove the segments of a bandit whose new epoch begins."""
         self._admitted.pop(bandit_id, None)
 
     def to_state(self) -> dict[str, list[str]]:
-        """As the constructor takes it, in order of admission."""
+        """Return the segments in the form that the constructor takes, in order of admission."""
         return {bandit_id: list(segments) for bandit_id, segments in self._admitted.items()}

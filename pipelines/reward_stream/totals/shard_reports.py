@@ -1,7 +1,7 @@
-"""What shards report as absolute values: how many decisions are pending, and the largest times, by row.
+"""Add up the absolute values that shards report by row: the number of pending decisions and the largest times.
 
-A shard's report replaces its former one. Pending is the sum over shards; a maximum is the largest over shards and over
-the runs before this one, which a checkpoint brought.
+A shard's report replaces its previous one. The pending decisions are summed over the shards. A maximum is taken over
+the shards and over the earlier runs, whose maxima a checkpoint holds.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _Owner = tuple[str, int]  # bandit and policy_epoch
 
 @dataclasses.dataclass(slots=True)
 class Standing:
-    """Of one bandit in one epoch, by label, `*` included; times in microseconds since 1970."""
+    """Hold the values of one bandit in one epoch, by label, `*` included. Times are microseconds since 1970."""
 
     pending: Counter[Label] = dataclasses.field(default_factory=Counter)
     event_us: dict[Label, int] = dataclasses.field(default_factory=dict)
     decided_us: dict[Label, int] = dataclasses.field(default_factory=dict)
 
     def newest_decided_us(self) -> int | None:
-        """The largest counted decided_at of the bandit, None before there is one."""
+        """Return the largest counted decided_at of the bandit, None before there is one."""
         return max(self.decided_us.values(), default=None)
 
 
@@ -39,7 +39,7 @@ class _Reported(NamedTuple):
 
 
 class Standings:
-    """The last report of each shard and the maxima of former runs, added up when asked for."""
+    """Hold the last report of each shard and the maxima of earlier runs. The sums are computed on demand."""
 
     def __init__(self, former: Iterable[tuple[Label, int | None, int | None]] = ()) -> None:
         known = list(former)
@@ -54,7 +54,17 @@ class Standings:
     def replace(
         self, shard: int, pending: Mapping[Label, int], event_us: Mapping[Label, int], decided_us: Mapping[Label, int]
     ) -> set[str]:
-        """Take a shard's report; returns the bandits of which it has another number pending than before."""
+        """Replace a shard's report.
+
+        Args:
+            shard: Number of the shard.
+            pending: Pending decisions by label.
+            event_us: Largest event time by label, microseconds.
+            decided_us: Largest counted decided_at by label, microseconds.
+
+        Returns:
+            The bandits whose number of pending decisions changed.
+        """
         before = self._shards[shard].pending if shard in self._shards else {}
         self._shards[shard] = _Reported(pending, event_us, decided_us)
         self._sums = None
@@ -63,13 +73,13 @@ class Standings:
         return {label.bandit_id for label in {*before, *pending} if before.get(label, 0) != pending.get(label, 0)}
 
     def of(self, bandit_id: str, policy_epoch: int) -> Standing:
-        """Where a bandit stands; read only."""
+        """Return the values of a bandit. Do not modify them."""
         if self._sums is None:
             self._sums = self._add_up()
         return self._sums.get((bandit_id, policy_epoch)) or Standing()
 
     def pending(self) -> int:
-        """Decisions that wait for their window to end, over all bandits."""
+        """Return how many decisions wait for their window to end, over all bandits."""
         return sum(sum(reported.pending.values()) for reported in self._shards.values())
 
     def _add_up(self) -> dict[_Owner, Standing]:
@@ -87,7 +97,7 @@ class Standings:
 def _both(
     change: Callable[[dict[Label, int], Label, int], None], values: dict[Label, int], label: Label, value: int
 ) -> None:
-    """In the label's own row and in the row of all segments, which may be the same."""
+    """Apply a change to the label's own row and to the row of all segments, which may be the same."""
     change(values, label, value)
     if label.segment != ALL:
         change(values, label._replace(segment=ALL), value)

@@ -1,4 +1,4 @@
-"""What all that was read adds up to: the ledger that is published, the one that is saved, the rules they follow."""
+"""Combine everything that was read: the ledger that is published, the ledger that is saved, and their rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Totals", "TotalsState", "outcomes_of"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TotalsState:
-    """All totals as JSON values. attribution: by which rules each bandit's totals were counted (see Checkpoint)."""
+    """Hold all totals as JSON values. `attribution` holds the rules of each bandit's totals (see Checkpoint)."""
 
     live: Mapping[str, Any]
     closed: Mapping[str, Any]
@@ -29,7 +29,12 @@ class TotalsState:
 
 
 class Totals:
-    """Live and closed totals of all bandits. state: where an engine's own checkpoint left them."""
+    """Hold live and closed totals of all bandits.
+
+    Args:
+        bandits: The bandits file.
+        state: Totals from an engine's own state. None starts empty.
+    """
 
     def __init__(self, bandits: Bandits, state: TotalsState | None = None) -> None:
         self.bandits = bandits
@@ -41,7 +46,15 @@ class Totals:
 
     @classmethod
     def resumed(cls, bandits: Bandits, checkpoint: Checkpoint) -> Totals:
-        """Totals that go on from a checkpoint: what was closed, and what the source itself counted before its cut."""
+        """Continue from a checkpoint.
+
+        Args:
+            bandits: The bandits file.
+            checkpoint: The checkpoint, with the closed totals and the source's own counters before the cut.
+
+        Returns:
+            The totals.
+        """
         state = TotalsState(checkpoint.closed, checkpoint.closed, checkpoint.segments, checkpoint.attribution)
         totals = cls(bandits, state)
         epochs = {bandit_id: bandit.policy_epoch for bandit_id, bandit in bandits.bandits.items()}
@@ -51,7 +64,15 @@ class Totals:
         return totals
 
     def add(self, reports: Iterable[SourceReport], steps: Iterable[FoldResult]) -> set[str]:
-        """Add what the source and the shards report; returns the bandits (or STREAM) that changed."""
+        """Add reports of the source and steps of the shards.
+
+        Args:
+            reports: The reports.
+            steps: The steps.
+
+        Returns:
+            The bandits (or STREAM) that changed.
+        """
         changed: set[str] = set()
         steps = list(steps)
         for report in reports:
@@ -67,7 +88,7 @@ class Totals:
         return changed
 
     def admit(self, bandit_id: str, policy_epoch: int | None, segments: Iterable[str]) -> None:
-        """Give rows to segments that have them in the last snapshot, so that a restart takes none away."""
+        """Give rows to the segments that have rows in the last snapshot, so that a restart removes none."""
         bandit = self.bandits.bandits.get(bandit_id)
         if bandit is not None and bandit.policy_epoch == policy_epoch:
             for segment in segments:
@@ -75,12 +96,12 @@ class Totals:
                     self._segments.admits(bandit_id, segment, bandit.max_segments)
 
     def prune(self) -> None:
-        """Let go of what no snapshot will show again."""
+        """Remove what no snapshot will show again."""
         self.live.prune(self.bandits)
         self._closed.prune(self.bandits)
 
     def checkpoint(self, cut_us: int, sources: SourceState) -> Checkpoint:
-        """The cut of the tick that was added last."""
+        """Return the checkpoint at the tick that was added last."""
         return Checkpoint(
             cut_us=cut_us,
             closed=self._closed.to_state(),
@@ -90,13 +111,16 @@ class Totals:
         )
 
     def to_state(self) -> TotalsState:
-        """For an engine that keeps state itself. What shards report as absolute values comes again with their steps."""
+        """Return the totals for an engine that keeps state.
+
+        The absolute values of shards are left out, since later steps report them again.
+        """
         return TotalsState(
             self.live.to_state(), self._closed.to_state(), self._segments.to_state(), dict(self._attribution)
         )
 
     def _follow(self, bandits: Bandits) -> set[str]:
-        """Take a bandits file; returns its bandits: what a snapshot says of its configuration may differ."""
+        """Apply a bandits file. Return all its bandits, since the configuration in their snapshots may differ."""
         self.bandits = bandits
         self.live.follow(bandits)
         self._closed.follow(bandits)
@@ -105,7 +129,7 @@ class Totals:
 
 
 def outcomes_of(reports: Iterable[SourceReport], steps: Iterable[FoldResult]) -> Counter[str]:
-    """By how much the outcomes of records changed, over all bandits; corrections may lower one."""
+    """Return the net change of each outcome over all bandits. Corrections may lower an outcome."""
     outcomes: Counter[str] = Counter()
     for counters in (*(report.counters for report in reports), *(step.live.counters for step in steps)):
         for (_, _, outcome), count in counters.items():
