@@ -1,10 +1,11 @@
-"""May a snapshot follow the one that a former run published?
+"""Decide whether a snapshot may follow the one that an earlier run published.
 
-A restarted stream climbs up again from its checkpoint, or from nothing. Until its watermark has reached that of the
-last snapshot it knows less than that one said; so nothing is published, heartbeats included. The watermark alone does
-not prove that everything has been read again (a decision that came behind the watermark may lie further on in its
-file), so no row may have fewer decisions either, as long as the gap closes and for a while after: conflicting
-duplicates and pruning do lower n.
+A restarted stream reads on from its checkpoint, or from the beginning. Until its watermark reaches that of the last
+snapshot, its totals lack events that the last snapshot counts. Nothing is published until then, heartbeats included.
+
+The watermark alone does not prove that everything has been read again: a decision that was behind the watermark may
+come later in its file. So no row may have fewer decisions than before, as long as the gap closes and for a while after.
+The wait is limited because conflicting duplicates and pruning do lower n.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ __all__ = ["Former", "may_end", "missing", "read_former"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Former:
-    """What the next snapshot of a bandit depends on in the last one. counts: n by (segment, arm, generation)."""
+    """Hold the fields of the last snapshot that the next one depends on.
+
+    `counts` is n by (segment, arm, generation).
+    """
 
     watermark_us: int
     policy_epoch: int | None
@@ -32,7 +36,15 @@ class Former:
 
 
 def read_former(destination: Destination, bandit_id: str) -> Former | None:
-    """The snapshot that LATEST names, None where there is none."""
+    """Read the snapshot that LATEST names.
+
+    Args:
+        destination: Where snapshots are published.
+        bandit_id: The bandit, or STREAM.
+
+    Returns:
+        The fields of the snapshot. None if nothing was published.
+    """
     published = destination.latest(bandit_id)
     if published is None:
         return None
@@ -47,7 +59,7 @@ def read_former(destination: Destination, bandit_id: str) -> Former | None:
 
 
 def missing(former: Former, content: Content) -> int:
-    """How many decisions rows have less than in the last snapshot; 0 where a new epoch starts empty."""
+    """Count the decisions by which rows are below the last snapshot. Return 0 if a new epoch starts empty."""
     if content.policy_epoch != former.policy_epoch:
         return 0
     counts = {_key(row): row["n"] for row in content.rows}
@@ -55,9 +67,17 @@ def missing(former: Former, content: Content) -> int:
 
 
 def may_end(former: Former, content: Content, newest_us: int) -> bool:
-    """Whether a final snapshot is a later one: it has seen events up to the last one's watermark, or learns anew.
+    """Return whether a final snapshot may follow the last one.
 
-    newest_us: the largest event time read. A run over the wrong files must not take back what routers have learned.
+    A run over the wrong files must not replace what routers have learned.
+
+    Args:
+        former: The last snapshot.
+        content: The final snapshot.
+        newest_us: The largest event time read, microseconds.
+
+    Returns:
+        True if the run has read events up to the last snapshot's watermark, or if a new epoch begins.
     """
     return content.policy_epoch != former.policy_epoch or max(content.watermark_us, newest_us) >= former.watermark_us
 

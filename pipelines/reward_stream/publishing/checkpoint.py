@@ -1,9 +1,11 @@
-"""Where a run was, saved so that the next one can go on: totals of what is closed, and where to read on.
+"""Save the totals of what is closed and the position of the input, so that the next run can continue.
 
-A checkpoint is a file below --state: a line with the format and the SHA-256 of the rest, then gzipped JSON. It appears
-whole, and the two newest are kept: one that a crash or a disk damaged is passed over for the one before, which only
-means that more is read again. What a checkpoint counts it counts by the attribution rules of its time; other rules
-under the same policy_epoch would mix two kinds of totals, and are refused.
+A checkpoint is a file below --state: a line with the format and the SHA-256 of the rest, then gzipped JSON. The file
+appears whole. The two newest are kept. If a crash or a disk damaged the newest, the one before it is used, and more
+input is read again.
+
+A checkpoint's totals follow the attribution rules of their time. Other rules under the same policy_epoch would mix two
+kinds of totals, so they are refused.
 """
 
 from __future__ import annotations
@@ -38,11 +40,15 @@ _NAME = re.compile(r"checkpoint-(\d{10})\.json\.gz")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One cut through the input.
+    """Hold one cut through the input.
 
-    cut_us: decisions decided before it are in `closed`. closed, segments: as `Ledger.to_state` and
-    `Segments.to_state` give them. attribution: (policy_epoch, attribution key) by bandit. notes: what to tell the
-    person who starts the run, e.g. of a damaged file.
+    Args:
+        cut_us: Decisions decided before it are in `closed`, microseconds.
+        closed: Totals as `Ledger.to_state` returns them.
+        segments: Segments as `Segments.to_state` returns them.
+        sources: State of the sources.
+        attribution: (policy_epoch, attribution key) by bandit.
+        notes: Sentences for the user who starts the run, for example about a damaged file.
     """
 
     cut_us: int
@@ -54,7 +60,7 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints below one folder, on any filesystem."""
+    """Save checkpoints in one folder, on any filesystem."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -62,9 +68,16 @@ class CheckpointStore:
         self._saved = 0
 
     def save(self, checkpoint: Checkpoint) -> str:
-        """Write a checkpoint and remove what is older than the two newest that this store wrote; returns its place.
+        """Write a checkpoint and remove all but the two newest that this store wrote.
 
-        Older ones stay until then: of those that were there, the newest may be damaged.
+        Earlier checkpoints stay until this store has written two, because the newest of the earlier ones may be
+        damaged.
+
+        Args:
+            checkpoint: The checkpoint.
+
+        Returns:
+            Path of the file.
         """
         if self._last is None:
             self._last = max(_numbers(self._folder), default=0)
@@ -80,9 +93,18 @@ class CheckpointStore:
 
 
 def load(folder: str, bandits: Bandits) -> Checkpoint | None:
-    """The newest whole checkpoint, None where there is none.
+    """Load the newest undamaged checkpoint.
 
-    Raises BadInput where there are checkpoints and all are damaged, Refused where the bandits file counts otherwise.
+    Args:
+        folder: Folder of the checkpoints.
+        bandits: The bandits file.
+
+    Returns:
+        The checkpoint. None if there is none.
+
+    Raises:
+        BadInput: All checkpoints are damaged.
+        Refused: The bandits file has other attribution rules, or another version of recbeam wrote the checkpoint.
     """
     notes: list[str] = []
     for number in sorted(_numbers(folder), reverse=True):
@@ -104,7 +126,7 @@ def load(folder: str, bandits: Bandits) -> Checkpoint | None:
 def attribution_keys(
     bandits: Bandits, former: Mapping[str, tuple[int, Mapping[str, Any]]]
 ) -> dict[str, tuple[int, Mapping[str, Any]]]:
-    """By which rules each bandit counts; a bandit that left the file keeps its totals, and so its rules."""
+    """Return the rules by which each bandit counts. A bandit that left the file keeps its totals, and so its rules."""
     return {**former, **{name: (one.policy_epoch, attribution_key(one)) for name, one in bandits.bandits.items()}}
 
 
@@ -124,7 +146,7 @@ def check_rules(folder: str, saved: Mapping[str, tuple[int, Mapping[str, Any]]],
 
 
 def pack(checkpoint: Checkpoint) -> bytes:
-    """The bytes of a checkpoint's file."""
+    """Encode a checkpoint."""
     content = {
         "cut_us": checkpoint.cut_us,
         "closed": checkpoint.closed,
@@ -137,7 +159,18 @@ def pack(checkpoint: Checkpoint) -> bytes:
 
 
 def unpack(data: bytes) -> Checkpoint:
-    """What `pack` wrote, without notes; raises ValueError and its kin for anything but a whole checkpoint."""
+    """Decode what `pack` wrote, without notes.
+
+    Args:
+        data: The bytes of `pack`.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ValueError: The bytes are no whole checkpoint. Decoding may raise KeyError, TypeError, EOFError, OSError or
+            zlib.error, too.
+    """
     head, _, packed = data.partition(b"\n")
     known, _, digest = head.partition(b" ")
     if known != _FORMAT:
@@ -156,7 +189,11 @@ def unpack(data: bytes) -> Checkpoint:
 
 @contextlib.contextmanager
 def hold(folder: str) -> Iterator[None]:
-    """Keep other runs of this machine from the folder. Raises Refused if one has it. Object stores know no locks."""
+    """Lock the folder against other runs on this machine while the block runs. Object stores have no locks.
+
+    Raises:
+        Refused: Another run uses the folder.
+    """
     if not storage.is_local(folder):
         yield
         return
@@ -185,7 +222,7 @@ def _differences(bandit: Bandit, saved: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will read when it has been saved: tuples are lists."""
+    """Return the value as it is read after saving. Tuples become lists."""
     loaded: dict[str, Any] = json.loads(canonical_json(value))
     return loaded
 
@@ -205,7 +242,10 @@ def _read(place: str) -> bytes:
 
 
 def _write(place: str, data: bytes) -> None:
-    """Whole or not at all; on a local disk before the rename, so that a power cut leaves the old one or the new one."""
+    """Write a file whole or not at all.
+
+    On a local disk the file is synced before the rename, so that a power cut leaves the old file or the new one.
+    """
     if not storage.is_local(place):
         with storage.write_whole(place) as file:
             file.write(data)

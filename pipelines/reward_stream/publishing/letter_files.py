@@ -1,6 +1,6 @@
-"""Where dead letters of a run are kept: JSON lines below --dead_letters, a file per tick that had any.
+"""Write the dead letters of a run: JSON lines below --dead_letters, one file per tick with dead letters.
 
-A file appears whole and is never changed. After a restart a letter may be in two; its id is source and position.
+A file appears whole and never changes. After a restart a letter may be in two files. Source and position identify it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ __all__ = ["write_letters"]
 
 
 def write_letters(folder: str, run_id: str, tick: int, letters: Sequence[DeadLetter]) -> None:
-    """Write letters, sorted. tick: negative in a bounded run, whose file depends on the letters alone.
+    """Write dead letters, sorted. Writing the same letters again writes the same file.
 
-    The same letters again are the same file again.
+    Args:
+        folder: Folder of the dead letters.
+        run_id: Name of the run.
+        tick: Number of the tick. Negative in a bounded run, whose file name depends on the letters alone.
+        letters: The dead letters.
     """
     lines = [to_json_line(letter).encode("utf-8", "surrogateescape") + b"\n" for letter in sorted(letters)]
     digest = hashlib.sha256(b"".join(lines)).hexdigest()[:16]

@@ -1,9 +1,9 @@
-"""When is what published: ticks to snapshots and checkpoints, in the order of the input.
+"""Turn ticks into snapshots and checkpoints, in the order of the input.
 
-Everything comes in as steps of shards and reports of the source. A whole tick is folded into the totals; then dead
-letters, snapshots and a checkpoint are written as far as they are due, in this order: a checkpoint must not cover a
-dead letter that nobody wrote. Whatever refuses is tried again at the next tick; nothing is lost meanwhile, since
-snapshots hold totals, not increments.
+The input consists of steps of shards and reports of the source. A whole tick is folded into the totals. Then dead
+letters, snapshots and a checkpoint are written if they are due, in this order, because a checkpoint must not cover an
+unwritten dead letter. A write that fails is tried again at the next tick. Nothing is lost meanwhile, since snapshots
+hold totals and not increments.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Pace", "Publisher", "PublisherProgress"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pace:
-    """How often things are written, microseconds. keep: the age at which a snapshot is removed."""
+    """Hold how often things are written, in microseconds. `keep_us` is the age at which a snapshot is removed."""
 
     publish_interval_us: int = 10_000_000
     heartbeat_us: int = 30_000_000
@@ -39,13 +39,26 @@ class Pace:
 
 @dataclasses.dataclass(slots=True)
 class PublisherProgress:
-    """What a call did. failures: sentences about what was refused and will be tried again.
+    """Hold what a call did.
 
-    versions: published. held: bandits whose snapshot waits until the run has caught up with the last one. outcomes: net
-    changes over all bandits. records_read, lines_bad: of the source. watermark_us, lag_us (clock minus watermark): None
-    before there is one. pending, open_decisions, open_rewards, late_files, files_unreadable: as of the last tick,
-    None if there was none.
-    ended: no tick comes after this one.
+    Args:
+        ticks: Number of whole ticks that were folded.
+        versions: Published versions.
+        failures: Sentences about writes that failed and will be tried again.
+        held: Bandits whose snapshot waits until the run has caught up with the last one.
+        checkpoints: Number of saved checkpoints.
+        dead_letters: Number of dead letters written.
+        outcomes: Net changes of outcomes over all bandits.
+        records_read: Records that the source read.
+        lines_bad: Malformed lines that the source read.
+        watermark_us: The watermark, microseconds. None before there is one.
+        lag_us: The clock minus the watermark, microseconds. None before there is a watermark.
+        pending: Pending decisions as of the last tick. None without a tick.
+        open_decisions: Decisions held by the shards as of the last tick. None without a tick.
+        open_rewards: Rewards held by the shards as of the last tick. None without a tick.
+        late_files: Files whose records were all late as of the last tick. None without a tick.
+        files_unreadable: Files set aside as of the last tick. None without a tick.
+        ended: Whether no tick comes after this one.
     """
 
     ticks: int = 0
@@ -68,12 +81,22 @@ class PublisherProgress:
 
 
 class Publisher:
-    """Takes steps and reports, each sender's in its order; publishes and saves what is due.
+    """Publish and save what is due, given the steps and reports of each sender in order.
 
-    clock: microseconds since 1970. store: where checkpoints go, None without --state. checkpoint: what was found
-    there. state: what an engine kept, with `bandits` what its rules say; either, not both. write_dead_letters: gets the
-    number of the tick, -1 in a bounded run, and letters; called before a checkpoint covers them, and maybe again with
-    the same letters.
+    Args:
+        destination: Where snapshots are published.
+        bandits: The bandits file.
+        clock: Returns microseconds since 1970.
+        pace: How often things are written.
+        shards: Number of shards.
+        write_dead_letters: Receives the number of the tick (-1 in a bounded run) and the letters. It is called before a
+            checkpoint covers the letters, and possibly again with the same letters.
+        store: Where checkpoints are saved. None without --state.
+        checkpoint: Checkpoint to continue from.
+        state: Engine's state to continue from. Then `bandits` must match its rules.
+
+    Raises:
+        ValueError: Both a checkpoint and a state are given.
     """
 
     def __init__(
@@ -107,26 +130,57 @@ class Publisher:
         self._saved_seq: int | None = None
 
     def offer(self, step: FoldResult) -> PublisherProgress:
-        """Take a shard's step. Raises Refused if another writer publishes to the same place."""
+        """Take a shard's step.
+
+        Args:
+            step: The step.
+
+        Returns:
+            What was written.
+
+        Raises:
+            Refused: Another writer publishes to the same place.
+        """
         self._ticks.add(step)
         return self._take_ticks()
 
     def offer_report(self, report: SourceReport) -> PublisherProgress:
-        """Take the source's report. Raises Refused if another writer publishes to the same place."""
+        """Take the source's report.
+
+        Args:
+            report: The report.
+
+        Returns:
+            What was written.
+
+        Raises:
+            Refused: Another writer publishes to the same place.
+        """
         self._ticks.add(report)
         return self._take_ticks()
 
     def recall(self, message: FoldResult | SourceReport) -> None:
-        """Take a message that was offered before, to an instance that is gone; the next offer goes on from it."""
+        """Take a message that an earlier instance received. The next offer continues from it."""
         self._ticks.add(message)
 
     def finish(
         self, steps: Sequence[FoldResult], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0
     ) -> PublisherProgress:
-        """The end of bounded input, which has no ticks: everything at once, then a final snapshot.
+        """Take the whole bounded input, which has no ticks, and publish a final snapshot.
 
-        It is published whatever was there: a bounded run counts anew on purpose. Raises Refused as `offer` does, and
-        BadInput if more than that fraction of the lines is malformed; then only dead letters are written.
+        The snapshot is published even over an existing one, since a bounded run recounts on purpose.
+
+        Args:
+            steps: Steps of all shards.
+            reports: Reports of the source.
+            max_bad_fraction: Largest fraction of malformed lines that is accepted.
+
+        Returns:
+            What was written.
+
+        Raises:
+            Refused: Another writer publishes to the same place.
+            BadInput: Too many lines are malformed. Only dead letters were written.
         """
         progress = PublisherProgress()
         self._add(reports, steps, progress)
@@ -142,9 +196,10 @@ class Publisher:
         return progress
 
     def flush(self) -> PublisherProgress:
-        """Try again what a final tick, a stop or `finish` could not write, since no tick comes after it.
+        """Retry the writes that failed at a final tick, a stop or `finish`, since no tick comes after it.
 
-        There is nothing more to do once the progress has no failures.
+        Returns:
+            What was written. Nothing is left to do once it has no failures.
         """
         progress = PublisherProgress()
         if self._moment is not None:
@@ -153,7 +208,7 @@ class Publisher:
         return progress
 
     def state(self) -> PublisherState:
-        """What an engine must keep; `Publisher(state=…)` goes on from it."""
+        """Return the state that an engine keeps. `Publisher(state=…)` continues from it."""
         return PublisherState(
             self._totals.to_state(),
             self._rules,
@@ -163,7 +218,7 @@ class Publisher:
         )
 
     def _take_ticks(self) -> PublisherProgress:
-        """Fold every tick that is whole; write once, at the last of them."""
+        """Fold every whole tick and write once, at the last of them."""
         progress = PublisherProgress()
         for report, steps in self._ticks.whole():
             self._add([report], steps, progress)
@@ -193,7 +248,7 @@ class Publisher:
         progress.open_rewards = sum(step.open_rewards for step in latest)
 
     def _settle(self, progress: PublisherProgress) -> None:
-        """Write what is due at this moment."""
+        """Write what is due now."""
         moment = self._moment
         if moment is None:
             return
@@ -213,7 +268,7 @@ class Publisher:
             progress.failures += self._versions.prune(moment.now_us)
 
     def _bury(self, progress: PublisherProgress) -> None:
-        """Write the dead letters; while that fails they wait, and checkpoints with them."""
+        """Write the dead letters. If that fails, they wait, and so do checkpoints."""
         if not self._letters:
             return
         try:
@@ -225,7 +280,7 @@ class Publisher:
             self._letters = []
 
     def _save(self, progress: PublisherProgress) -> None:
-        """A checkpoint, if one is due and the dead letters that it covers are written."""
+        """Save a checkpoint if one is due and the dead letters that it covers are written."""
         report = self._report
         if self._store is None or self._letters or report is None or report.state is None:
             return

@@ -1,10 +1,12 @@
-"""What a snapshot says: one bandit's rows and counters at a watermark, as canonical JSON.
+"""Build a snapshot: one bandit's rows and counters at a watermark, as canonical JSON.
 
-All but `version`, `published_at`, `watermark` and `event_time_lag` is a function of the records that have matured, so a
-stream and a batch run over the same files publish the same bytes otherwise (a guardrail that had tripped before late
-corrections stays tripped). `event_time_lag` is published_at minus
-watermark in seconds: how far behind the world the statistics were when they were published. A reader who adds the age
-of the snapshot has how far behind they are now. Before any event has been read there is no watermark: both are null.
+All fields but `version`, `published_at`, `watermark` and `event_time_lag` depend only on the records that have matured.
+So a stream and a batch run over the same files otherwise publish the same bytes. The one exception is a guardrail that
+tripped before late corrections, which stays tripped.
+
+`event_time_lag` is published_at minus watermark in seconds. It is the age of the statistics when they were published. A
+reader adds the age of the snapshot to get their age now. Before any event has been read there is no watermark, and both
+fields are null.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _NO_EVENT_US = BEFORE_ALL_US // 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Content:
-    """A snapshot without its version and the time of publishing. policy_epoch and config_hash: None for STREAM."""
+    """Hold a snapshot without its version and time of publishing. policy_epoch and config_hash are None for STREAM."""
 
     bandit_id: str
     policy_epoch: int | None
@@ -46,7 +48,18 @@ class Content:
 def bandit_content(
     bandit: Bandit, ledger: Ledger, watermark_us: int, *, final: bool, rolled_back: Sequence[Mapping[str, Any]]
 ) -> Content:
-    """A bandit's snapshot. rolled_back: what the former one said; it stays while the arm's generation does."""
+    """Build a bandit's snapshot.
+
+    Args:
+        bandit: The bandit.
+        ledger: The totals to publish.
+        watermark_us: The watermark, microseconds.
+        final: Whether the run ends with this snapshot.
+        rolled_back: Rolled-back arms in the last snapshot. They stay while the arm's generation does.
+
+    Returns:
+        The content.
+    """
     newest_us = ledger.newest_decided_us(bandit)
     if final:
         watermark_us = _final_us(bandit, newest_us, watermark_us)
@@ -74,7 +87,17 @@ def bandit_content(
 
 
 def stream_content(bandits: Bandits, ledger: Ledger, watermark_us: int, *, final: bool) -> Content:
-    """The snapshot of what belongs to no bandit."""
+    """Build the snapshot of the counters that belong to no bandit.
+
+    Args:
+        bandits: The bandits file.
+        ledger: The totals to publish.
+        watermark_us: The watermark, microseconds.
+        final: Whether the run ends with this snapshot.
+
+    Returns:
+        The content.
+    """
     if final:
         for bandit in bandits.bandits.values():
             watermark_us = _final_us(bandit, ledger.newest_decided_us(bandit), watermark_us)
@@ -82,7 +105,16 @@ def stream_content(bandits: Bandits, ledger: Ledger, watermark_us: int, *, final
 
 
 def document(content: Content, version: int, published_at_us: int) -> bytes:
-    """The bytes to publish."""
+    """Encode a snapshot.
+
+    Args:
+        content: The content.
+        version: Number of the version.
+        published_at_us: Time of publishing, microseconds since 1970.
+
+    Returns:
+        The bytes to publish.
+    """
     known = content.watermark_us > _NO_EVENT_US
     fields: dict[str, Any] = {
         "schema_version": _SCHEMA_VERSION,
@@ -105,7 +137,7 @@ def document(content: Content, version: int, published_at_us: int) -> bytes:
 
 
 def _final_us(bandit: Bandit, newest_decided_us: int | None, watermark_us: int) -> int:
-    """In a final snapshot every window is over."""
+    """Return the watermark of a final snapshot, at which every window is over."""
     if newest_decided_us is None:
         return watermark_us
     return max(watermark_us, newest_decided_us + bandit.attribution.window_us)
@@ -114,7 +146,7 @@ def _final_us(bandit: Bandit, newest_decided_us: int | None, watermark_us: int) 
 def _rolled_back(
     bandit: Bandit, rows: Sequence[Mapping[str, Any]], former: Sequence[Mapping[str, Any]], watermark_us: int
 ) -> list[Mapping[str, Any]]:
-    """Arms that a guardrail stopped, by arm: those of before in their present generation, and those of now."""
+    """Return the arms that a guardrail stopped, by arm: earlier ones in their present generation, and new ones."""
     present = {arm.arm_id: arm.generation for arm in bandit.arms.values()}
     kept = {entry["arm"]: entry for entry in former if present.get(entry["arm"]) == entry["generation"]}
     at_us = max(watermark_us, 0)  # a watermark before any event has no date

@@ -1,8 +1,8 @@
-"""Which tick is whole: a report of the source and a step of every shard, taken in the order of the input.
+"""Assemble whole ticks: a report of the source and a step of every shard, in the order of the input.
 
-A step or report that comes twice is a runner's retry; it is the same by construction and counts once. On a final tick a
-shard answers twice: with the step of the tick, and with one in which everything has matured. What one sender says comes
-in the order in which it said it, so that a tick is not whole before the one before it.
+A step or report that arrives twice is a runner's retry. It is identical by construction and counts once. On a final
+tick a shard answers twice: with the step of the tick, and with a step in which everything has matured. Messages of one
+sender arrive in order, so a tick is never whole before its predecessor.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ __all__ = ["Ticks"]
 
 @dataclasses.dataclass(slots=True)
 class _Tick:
-    """One position of the input, as far as it is known. Both kinds of steps are by shard."""
+    """Hold what has arrived for one position of the input. Both kinds of steps are keyed by shard."""
 
     report: SourceReport | None = None
     steps: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
     ends: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
 
     def in_order(self) -> list[FoldResult]:
-        """All steps, those of the tick before those that end the run, by shard."""
+        """Return all steps by shard, the steps of the tick before those that end the run."""
         return [steps[shard] for steps in (self.steps, self.ends) for shard in sorted(steps)]
 
 
 class Ticks:
-    """What has come in and is not yet handed out. handed_out: the last tick that was, -1 before any."""
+    """Hold the messages that are not yet handed out.
+
+    Args:
+        shards: Number of shards.
+        handed_out: Number of the last tick that was handed out, -1 before any.
+    """
 
     def __init__(self, shards: int, handed_out: int = -1) -> None:
         self.handed_out = handed_out
@@ -38,7 +43,7 @@ class Ticks:
         self._waiting: dict[int, _Tick] = {}
 
     def add(self, message: FoldResult | SourceReport) -> None:
-        """Note a step or report; one of a tick that is over is a repetition."""
+        """Add a step or report. Ignore it if its tick was handed out already."""
         if message.seq <= self.handed_out:
             return
         tick = self._waiting.setdefault(message.seq, _Tick())
@@ -50,7 +55,7 @@ class Ticks:
             tick.steps[message.shard] = message
 
     def whole(self) -> Iterator[tuple[SourceReport, list[FoldResult]]]:
-        """Hand out whole ticks, the earliest first, up to one that is not."""
+        """Yield whole ticks, the earliest first, up to the first that is not whole."""
         while self._waiting:
             seq = min(self._waiting)
             tick = self._waiting[seq]
@@ -64,6 +69,6 @@ class Ticks:
             yield report, tick.in_order()
 
     def waiting(self) -> list[FoldResult | SourceReport]:
-        """What came in and was not handed out, to be added again after a restart."""
+        """Return the messages that were not handed out, to be added again after a restart."""
         reports = [tick.report for tick in self._waiting.values() if tick.report is not None]
         return [*reports, *(step for tick in self._waiting.values() for step in tick.in_order())]

@@ -1,7 +1,8 @@
-"""Which bandits' snapshots are due, which may be published, and what became of them.
+"""Decide which bandits' snapshots are due and may be published, and publish them.
 
-A snapshot is due when something changed and the publish interval is over, unchanged at each heartbeat, and at a stop or
-the end at once. The first one of a run waits until the run knows what the last one of the run before said (see `gate`).
+A changed snapshot is due when the publish interval is over. An unchanged one is due at each heartbeat. At a stop or at
+the end every snapshot is due. The first snapshot of a run waits until the run has caught up with the last snapshot of
+the run before (see `catch_up`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ _OVERTAKEN = "{bandit_id}: another run publishes to the same --snapshots; stop o
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
-    """When and at which position of the input it is; microseconds. newest_us: the largest event time read."""
+    """Hold a time and a position of the input, in microseconds.
+
+    Args:
+        now_us: The clock.
+        watermark_us: The watermark.
+        newest_us: The largest event time read.
+        final: Whether the input has ended.
+        stop: Whether the run stops.
+    """
 
     now_us: int
     watermark_us: int
@@ -39,7 +48,7 @@ class Moment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Written:
-    """A version that is published. at_us: its published_at."""
+    """Hold a published version. `at_us` is its published_at, microseconds since 1970."""
 
     version: int
     at_us: int
@@ -47,7 +56,15 @@ class Written:
 
 
 class Versions:
-    """The versions of all bandits' snapshots at one destination."""
+    """Publish the versions of all bandits' snapshots at one destination.
+
+    Args:
+        destination: Where to publish.
+        totals: The totals to publish.
+        publish_interval_us: Least time between two changed snapshots, microseconds.
+        heartbeat_us: Time between two unchanged snapshots, microseconds.
+        keep_us: Age at which a snapshot is removed, microseconds.
+    """
 
     def __init__(
         self, destination: Destination, totals: Totals, publish_interval_us: int, heartbeat_us: int, keep_us: int
@@ -69,7 +86,11 @@ class Versions:
         self._pruned_us: int | None = None
 
     def meet(self) -> list[str]:
-        """Read the last snapshots that are not known yet; returns what could not be read, a sentence each."""
+        """Read the last snapshots that have not been read yet.
+
+        Returns:
+            One sentence per snapshot that could not be read.
+        """
         failures = []
         for bandit_id in self._bandit_ids():
             if bandit_id in self._former:
@@ -90,9 +111,16 @@ class Versions:
         self._changed |= bandit_ids
 
     def publish(self, moment: Moment) -> tuple[list[Written], list[str], list[str]]:
-        """Publish what is due; returns what was published, what failed, a sentence each, and bandits held.
+        """Publish what is due.
 
-        Raises Refused if another writer publishes to the same place.
+        Args:
+            moment: The time and position of the input.
+
+        Returns:
+            Published versions, one sentence per failure, and the bandits that are held.
+
+        Raises:
+            Refused: Another writer publishes to the same place.
         """
         written: list[Written] = []
         failures, held = self.meet(), []
@@ -122,7 +150,14 @@ class Versions:
         return written, failures, held
 
     def prune(self, now_us: int) -> list[str]:
-        """Remove old versions, now and then; returns what failed, a sentence each."""
+        """Remove old versions, at most once per 10 minutes.
+
+        Args:
+            now_us: The clock, microseconds.
+
+        Returns:
+            One sentence per failure.
+        """
         if self._pruned_us is not None and 0 <= now_us - self._pruned_us < _PRUNE_INTERVAL_US:
             return []
         self._pruned_us = now_us
@@ -150,7 +185,7 @@ class Versions:
         return waited_us >= (min(self._publish_interval_us, self._heartbeat_us) if changed else self._heartbeat_us)
 
     def _content(self, bandit_id: str, moment: Moment) -> Content | None:
-        """What to publish; None while it would fall behind what the run before published."""
+        """Return what to publish, None while it would fall behind what the run before published."""
         former = None if bandit_id in self._written_us else self._former[bandit_id]
         if former is not None and not moment.final and moment.watermark_us < former.watermark_us:
             return None
@@ -172,7 +207,10 @@ class Versions:
         return None if self._waits_for_decisions(former, content, moment.now_us) else content
 
     def _waits_for_decisions(self, former: Former, content: Content, now_us: int) -> bool:
-        """Whether decisions of the last snapshot are missing and may still be read; a heartbeat without any ends it."""
+        """Return whether decisions of the last snapshot are missing and may still be read.
+
+        The wait ends after a heartbeat in which none of them was read.
+        """
         short = missing(former, content)
         if not short:
             return False
@@ -183,7 +221,7 @@ class Versions:
         return now_us - since_us < self._heartbeat_us
 
     def _in_step(self, bandit_id: str, now_us: int) -> int:
-        """When this version was due: ticks come a little after that, and must not add up to a longer interval."""
+        """Return when this version was due. Ticks come a little later, which must not add up to a longer interval."""
         before_us, interval_us = self._written_us.get(bandit_id), self._publish_interval_us
         if before_us is None or not 0 <= now_us - before_us < 2 * interval_us:
             return now_us
@@ -200,7 +238,10 @@ class Versions:
 
 
 def _make_document(content: Content, now_us: int, expected: int | None, version: int) -> bytes:
-    """Raises Refused where another writer has published since this one last did: the newer run goes on alone."""
+    """Encode a version.
+
+    Raise Refused if another writer has published since this one did, so that only the newer run goes on.
+    """
     if expected is not None and version != expected:
         raise Refused(_OVERTAKEN.format(bandit_id=content.bandit_id))
     return document(content, version, now_us)
