@@ -1,4 +1,4 @@
-"""The counters that reward_stream adds to Beam's own."""
+"""Define the counters that reward_stream adds to Beam's own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ __all__ = ["RewardStreamMetrics"]
 
 
 class RewardStreamMetrics:
-    """Namespace `reward_stream`.
+    """Hold the counters and gauges of the namespace `reward_stream`.
 
-    records_read: lines of both sources, blank ones not counted. records_malformed: those that could not be parsed.
-    outcome_NAME: records with that outcome, net of corrections upwards (a correction never lowers a Beam counter).
-    dead_letters_written: records kept with a reason. snapshots_published: versions over all bandits.
-    publish_failures: times a destination refused. sequence_repeats: blocks that a shard saw twice (a runner's retry).
-    state_rebuilds: times a shard's or the publisher's cache was rebuilt from state. event_time_lag_ms (gauge): clock at
-    the last tick minus the watermark. open_decisions, open_rewards (gauges): records held by all shards.
+    `records_read`: Lines of both sources, blank ones not counted.
+    `records_malformed`: Lines that could not be parsed.
+    `outcome_NAME`: Records with that outcome. Only increases count, since a Beam counter cannot be lowered.
+    `dead_letters_written`: Records kept with a reason.
+    `snapshots_published`: Versions over all bandits.
+    `publish_failures`: Failed writes to a destination.
+    `sequence_repeats`: Blocks that a shard received twice (a runner's retry).
+    `state_rebuilds`: How often a shard's or the publisher's cache was rebuilt from state.
+    `event_time_lag_ms` (gauge): Clock at the last tick minus the watermark, milliseconds.
+    `open_decisions`, `open_rewards` (gauges): Records held by all shards.
     """
 
     NAMESPACE = "reward_stream"
@@ -37,13 +41,13 @@ class RewardStreamMetrics:
         self.open_rewards = Metrics.gauge(self.NAMESPACE, "open_rewards")
 
     def read(self, records: int, malformed: int) -> None:
-        """Note lines read, for the counters and for whoever watches."""
+        """Count lines that were read, for the counters and for the progress display."""
         self.records_read.inc(records)
         self.records_malformed.inc(malformed)
         progress.advance("records read", records)
 
     def outcomes(self, counts: Mapping[str, int]) -> None:
-        """Note outcomes of records; only increases."""
+        """Count outcomes of records. Only increases count."""
         for outcome, count in sorted(counts.items()):
             if count > 0:
                 Metrics.counter(self.NAMESPACE, f"outcome_{outcome}").inc(count)

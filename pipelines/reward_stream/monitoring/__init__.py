@@ -1,1 +1,1 @@
-"""What an operator sees: metrics, status lines, the exposure test."""
+"""Monitoring for operators: metrics, status lines and the exposure test."""

@@ -1,7 +1,7 @@
-"""A run's status as Prometheus metrics: served on a port, or written to a file for a textfile collector.
+"""Export a run's status as Prometheus metrics, served on a port or written to a file for a textfile collector.
 
-Names begin with recbeam_reward_stream_; deploy/prometheus has the alert rules that read them. Counters begin at 0 with
-each run. Needs the extra `prometheus`.
+Names begin with recbeam_reward_stream_. The alert rules in deploy/prometheus read them. Counters begin at 0 with each
+run. The module needs the extra `prometheus`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,25 @@ _LOCK = threading.Lock()
 
 
 def check_extra() -> None:
-    """Raise MissingExtra where prometheus_client is not installed."""
+    """Raise MissingExtra if prometheus_client is not installed."""
     require("prometheus_client", "prometheus")
 
 
 def render(status: Status, now_us: int) -> bytes:
-    """The metrics as Prometheus text. now_us: the clock, for the lag."""
+    """Render the metrics as Prometheus text.
+
+    Args:
+        status: Status of the run.
+        now_us: The clock, microseconds, for the lag.
+
+    Returns:
+        The text.
+    """
     return bytes(_client().generate_latest(_registry(status, lambda: now_us)))
 
 
 def write(path: str, status: Status, now_us: int) -> None:
-    """Write the metrics to a local file that readers see whole."""
+    """Write the metrics to a local file. Readers see the whole file."""
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.write_bytes(render(status, now_us))
@@ -44,9 +52,20 @@ def write(path: str, status: Status, now_us: int) -> None:
 
 
 def serve(port: int, status: Status, clock: Callable[[], int]) -> int:
-    """Serve the metrics from a thread of this process until it ends; returns the port, chosen where it is 0.
+    """Serve the metrics from a thread until the process ends.
 
-    A port that this process serves already serves this run from now on. Raises OSError where another process has it.
+    If this process serves the port already, the port now serves this run.
+
+    Args:
+        port: The port. 0 chooses a free one.
+        status: Status of the run.
+        clock: Returns microseconds since 1970.
+
+    Returns:
+        The port.
+
+    Raises:
+        OSError: Another process uses the port.
     """
     with _LOCK:
         if port in _SERVED:
@@ -69,7 +88,7 @@ def _registry(status: Status, clock: Callable[[], int]) -> Any:
 
 
 class _Collector:
-    """The metric families, made from the status when they are asked for."""
+    """Build the metric families from the status when they are scraped."""
 
     def __init__(self, status: Status, clock: Callable[[], int]) -> None:
         self._status = status

@@ -1,24 +1,29 @@
-"""Did the arms get the traffic that the logged propensities say (sample-ratio mismatch), however often one looks?
+"""Test whether the arms got the traffic that the logged propensities imply (sample-ratio mismatch).
 
-If propensities are right, a decision adds 1/p to the arm drawn, with probability p, and 0 to the others: an arm's
-`sum_w` grows by 1 a decision on average, by less while the arm is not eligible. So x = w - 1 has mean <= 0 given the
-past, whatever the policy, and x >= -1. For such x and 0 <= l < 1
+The test is valid at every look, however often one looks.
+
+If propensities are right, a decision adds 1/p to the arm drawn, with probability p, and 0 to the others. An arm's
+`sum_w` then grows by 1 a decision on average, and by less while the arm is not eligible. So x = w - 1 has mean <= 0
+given the past, for every policy, and x >= -1. For such x and 0 <= l < 1
 
     E exp(l x - psi(l) x^2) <= 1 + l E x <= 1,   psi(l) = -log(1 - l) - l   (Fan, Grama, Liu 2015, lemma 4.1)
 
 and the product over decisions, exp(l S - psi(l) V) with S = sum x and V = sum x^2, is an e-process: the chance that it
-ever passes 1/alpha is at most alpha (Ville). No approximation, no limit on how small p is. S and V come from the row:
-S = sum_w - N, V = sum_w2 - 2 sum_w + N, N the decisions of the bandit. Mixed over a grid of l (effects of all sizes)
-and averaged over arms it stays one (Howard et al. 2021; Lindon & Malek 2022 do this for fixed shares).
+ever passes 1/alpha is at most alpha (Ville). There is no approximation and no limit on how small p is. S and V come
+from the row: S = sum_w - N, V = sum_w2 - 2 sum_w + N, where N is the number of decisions of the bandit. A mixture over
+a grid of l (effects of all sizes) and a mean over arms are e-processes, too (Howard et al. 2021; Lindon & Malek 2022 do
+this for fixed shares).
 
-What it assumes and what it sees:
-- It looks for arms with too much traffic. One arm's too little is another's too much, so every mismatch is seen, with
-  less force where many arms share it; an arm that is often not eligible, new or draining raises no alarm by itself.
-- Decisions that served another arm than drawn (`fallbacks`) and those without propensity count in N alone: careful.
-- Decisions are drawn one by one. Where assignment is sticky all decisions of a user are one draw: a snapshot cannot
-  tell, so count users by `exposure_by_user` from the decision log.
-- N is of the whole epoch. Rows leave a snapshot with old generations and retired arms; then pass `decisions`. Without
-  it there is no verdict where an earlier generation's row is missing, and a retired arm's row may be missed.
+Assumptions and limits:
+- The test looks for arms with too much traffic. If one arm gets too little, another gets too much, so every mismatch is
+  found, with less power if many arms share the excess. An arm that is often not eligible, new or draining raises no
+  alarm by itself.
+- Decisions that served another arm than drawn (`fallbacks`) and those without propensity count in N only. This makes
+  the test conservative.
+- Decisions are assumed to be drawn one by one. With sticky assignment all decisions of a user are one draw. A snapshot
+  does not show this, so count users by `exposure_by_user` from the decision log.
+- N covers the whole epoch. Rows of old generations and retired arms leave the snapshot. Then pass `decisions`. Without
+  it there is no verdict if an earlier generation's row is missing. A retired arm's missing row may go unnoticed.
 """
 
 from __future__ import annotations
@@ -37,11 +42,15 @@ _GRID = tuple(2.0**-step for step in range(1, 18))
 
 
 def e_values(rows: Sequence[Mapping[str, Any]], decisions: int | None = None) -> dict[str, float]:
-    """An e-value per arm, of all generations together; inf where it is beyond float64.
+    """Compute an e-value per arm, over all generations of the arm.
 
-    rows: of one bandit's snapshot; those of `*` are used. decisions: counted decisions and fallbacks of the epoch, if
-    more than the rows hold. Empty where there are fewer than two arms, no decisions, or an earlier generation's row is
-    missing and `decisions` is not given.
+    Args:
+        rows: Rows of one bandit's snapshot. Only those of `*` are used.
+        decisions: Counted decisions and fallbacks of the epoch, if there are more than the rows hold.
+
+    Returns:
+        E-value by arm, inf beyond float64. Empty with fewer than two arms, without decisions, or if an earlier
+        generation's row is missing and `decisions` is None.
     """
     rows = [row for row in rows if row["segment"] == "*"]
     if decisions is None:
@@ -55,15 +64,29 @@ def e_values(rows: Sequence[Mapping[str, Any]], decisions: int | None = None) ->
 
 
 def bandit_e_value(rows: Sequence[Mapping[str, Any]], decisions: int | None = None) -> float | None:
-    """The mean of `e_values`, itself an e-value; None where there are none. From ALARM on it is a mismatch."""
+    """Return the mean of `e_values`, which is an e-value itself.
+
+    Args:
+        rows: As in `e_values`.
+        decisions: As in `e_values`.
+
+    Returns:
+        The mean. From ALARM on it is a mismatch. None if there are no e-values.
+    """
     values = e_values(rows, decisions)
     return math.fsum(values.values()) / len(values) if values else None
 
 
 def gaps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """(arm_id, generation) of `*` that came before one that is here: they may have been counted and left the snapshot.
+    """Find earlier generations in `*` without a row. They may have been counted and have left the snapshot.
 
-    Sorted; while there are any, the rows do not say how many decisions the epoch had.
+    While there are any, the rows do not contain all decisions of the epoch.
+
+    Args:
+        rows: Rows of one bandit's snapshot.
+
+    Returns:
+        Sorted (arm_id, generation).
     """
     here: dict[str, set[int]] = {}
     for row in rows:
@@ -73,11 +96,17 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 
 
 def exposure_by_user(decisions: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Rows for `e_values` that count users: by (bandit_id, policy_epoch), each user's first decision in the log alone.
+    """Build rows for `e_values` that count users: only each user's first decision in the log counts.
 
-    decisions: records, in any order that does not depend on the arm. Needed of each: bandit_id, policy_epoch, user_key,
-    arm_id, propensity (that of the user's draw). Bots and decisions without user_key are left out. What was served does
-    not matter: the question is whom the draw assigned. Keeps all user keys in memory.
+    Bots and decisions without user_key are ignored. The served arm does not matter, since the test is about the arm
+    that was drawn. All user keys are kept in memory.
+
+    Args:
+        decisions: Records in any order that does not depend on the arm. Each needs bandit_id, policy_epoch, user_key,
+            arm_id and propensity (that of the user's draw).
+
+    Returns:
+        Rows by (bandit_id, policy_epoch).
     """
     seen: set[tuple[str, int, str]] = set()
     counts: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}

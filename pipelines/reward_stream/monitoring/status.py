@@ -1,6 +1,6 @@
-"""How is this run doing? What the publisher's calls add up to, for the progress line and for Prometheus.
+"""Add up the publisher's calls into a run's status, for the progress line and for Prometheus.
 
-One per run and process: workers that run in the command's own process share it with the command.
+There is one status per run and process. Workers in the command's own process share it with the command.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ _LOCK = threading.Lock()
 
 @dataclasses.dataclass(slots=True)
 class Status:
-    """Since the run began. outcomes: increases alone, as a counter must; versions: the last of each bandit.
+    """Hold what has happened since the run began.
 
-    snapshots: how many were published, by bandit. The rest is as in PublisherProgress, of the last call that knew it.
+    Counts are sums over all calls of the publisher. `outcomes` counts increases only, as a counter must. `versions`
+    holds the last version of each bandit, `snapshots` the number of published snapshots by bandit. The other fields are
+    as in PublisherProgress, from the last call that set them.
     """
 
     records_read: int = 0
@@ -43,7 +45,7 @@ class Status:
     files_unreadable: int = 0
 
     def add(self, progress: PublisherProgress) -> None:
-        """Take what a call of the publisher did."""
+        """Add the progress of a publisher's call."""
         self.records_read += progress.records_read
         self.records_malformed += progress.lines_bad
         self.dead_letters += progress.dead_letters
@@ -61,6 +63,6 @@ class Status:
 
 
 def status_of(run_id: str) -> Status:
-    """The status of a run in this process, begun if there is none."""
+    """Return the status of a run in this process. Create it if there is none."""
     with _LOCK:
         return _BY_RUN.setdefault(run_id, Status())

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a run goes on: one line that is written over."""
+"""Show the progress of a run on a terminal: one line that is overwritten."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOG_S = 60.0
 
 
 def line(status: Status, now_us: int, per_second: float, *, streaming: bool) -> str:
-    """Records read and per second, lag, pending, the last versions."""
+    """Return the progress line: records read, records per second, lag, pending decisions, last versions."""
     if not streaming:
         return "reading and joining"
     if not status.ticks:
@@ -39,7 +39,7 @@ def line(status: Status, now_us: int, per_second: float, *, streaming: bool) -> 
 
 @contextlib.contextmanager
 def watching(status: Status, clock: Callable[[], int], *, streaming: bool) -> Iterator[None]:
-    """Show the line on stderr while the block runs, once a minute as a line of a log where stderr is no terminal."""
+    """Show the line on stderr while the block runs. If stderr is no terminal, log it once a minute."""
     terminal = sys.stderr.isatty()
     if not terminal and not streaming:
         yield
@@ -73,7 +73,7 @@ def watching(status: Status, clock: Callable[[], int], *, streaming: bool) -> It
 
 
 def _span(seconds: float) -> str:
-    """Short enough for a line: 4s, 12m, 3.5h, 20d."""
+    """Format a time span briefly: 4s, 12m, 3.5h, 20d."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g}{unit}"
