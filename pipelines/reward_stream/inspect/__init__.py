@@ -1,1 +1,1 @@
-"""What has been published, as a person reads it."""
+"""Show what has been published."""

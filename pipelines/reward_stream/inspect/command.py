@@ -1,4 +1,4 @@
-"""The command `recbeam reward-stream inspect`: prints what is published at a destination, once or again and again."""
+"""Define the command `recbeam reward-stream inspect`, which prints the published snapshots once or repeatedly."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ exit code: 0 done; 2 bad usage; 3 nothing is published there; 1 anything else
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Build the parser of the flags."""
     made = Parser(
         prog="recbeam reward-stream inspect",
         description="Print arms, means, intervals, pending, lag and age of the newest snapshots.",
@@ -78,7 +78,17 @@ def main(
     sleep: Callable[[float], None] = time.sleep,
     console: Console | None = None,
 ) -> int:
-    """Run the command; its exit code: 0 done, 2 bad usage, 3 nothing published, 1 anything else."""
+    """Run the command.
+
+    Args:
+        argv: The arguments. None means those of the process.
+        clock: Returns microseconds since 1970.
+        sleep: Waits for a number of seconds.
+        console: Where to print. None prints to stdout.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 nothing published, 1 anything else.
+    """
     try:
         options = parser().parse_args(argv)
     except SystemExit as end:  # argparse has said why
@@ -123,7 +133,10 @@ def _watch(
     sleep: Callable[[float], None],
     console: Console,
 ) -> None:
-    """Draw until interrupted; what cannot be read is said in place of the tables, and tried again."""
+    """Redraw until interrupted.
+
+    If the snapshots cannot be read, show the error in place of the tables and try again.
+    """
     if options.json:
         while True:
             _print(options, _look(options, clock()), console)
@@ -177,7 +190,7 @@ def _print(options: argparse.Namespace, summaries: Sequence[Summary], console: C
 
 
 def _show(picture: RenderableType, console: Console) -> None:
-    """Print; without a terminal no line ends in spaces."""
+    """Print the picture. Without a terminal no line ends in spaces."""
     if console.is_terminal:
         console.print(picture)
         return

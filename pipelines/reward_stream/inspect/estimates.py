@@ -1,7 +1,7 @@
-"""What a row says about its arm: the mean reward with an interval, and the estimate from propensities.
+"""Estimate the reward of an arm from its row: the mean with an interval, and the estimate from propensities.
 
-The mean describes the arm where and when it was shown; SNIPS what always choosing it would have earned. Intervals are
-of 95% at one look and say nothing about comparing arms often; policies do not use them.
+The mean describes the arm where and when it was shown. SNIPS estimates the reward if the arm were always chosen.
+Intervals cover 95% at a single look and do not support repeated comparisons of arms. Policies do not use them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ Z = 1.959963984540054
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Estimate:
-    """None where nothing can be said.
+    """Hold the estimates of a row. A field is None if the row does not determine it.
 
-    kind: "wilson" where every reward is 0 or 1, else "normal". snips: sum w r / sum w. ess: effective sample size.
+    `kind` is "wilson" if every reward is 0 or 1, otherwise "normal". `snips` is sum w r / sum w. `ess` is the effective
+    sample size.
     """
 
     mean: float | None
@@ -33,7 +34,14 @@ class Estimate:
 
 
 def estimate(row: Mapping[str, Any]) -> Estimate:
-    """The estimate of a row of a snapshot."""
+    """Estimate the reward of a row.
+
+    Args:
+        row: Row of a snapshot.
+
+    Returns:
+        The estimates.
+    """
     n, sum_r, sum_r2, ipw = row["n"], row["sum_r"], row["sum_r2"], row["ipw"]
     # r^2 = r for 0 and 1 alone; in micro-units both sums are exact, and written to the nearest float64.
     binary = sum_r == sum_r2 and 0 <= sum_r <= n
@@ -49,7 +57,15 @@ def estimate(row: Mapping[str, Any]) -> Estimate:
 
 
 def wilson(n: int, successes: float) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927); n >= 1."""
+    """Compute the score interval of a proportion (Wilson 1927).
+
+    Args:
+        n: Number of decisions, at least 1.
+        successes: Number of successes.
+
+    Returns:
+        The bounds of the 95% interval.
+    """
     p = successes / n
     centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
@@ -58,7 +74,16 @@ def wilson(n: int, successes: float) -> tuple[float, float]:
 
 
 def normal(n: int, sum_r: float, sum_r2: float) -> tuple[float | None, float | None]:
-    """mean ± z s / sqrt(n) with the sample variance; (None, None) below two decisions."""
+    """Compute the interval mean ± z s / sqrt(n) with the sample variance.
+
+    Args:
+        n: Number of decisions.
+        sum_r: Sum of the rewards.
+        sum_r2: Sum of the squared rewards.
+
+    Returns:
+        The bounds of the 95% interval. (None, None) below two decisions.
+    """
     if n < 2:
         return None, None
     mean = sum_r / n

@@ -1,4 +1,4 @@
-"""The newest snapshots at a destination, parsed."""
+"""Read and parse the newest snapshots at a destination."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ __all__ = ["read_snapshots"]
 
 
 def read_snapshots(destination: str, bandit_id: str | None = None) -> list[dict[str, Any]]:
-    """What LATEST names, of one bandit or of all and _stream, which comes last.
+    """Read the newest snapshots.
 
-    Raises BadInput where nothing is published, or what is there cannot be read.
+    Args:
+        destination: Address of the destination.
+        bandit_id: The bandit. None reads all bandits and _stream, which comes last.
+
+    Returns:
+        The parsed snapshots.
+
+    Raises:
+        BadInput: Nothing is published, or a snapshot cannot be read.
     """
     store = open_destination(destination)
     names = store.names()

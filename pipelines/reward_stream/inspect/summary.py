@@ -1,4 +1,4 @@
-"""What a snapshot comes to: its arms with their estimates, how old it is, and whether exposure fits propensities."""
+"""Summarize a snapshot: its arms with their estimates, its age, and whether exposure fits the propensities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Arm", "Exposure", "Summary", "as_json", "summarize"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arm:
-    """A row. share: of the n of its segment, None where that is 0."""
+    """Hold a row. `share` is its share of the n of its segment, None if that is 0."""
 
     segment: str
     arm_id: str
@@ -30,9 +30,9 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exposure:
-    """Sample-ratio mismatch, tested on so many decisions or users (unit).
+    """Hold the result of the test for sample-ratio mismatch on decisions or users (`unit`).
 
-    e_value: None without a verdict, then `missing` says why. arm: the one with most too much.
+    `e_value` is None without a verdict, and `missing` holds the reason. `arm` is the arm with the largest excess.
     """
 
     e_value: float | None
@@ -43,7 +43,7 @@ class Exposure:
 
     @property
     def verdict(self) -> str:
-        """ok, mismatch or unknown."""
+        """Return ok, mismatch or unknown."""
         if self.e_value is None:
             return "unknown"
         return "mismatch" if self.e_value >= ALARM else "ok"
@@ -51,7 +51,10 @@ class Exposure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-    """One bandit's newest snapshot; lags and ages in seconds. segments_left: those that are not among `arms`."""
+    """Hold a summary of one bandit's newest snapshot.
+
+    Lags and ages are in seconds. `segments_left` holds the segments that are not among `arms`.
+    """
 
     bandit_id: str
     policy_epoch: int | None
@@ -73,7 +76,17 @@ def summarize(
     segments: Sequence[str] | None = ("*",),
     users: Sequence[Mapping[str, Any]] | None = None,
 ) -> Summary:
-    """A snapshot at a time. segments: those to show, None for all. users: this bandit's rows of `exposure_by_user`."""
+    """Summarize one snapshot.
+
+    Args:
+        document: The parsed snapshot.
+        now_us: The clock, microseconds.
+        segments: Segments to show. None shows all.
+        users: Rows of `exposure_by_user` for this bandit. None tests decisions.
+
+    Returns:
+        The summary.
+    """
     rows: Sequence[Mapping[str, Any]] = document.get("arms", ())
     present = sorted({row["segment"] for row in rows}, key=lambda segment: (segment != "*", segment))
     chosen = present if segments is None else [segment for segment in present if segment in segments]
@@ -94,7 +107,7 @@ def summarize(
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
-    """A summary as JSON says it, an infinite e-value as null beside its verdict."""
+    """Return a summary as a JSON value. An infinite e-value becomes null beside its verdict."""
     fields = dataclasses.asdict(summary)
     if summary.exposure is not None:
         e_value = summary.exposure.e_value
@@ -134,7 +147,7 @@ def _exposure(rows: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, An
 
 
 def _missing(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """Why there is no verdict."""
+    """Return why there is no verdict."""
     if len({row["arm_id"] for row in rows if row["segment"] == "*"}) == 1:
         return "one arm, nothing to compare"
     if left := gaps(rows):

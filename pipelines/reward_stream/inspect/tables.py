@@ -1,4 +1,4 @@
-"""How a summary looks on a terminal: nothing is cut; where the arms' columns do not fit, they get more tables."""
+"""Render a summary on a terminal. Nothing is cut: columns that do not fit go into further tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FEW = 1_000
 
 
 def render(summaries: Sequence[Summary], console: Console) -> RenderableType:
-    """All summaries, one below the other, to fit the console's width."""
+    """Render all summaries, one below the other, to fit the console's width."""
     return Group(*(part for summary in summaries for part in _parts(summary, console)))
 
 
 def fit(picture: RenderableType, console: Console, more: str) -> RenderableType:
-    """A picture cut to the console's height, with `more` as the last line where anything was cut."""
+    """Cut a picture to the console's height. If anything was cut, `more` is the last line."""
     lines = console.render_lines(picture, pad=False)
     while lines and not "".join(segment.text for segment in lines[-1]).strip():
         lines.pop()
@@ -54,7 +54,7 @@ def _parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
 
 
 def _groups(arms: Sequence[Arm], width: int) -> list[list[str]]:
-    """The columns of each table, in order, as many as fit beside the names; one at least."""
+    """Divide the columns into tables: as many as fit beside the names, at least one per table."""
     longest = max(len(_name(arm)) for arm in arms)
     free = width - max(len(_KEY), min(longest, _NAME_WIDTH)) - 4  # padding and edges
     cells = _rows(arms)
@@ -85,7 +85,7 @@ def _name(arm: Arm) -> str:
 
 
 def _rows(arms: Sequence[Arm]) -> list[dict[str, str]]:
-    """The cells of a segment's arms, numbers of a column with as many decimals."""
+    """Return the cells of a segment's arms. All numbers of a column have the same number of decimals."""
     found = [arm.estimate for arm in arms]
     mean, snips = _places(each.mean for each in found), _places(each.snips for each in found)
     bound = _places(value for each in found for value in (each.low, each.high))
@@ -147,7 +147,7 @@ def _units(exposure: Exposure) -> str:
 
 
 def _places(values: Iterable[float | None]) -> int:
-    """The decimals of a column, by its smallest number: three significant digits or more."""
+    """Return the decimals of a column. Its smallest number gets at least three significant digits."""
     sizes = [abs(value) for value in values if value is not None and value != 0]
     smallest = min(sizes, default=1.0)
     for places, least in ((0, 1_000.0), (4, 0.01), (5, 0.001), (6, 0.0001)):
@@ -157,14 +157,14 @@ def _places(values: Iterable[float | None]) -> int:
 
 
 def _number(value: float | None, places: int) -> str:
-    """An exponent only where all decimals would be 0."""
+    """Format a number. Use an exponent only if all decimals would be 0."""
     if value is None:
         return "-"
     return f"{value:,.{places}f}" if value == 0 or round(value, places) else f"{value:.2e}"
 
 
 def _span(seconds: float) -> str:
-    """A length of time in two units at most."""
+    """Format a length of time in at most two units."""
     if abs(seconds) < 100:
         return f"{seconds:.1f} s"
     for unit, size, below, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):

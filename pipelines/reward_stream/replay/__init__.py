@@ -1,1 +1,1 @@
-"""Statistics of a time range, and what becomes of dead letters once their reason is gone."""
+"""Recount a time range, or dead letters whose reason is gone."""

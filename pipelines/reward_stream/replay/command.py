@@ -1,4 +1,4 @@
-"""The command `recbeam reward-stream replay`: count a time range or dead letters again."""
+"""Define the command `recbeam reward-stream replay`, which recounts a time range or dead letters."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ exit code: 0 done; 2 bad usage; 3 bad input; 4 refused; 1 anything else
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Build the parser of the flags."""
     made = Parser(
         prog="recbeam reward-stream replay",
         description=_DESCRIPTION,
@@ -90,9 +90,15 @@ def main(
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     run: Callable[[list[str]], int] | None = None,
 ) -> int:
-    """Run the command; its exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
+    """Run the command.
 
-    run: the bounded run's command line (default: that of reward_stream).
+    Args:
+        argv: The arguments. None means those of the process.
+        clock: Returns microseconds since 1970.
+        run: Runs a bounded run's command line. None uses that of reward_stream.
+
+    Returns:
+        The exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
     """
     try:
         options, others = parser().parse_known_args(argv)
@@ -190,7 +196,7 @@ def _write_back(options: argparse.Namespace, rules: Rules, now_us: int) -> str:
 
 
 def _watermark_us(live: str | None) -> int | None:
-    """The stream's watermark, the least of its snapshots'; None without --live or before any event."""
+    """Return the least watermark of the stream's snapshots. None without --live or before any event."""
     if live is None:
         return None
     found = [document["watermark"] for document in read_snapshots(live)]
@@ -198,7 +204,7 @@ def _watermark_us(live: str | None) -> int | None:
 
 
 def _sources_among(letters: Sequence[DeadLetter], files: Sequence[str]) -> set[str]:
-    """Sources of letters that are among files, however both are written."""
+    """Return the sources of letters that are among files, even if both are written differently."""
     named = {_whole(uri) for uri in files}
     return {letter.source for letter in letters if _whole(letter.source) in named}
 

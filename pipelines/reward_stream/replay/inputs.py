@@ -1,7 +1,8 @@
-"""The input of a replay's bounded run: decisions of a time range, all rewards, and dead letters that can count now.
+"""Write the input of a replay's bounded run.
 
-All rewards, because their own time does not say whose they are. A decision belongs to the range by decided_at; a line
-without one that can be read belongs to none and is counted.
+The input consists of the decisions of a time range, all rewards, and the dead letters that can count now. All rewards
+are included, because their own time does not tell which decision they belong to. A decision belongs to the range by its
+decided_at. A line whose decided_at cannot be read is left out and counted.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ __all__ = ["Kept", "TimeRange", "write_decisions", "write_letters", "write_rewar
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TimeRange:
-    """from_us <= decided_at < to_us; None: no bound."""
+    """Hold the range from_us <= decided_at < to_us. None sets no bound."""
 
     from_us: int | None = None
     to_us: int | None = None
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing is outside."""
+        """Return whether the range has no bounds."""
         return self.from_us is None and self.to_us is None
 
     def __contains__(self, at_us: int) -> bool:
@@ -37,7 +38,7 @@ class TimeRange:
 
 @dataclasses.dataclass(slots=True)
 class Kept:
-    """Decisions inside and outside of the range, and lines whose decided_at cannot be read."""
+    """Count the decisions inside and outside the range, and the lines whose decided_at cannot be read."""
 
     inside: int = 0
     outside: int = 0
@@ -45,7 +46,16 @@ class Kept:
 
 
 def write_decisions(files: Sequence[str], folder: str, time_range: TimeRange) -> Kept:
-    """The decisions of the range, one file per log, named so that they keep their order."""
+    """Write the decisions of the range, one file per log. The file names keep the order.
+
+    Args:
+        files: The decision logs.
+        folder: Where to write.
+        time_range: The range.
+
+    Returns:
+        The counts.
+    """
     storage.make_folder(folder)
     kept = Kept()
     for number, uri in enumerate(files):
@@ -57,7 +67,7 @@ def write_decisions(files: Sequence[str], folder: str, time_range: TimeRange) ->
 
 
 def write_rewards(files: Sequence[str], folder: str) -> None:
-    """All rewards: links to local logs, copies of others; named so that they keep their order and compression."""
+    """Provide all rewards: link local logs and copy others. The file names keep the order and the compression."""
     storage.make_folder(folder)
     for number, uri in enumerate(files):
         place = os.path.join(folder, f"{number:06d}-{posixpath.basename(uri)}")
@@ -68,9 +78,15 @@ def write_rewards(files: Sequence[str], folder: str) -> None:
 
 
 def write_letters(letters: Iterable[DeadLetter], path: str, time_range: TimeRange | None = None) -> int:
-    """The originals of dead letters as a log that appears by rename; returns how many. No letters, no file.
+    """Write the originals of dead letters as a log that appears by rename. Write no file if there are none.
 
-    time_range: of decided_at, where they are decisions.
+    Args:
+        letters: The dead letters.
+        path: Where to write.
+        time_range: Range of decided_at, for decisions. None writes all.
+
+    Returns:
+        How many were written.
     """
     kept = Kept()
     lines = [

@@ -1,9 +1,9 @@
-"""Which dead letters can count now, and which stay where they are, each with the reason.
+"""Sort dead letters into those that can count now and those that stay, each with the reason.
 
-A dead letter's id is source and position; writing is at least once, so repetitions are one. What has since become known
-(an arm, a generation, an epoch, a bandit) is decided by the bandits file as it is now. What a stream would call late
-again stays, where the stream's watermark is given; a letter from a file that an earlier replay wrote stays, too: it has
-had its second chance.
+Source and position identify a dead letter. Letters are written at least once, so repetitions count as one. The current
+bandits file decides whether an arm, a generation, an epoch or a bandit is known by now. If the stream's watermark is
+given, letters that the stream would call late again stay. A letter from a file that an earlier replay wrote stays, too,
+because it was replayed before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DECISIONS, _REWARDS = "to decisions", "to rewards"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
-    """now_us: the clock. watermark_us: the stream's; None where nothing is late (a bounded run)."""
+    """Hold the clock and the stream's watermark. The watermark is None if nothing is late (a bounded run)."""
 
     now_us: int
     watermark_us: int | None = None
@@ -44,7 +44,7 @@ class Moment:
 
 @dataclasses.dataclass(slots=True)
 class Sorted:
-    """Letters to replay, by (source, position), and how many of each (reason, fate) there are."""
+    """Hold the letters to replay, by (source, position), and the number of letters per (reason, fate)."""
 
     decisions: list[DeadLetter] = dataclasses.field(default_factory=list)
     rewards: list[DeadLetter] = dataclasses.field(default_factory=list)
@@ -52,7 +52,17 @@ class Sorted:
 
 
 def read_letters(folder: str) -> Iterator[DeadLetter]:
-    """All dead letters below a folder, repetitions included; raises BadInput for a line that is none, or no file."""
+    """Read all dead letters below a folder, repetitions included.
+
+    Args:
+        folder: Folder of the dead letters.
+
+    Returns:
+        The dead letters.
+
+    Raises:
+        BadInput: A line is not a dead letter, or there is no file.
+    """
     files = storage.list_files(folder)
     if not files:
         raise BadInput(f"--dead_letters={folder}: no files here; a stream that rejects nothing writes none")
@@ -71,7 +81,17 @@ def read_letters(folder: str) -> Iterator[DeadLetter]:
 def sort_letters(
     letters: Iterable[DeadLetter], rules: Rules, moment: Moment, in_logs: Set[str] = frozenset()
 ) -> Sorted:
-    """Decide about each letter. in_logs: sources that are read anyway, whose letters need not be written."""
+    """Sort dead letters into those to replay and those that stay.
+
+    Args:
+        letters: The dead letters.
+        rules: The rules of the current bandits file.
+        moment: The clock and the stream's watermark.
+        in_logs: Sources that the replay reads anyway. Their letters need not be written.
+
+    Returns:
+        The letters to replay and the counts.
+    """
     found = Sorted()
     rewards: list[tuple[str, DeadLetter, Mapping[str, Any]]] = []
     refused: set[str] = set()
@@ -101,13 +121,13 @@ def sort_letters(
 
 
 def _reason(letter: DeadLetter) -> str:
-    """The outcome that a reason begins with; whatever else it says, the line could not be read."""
+    """Return the outcome that a reason begins with. Any other text means that the line could not be read."""
     word = letter.reason.partition(":")[0].strip()
     return word if word in _REASONS else "malformed"
 
 
 def _decision_stays(reason: str, record: Mapping[str, Any], rules: Rules, moment: Moment) -> str:
-    """Why a decision stays; empty if it can count."""
+    """Return why a decision stays. Empty if it can count."""
     label = Label(*(record[name] for name in ("bandit_id", "policy_epoch", "segment", "arm_id", "arm_generation")))
     place = rules.place(label)
     if place:
@@ -122,7 +142,7 @@ def _decision_stays(reason: str, record: Mapping[str, Any], rules: Rules, moment
 
 
 def _reward_stays(reason: str, record: Mapping[str, Any], refused: Set[str], rules: Rules, moment: Moment) -> str:
-    """Why a reward stays; empty if it can count, or can become an orphan at worst."""
+    """Return why a reward stays. Empty if it can count, or can at worst become an orphan."""
     if record["decision_id"] in refused:
         return "stays: its decision does"
     at_us = parse_time(record["occurred_at"])

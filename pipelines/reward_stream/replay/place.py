@@ -1,7 +1,7 @@
-"""Where a replay may publish: a place of its own, never that of a stream.
+"""Check where a replay may publish: to a destination of its own, never to that of a stream.
 
-A directory or bucket prefix that a replay has used holds `replay.json`. Only such a one is ever emptied, and only when
-asked to; anything else must be empty, --overwrite or not: no flag can damage what routers read.
+A directory or bucket prefix that a replay has used holds `replay.json`. Only such a destination is ever emptied, and
+only with --overwrite. Every other destination must be empty. So no flag can damage snapshots that routers read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ _TABLES = ("dynamodb://", "redis://", "rediss://")
 
 
 def claim(destination: str, about: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Make a destination ready for a replay and mark it; raises BadUsage where it belongs to somebody else."""
+    """Prepare a destination for a replay and mark it.
+
+    Args:
+        destination: Address of the destination.
+        about: Content of the mark.
+        overwrite: Whether to empty a destination that a replay has used.
+
+    Raises:
+        BadUsage: The destination belongs to something else.
+    """
     names = open_destination(destination).names()
     if destination.startswith(_TABLES):
         if names:
