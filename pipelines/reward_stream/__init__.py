@@ -1,1 +1,1 @@
-"""Decisions and rewards to arm statistics."""
+"""Turn decisions and rewards into arm statistics."""

@@ -1,4 +1,4 @@
-"""The command line of reward_stream: read the flags, run, print a closing sentence. It also runs inspect and replay."""
+"""Define the command line of reward_stream: read the flags, run, print a closing sentence. Run inspect and replay."""
 
 from __future__ import annotations
 

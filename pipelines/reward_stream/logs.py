@@ -1,6 +1,6 @@
-"""The records of decision and reward logs, one by one, for tools beside the stream; `sources` reads blocks.
+"""Read the records of decision and reward logs one by one, for tools beside the stream. `sources` reads blocks.
 
-Lines that are no JSON object are passed over: the stream counts and keeps them.
+Lines that are no JSON object are skipped. The stream counts and keeps them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ __all__ = ["files_of", "lines_of", "read_decisions", "record_of"]
 
 
 def files_of(pattern: str, flag: str) -> list[str]:
-    """The files that a pattern names, by name; raises BadInput where there are none. flag: whose value it is."""
+    """List the files of a pattern, sorted by name.
+
+    Args:
+        pattern: Glob.
+        flag: Flag whose value the pattern is, for the error.
+
+    Returns:
+        The names.
+
+    Raises:
+        BadInput: There are no files.
+    """
     found = sorted(list_files(pattern))
     if not found:
         raise BadInput(f"{flag}={pattern}: no such file; check the pattern")
@@ -27,7 +38,7 @@ def files_of(pattern: str, flag: str) -> list[str]:
 
 
 def lines_of(uri: str) -> Iterator[bytes]:
-    """The lines of a file without their ends, blank ones left out."""
+    """Yield the lines of a file without their line ends. Blank lines are skipped."""
     with storage.open_read(uri) as stored, gzip.open(stored) if uri.endswith(".gz") else stored as file:
         for line in file:
             if text := line.rstrip(b"\r\n"):
@@ -35,7 +46,7 @@ def lines_of(uri: str) -> Iterator[bytes]:
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:
-    """The object of a line, None where it holds none."""
+    """Parse a line. Return None if it holds no JSON object."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -44,7 +55,16 @@ def record_of(line: bytes) -> dict[str, Any] | None:
 
 
 def read_decisions(pattern: str) -> Iterator[dict[str, Any]]:
-    """The decisions of logs, by file name and line, that name a bandit, an epoch, an arm and a propensity."""
+    """Yield the decisions of logs, by file name and line.
+
+    Records without a bandit, an epoch, an arm or a propensity are skipped.
+
+    Args:
+        pattern: Glob of the decision logs.
+
+    Yields:
+        The decisions.
+    """
     for uri in files_of(pattern, "--decisions"):
         for line in lines_of(uri):
             record = record_of(line)

@@ -1,4 +1,4 @@
-"""Encode what travels to the publisher: answers of shards and reports of the source, under one key.
+"""Encode the messages to the publisher: answers of shards and reports of the source, under one key.
 
 An answer repeats the same labels in several maps, so it is written as a table of texts, a table of labels, and numbers.
 """

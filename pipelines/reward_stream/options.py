@@ -1,4 +1,4 @@
-"""The flags of reward_stream, their check, and their values."""
+"""Define and check the flags of reward_stream, and return their values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IN_PROCESS = {"", "fnapirunner", "directrunner", "prismrunner", "bundlebaseddir
 # Not a direct subclass of PipelineOptions: Beam parses the flags of all of those together, in whichever pipeline runs,
 # and would not take a second --max_bad_fraction.
 class RewardStreamOptions(StandardOptions):
-    """Decisions and rewards to arm statistics."""
+    """Define the flags of reward_stream."""
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
@@ -118,7 +118,7 @@ def check(options: PipelineOptions) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class StreamSettings:
-    """The flags of reward_stream as plain values. Durations are in microseconds.
+    """Hold the flags of reward_stream as plain values. Durations are in microseconds.
 
     Args:
         decisions: Glob of the decision logs.
@@ -208,7 +208,7 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
 
 
 def _outputs_among_inputs(view: RewardStreamOptions) -> list[str]:
-    """What a run writes must not be what it reads: each dead letter would be one more malformed line."""
+    """Return a sentence per output that is also an input. Dead letters read as input would be malformed lines."""
     problems = []
     patterns = {
         name: [os.path.realpath(each) for each in (getattr(view, name) or "").split(",") if each and "://" not in each]

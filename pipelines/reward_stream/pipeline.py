@@ -1,10 +1,10 @@
-"""The wiring of reward_stream: decisions and rewards to arm statistics, as a stream and as a batch.
+"""Build the pipeline of reward_stream: decisions and rewards to arm statistics, as a stream and as a batch.
 
     ReadStream | ReadFiles -> JoinShards -> Publish
 
-Reading parses lines to columns, decides what is malformed, future or late, and divides each chunk into one block per
+Reading parses lines to columns, sorts out malformed, future and late records, and divides each chunk into one block per
 shard of decision ids. A shard holds the open decisions and emits, tick by tick, what its rows gained. Publishing adds
-the shards up, writes dead letters, snapshots and checkpoints. All rules are in transforms.attribution.
+up the shards and writes dead letters, snapshots and checkpoints. All rules are in transforms.attribution.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ __all__ = ["build"]
 def build(
     root: beam.Pipeline, reading: SequencerConfig, publishing: PublishConfig, bandits: bytes, *, streaming: bool
 ) -> PCollection[str]:
-    """The whole pipeline; returns what was published, one sentence per version. bandits: the bandits file's bytes."""
+    """Build the whole pipeline.
+
+    Args:
+        root: The empty pipeline.
+        reading: Settings of the reader.
+        publishing: Settings of the publisher.
+        bandits: Bytes of the bandits file.
+        streaming: Whether to build the stream or the batch.
+
+    Returns:
+        One sentence per published version.
+    """
     read = root | "Read" >> (ReadStream(reading) if streaming else ReadFiles(reading, bandits))
     steps = read.blocks | "JoinShards" >> JoinShards(bandits)
     messages = (steps, read.reports) | "FlattenMessages" >> beam.Flatten()

@@ -1,9 +1,11 @@
-"""How Prism is started so that it ends when its command does, and not before.
+"""Start Prism so that it ends when its command does, and not before.
 
-A Ctrl-C in a terminal goes to all processes of the foreground group: Prism would be gone before the last snapshot is
-published. And a command that was killed would leave Prism behind. So it runs in a session of its own, and on Linux the
-kernel ends it with the thread that started it. What it holds is mostly state that lives for minutes, which Go would let
-double before it looks for garbage (GOGC=100); a smaller heap is worth the few per cent of a core.
+A Ctrl-C in a terminal goes to all processes of the foreground group, which would end Prism before the last snapshot is
+published. A command that was killed would leave Prism running. So Prism runs in a session of its own, and on Linux the
+kernel ends it with the thread that started it.
+
+Prism mostly holds state that lives for minutes. With the default of Go's garbage collector (GOGC=100) the heap may
+double before it is collected. A smaller heap is worth a few per cent of a core.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One run of reward_stream, from checked options to its end: all that happens around the pipeline."""
+"""Carry out one run of reward_stream, from checked options to its end."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def run(settings: StreamSettings, new_pipeline: PipelineFactory, clock: Callable
 
 
 def _refuse_a_streams_place(snapshots: str, names: Sequence[str]) -> None:
-    """A bounded run's final numbers, published among a stream's, would reach its routers and end the stream."""
+    """Refuse to publish a bounded run over a stream: its final numbers would reach the routers and end the stream."""
     destination = open_destination(snapshots)
     for name in names:
         try:
@@ -120,7 +120,7 @@ def _refuse_a_streams_place(snapshots: str, names: Sequence[str]) -> None:
 
 
 def _run_pipeline(pipeline: beam.Pipeline, fault_file: str | None, stop: _Stop, *, verbose: bool) -> None:
-    """Run the pipeline; raise what workers found wrong as one sentence, or with `verbose` an unexpected error as is."""
+    """Run the pipeline. Raise a worker's error as one sentence, or with `verbose` an unexpected error unchanged."""
     try:
         result = pipeline.run()
         stop.listen()  # once more: Beam has a handler of its own, which ends Prism
@@ -209,7 +209,10 @@ def _open_metrics(settings: StreamSettings, status: Status, clock: Callable[[], 
 
 
 class _Stop:
-    """What SIGTERM and SIGINT do: the first ends the stream in order, a second one at once. came: those that did."""
+    """Handle SIGTERM and SIGINT. The first signal ends the stream in order, a second one ends it at once.
+
+    `came` holds the signals received.
+    """
 
     def __init__(self, stop_file: str | None) -> None:
         self.came: list[int] = []
@@ -231,7 +234,7 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stopping(stop_file: str | None) -> Iterator[_Stop]:
-    """Listen for signals while the block runs; without a file they do what they always do."""
+    """Handle signals while the block runs. Without a stop file signals keep their default behavior."""
     stop = _Stop(stop_file)
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -244,7 +244,7 @@ class Sequencer:
         return before_us is None or not 0 <= now_us - before_us < interval_us
 
     def _emit(self, intake: Intake | None, report: SourceReport | None = None) -> None:
-        """Number a step and append it to the output."""
+        """Append a step with the next number to the output."""
         now, shards = self._now, self._config.shards
         blocks = (
             [empty_block(now.seq) for _ in range(shards)] if intake is None else intake.to_blocks(shards, self._rules)
