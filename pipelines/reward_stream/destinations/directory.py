@@ -68,7 +68,7 @@ class DirectoryDestination:
                 self._seen[place] = known
                 return known
         highest = max((_version(file) for file in self._folder.names(place)), default=0)
-        # After a file was lost the pointer still tells which numbers are used up.
+        # If a file was lost, the pointer still shows which numbers are used.
         self._seen[place] = max(highest, self._pointed(place))
         return self._seen[place]
 

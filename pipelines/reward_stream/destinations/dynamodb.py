@@ -130,7 +130,7 @@ class DynamoDestination:
         }
         if self._put(head, "attribute_not_exists(#item)", {"#item": "item"}):
             return
-        # The client repeats a request whose answer was lost: what is there may be ours.
+        # The client repeats a request whose answer was lost, so the head may be ours.
         there = self._get(place, _head(version))
         if there is None or there["attempt"]["S"] != attempt:
             with contextlib.suppress(Exception):  # prune finds them, too

@@ -165,7 +165,7 @@ class Versions:
         for bandit_id in self._bandit_ids():
             try:
                 self._destination.prune(bandit_id, now_us - self._keep_us)
-            except Exception as error:  # as above; what is too old now is too old later
+            except Exception as error:  # as above; the next prune removes them
                 failures.append(f"{bandit_id}: old snapshots were not removed, trying again: {error}")
         return failures
 

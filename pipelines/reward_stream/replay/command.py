@@ -186,7 +186,7 @@ def _write_back(options: argparse.Namespace, rules: Rules, now_us: int) -> str:
     chosen = sort_letters(read_letters(options.dead_letters), rules, Moment(now_us, _watermark_us(options.live)))
     _print_fates(chosen)
     for letters, folder in ((chosen.decisions, options.decisions_dir), (chosen.rewards, options.rewards_dir)):
-        # The name says what is in it: the same letters again are the same file, which the stream has read.
+        # The name depends on the content: the same letters give the same file, which the stream has read already.
         digest = hashlib.sha256(b"\n".join(letter.original for letter in letters)).hexdigest()[:16]
         write_letters(letters, storage.join(folder, f"{REPLAY_PREFIX}{digest}.jsonl"))
     return (

@@ -30,7 +30,7 @@ _REASONS = (
     "orphan", "late", "future", "unknown_bandit", "unknown_epoch", "unknown_arm", "unknown_generation",
 )  # fmt: skip
 
-# Where a letter goes, as the table says it.
+# What happens to a letter, in the words of the table.
 _DECISIONS, _REWARDS = "to decisions", "to rewards"
 
 

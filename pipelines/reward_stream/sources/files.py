@@ -31,7 +31,7 @@ __all__ = ["FileLog"]
 
 _LOGGER = logging.getLogger(__name__)
 _LISTING_SHARE = 20  # a listing that took 10 ms is made every 200 ms at most: 5% of the time
-_HORIZON_PRECISION = 64  # so that what a checkpoint says of a file does not change with every listing
+_HORIZON_PRECISION = 64  # so that a file's checkpoint does not change with every listing
 
 _REREAD_PAUSE_US = 5_000_000
 _UNREADABLE = (OSError, EOFError, zlib.error)
@@ -89,7 +89,7 @@ class FileLog:
         while self._queue:
             file = self._queue[0]
             if not file.rereading and not self._rereading.isdisjoint(self._retry_at_us):
-                return None  # what is read again comes first
+                return None  # re-read chunks come first
             try:
                 chunk = self._read(file)
                 file.failures = 0
@@ -100,7 +100,7 @@ class FileLog:
                 self._fail(file, error, now_us)
                 chunk = None
             if not file.rereading and file.name in self._rereading:
-                self._rereading.discard(file.name)  # its turn for what is new comes later
+                self._rereading.discard(file.name)  # its new lines are read later, in order
                 self._queue = deque(sorted((each for each in self._queue if each.unread), key=_order))
             elif chunk is None or not file.unread:
                 self._queue.popleft()

@@ -114,7 +114,9 @@ class JoinShardFn(beam.DoFn):
             end.set(GlobalWindow().max_timestamp())
         elif block.seq > shard.place.next_seq:
             shard.early[block.seq] = block
-            _log(shard.place, data, max(block.greatest_us, block.holding_us), logs)  # needed even if it is but a tick
+            _log(
+                shard.place, data, max(block.greatest_us, block.holding_us), logs
+            )  # needed even if it only holds a tick
         else:
             self._fold_and_log(shard, block, data, logs)
             shard.place.next_seq += 1
