@@ -41,7 +41,7 @@ import rich.table
 import scipy.linalg.lapack
 import scipy.sparse
 
-from pipelines.batch_cf.histories import Histories, transpose
+from pipelines.batch_cf.histories import HistoryMatrix, transpose
 from pipelines.batch_cf.plan import exponent_for
 from pipelines.batch_cf.ranking import Scoring, rank_histories
 from pipelines.batch_cf.scoring import Measure, user_scale_of
@@ -209,12 +209,12 @@ def hold_out(train: Matrix, share: float, rng: np.random.Generator) -> tuple[Mat
 
 def neighbors(train: Matrix, name: str, parameters: dict[str, float], top_k: int, threads: int) -> Matrix:
     """The pipeline's kernels: items x items, row i the top_k neighbors of i, best first, and their scores."""
-    histories = Histories(train.indptr.astype(np.int64), train.indices.astype(np.uint32))
+    histories = HistoryMatrix(train.indptr.astype(np.int64), train.indices.astype(np.uint32))
     item_users = np.bincount(train.indices, minlength=train.shape[1])
     users = int((np.diff(train.indptr) > 0).sum())
     measure = Measure(name, _parameters(users, parameters), top_k)
     exponent = None if measure.user_exponent is None else exponent_for(int(item_users.max()), 1.0)
-    filled = Histories(np.unique(histories.indptr), histories.items)  # a user without items has no factor
+    filled = HistoryMatrix(np.unique(histories.indptr), histories.items)  # a user without items has no factor
     scoring = Scoring(
         similarity=measure.similarity,
         parameters=measure.parameters,

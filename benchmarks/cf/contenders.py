@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from benchmarks.cf.inputs import Matrix
-from pipelines.batch_cf.histories import Histories, transpose
+from pipelines.batch_cf.histories import HistoryMatrix, transpose
 from pipelines.batch_cf.ranking import Neighbors, Scoring, rank_histories
 from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
 
@@ -64,7 +64,7 @@ class Contender:
 
 def _recbeam(matrix: Matrix, top_k: int, threads: int) -> Neighbors:
     by_user = matrix.by_user
-    histories = Histories(by_user.indptr.astype(np.int64), by_user.indices.astype(np.uint32))
+    histories = HistoryMatrix(by_user.indptr.astype(np.int64), by_user.indices.astype(np.uint32))
     items = len(matrix.items)
     by_item = transpose(histories, items)
     scoring = Scoring(

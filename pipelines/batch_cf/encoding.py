@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from pipelines.batch_cf.histories import Histories
+from pipelines.batch_cf.histories import HistoryMatrix
 from pipelines.batch_cf.plan import Marginals, Plan
 from pipelines.batch_cf.rules import HistoryRules
 from transforms.hashing import siphash
@@ -17,7 +17,7 @@ __all__ = ["encode", "user_factors"]
 
 def encode(
     shard: UserShard, plan: Plan, rules: HistoryRules, user_exponent: float | None
-) -> tuple[Histories, Marginals]:
+) -> tuple[HistoryMatrix, Marginals]:
     """Encode a shard with numbered items, sum the marginals, and cap the histories.
 
     Numbering keeps the order of the items. Items that the plan leaves out are dropped. Marginals are taken before
@@ -51,11 +51,11 @@ def encode(
         items, users = items[keep], users[keep]
         weights = None if weights is None else weights[keep]
     starts = np.flatnonzero(np.diff(users, prepend=-1) > 0)
-    histories = Histories(np.append(starts, len(users)).astype(np.int64), items.astype(np.uint32), weights)
+    histories = HistoryMatrix(np.append(starts, len(users)).astype(np.int64), items.astype(np.uint32), weights)
     return histories, Marginals(holders, squares, _largest_pair(histories, user_exponent))
 
 
-def user_factors(histories: Histories, user_exponent: float | None) -> npt.NDArray[np.float64]:
+def user_factors(histories: HistoryMatrix, user_exponent: float | None) -> npt.NDArray[np.float64]:
     """Return the factor of each user's pairs: (sum of w^2 of the history) ** -user_exponent.
 
     With unit weights the sum is the history's length after the cap.
@@ -83,7 +83,7 @@ def _squares(
     return squares
 
 
-def _largest_pair(histories: Histories, user_exponent: float | None) -> float:
+def _largest_pair(histories: HistoryMatrix, user_exponent: float | None) -> float:
     if histories.users == 0:
         return 1.0
     factors = user_factors(histories, user_exponent)

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-__all__ = ["Histories", "ItemMajor", "concatenate", "pair_work", "transpose"]
+__all__ = ["HistoryMatrix", "ItemMajor", "concatenate", "pair_work", "transpose"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Histories:
+class HistoryMatrix:
     """Users by items in CSR form. A row is a user with strictly ascending item indices.
 
     Args:
@@ -53,20 +53,20 @@ class ItemMajor:
     places: npt.NDArray[np.int64] | None
 
 
-def concatenate(parts: Sequence[Histories]) -> Histories:
+def concatenate(parts: Sequence[HistoryMatrix]) -> HistoryMatrix:
     """Join all users of all parts, in the order of the parts. Weights of None count as 1."""
     if not parts:
-        return Histories(np.zeros(1, np.int64), np.zeros(0, np.uint32))
+        return HistoryMatrix(np.zeros(1, np.int64), np.zeros(0, np.uint32))
     ends = np.cumsum([0] + [len(part.items) for part in parts])
     indptr = np.concatenate([parts[0].indptr[:1]] + [p.indptr[1:] + e for p, e in zip(parts, ends[:-1], strict=True)])
     items = np.concatenate([part.items for part in parts])
     if all(part.weights is None for part in parts):
-        return Histories(indptr, items)
+        return HistoryMatrix(indptr, items)
     weights = [np.ones(len(part.items)) if part.weights is None else part.weights for part in parts]
-    return Histories(indptr, items, np.concatenate(weights))
+    return HistoryMatrix(indptr, items, np.concatenate(weights))
 
 
-def transpose(histories: Histories, items: int) -> ItemMajor:
+def transpose(histories: HistoryMatrix, items: int) -> ItemMajor:
     """Turn a user-major matrix into an item-major one.
 
     Args:
@@ -86,7 +86,7 @@ def transpose(histories: Histories, items: int) -> ItemMajor:
     )
 
 
-def pair_work(histories: Histories) -> int:
+def pair_work(histories: HistoryMatrix) -> int:
     """Return the number of multiply-adds that all pairs of the histories cost: the sum of squared lengths."""
     lengths = np.diff(histories.indptr)
     return int(lengths @ lengths)

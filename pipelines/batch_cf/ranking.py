@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.batch_cf import kernels
-from pipelines.batch_cf.histories import Histories, ItemMajor
+from pipelines.batch_cf.histories import HistoryMatrix, ItemMajor
 from pipelines.batch_cf.similarities import Parameters, Similarity
 from pipelines.batch_cf.sums import PairSums, empty, sum_rows
 
@@ -89,7 +89,7 @@ def rank_sums(part: PairSums, scoring: Scoring) -> Neighbors:
 
 
 def rank_histories(
-    histories: Histories,
+    histories: HistoryMatrix,
     by_item: ItemMajor,
     start: int,
     stop: int,

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from pipelines.batch_cf.encoding import user_factors
-from pipelines.batch_cf.histories import Histories
+from pipelines.batch_cf.histories import HistoryMatrix
 from pipelines.batch_cf.plan import Marginals, Plan, exponent_for
 from pipelines.batch_cf.ranking import Scoring
 from pipelines.batch_cf.similarities import SIMILARITIES, Float64s, Parameters, Similarity
@@ -43,7 +43,7 @@ def pair_exponent(plan: Plan, marginals: Marginals, measure: Measure) -> int | N
     return exponent_for(most_users, marginals.largest_pair)
 
 
-def user_scale_of(histories: Histories, exponent: int | None, user_exponent: float | None) -> Float64s | None:
+def user_scale_of(histories: HistoryMatrix, exponent: int | None, user_exponent: float | None) -> Float64s | None:
     """Return the factor of each user's pairs that `sums.sum_rows` takes.
 
     Returns:

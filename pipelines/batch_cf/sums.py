@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.batch_cf import kernels
-from pipelines.batch_cf.histories import Histories, ItemMajor
+from pipelines.batch_cf.histories import HistoryMatrix, ItemMajor
 
 __all__ = ["CHUNK_PAIRS", "PairSums", "add", "chunks", "empty", "gather", "negate", "slice_rows", "sum_rows"]
 
@@ -48,7 +48,7 @@ class PairSums:
 
 
 def sum_rows(
-    histories: Histories,
+    histories: HistoryMatrix,
     by_item: ItemMajor,
     start: int,
     stop: int,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.batch_cf import sums
-from pipelines.batch_cf.histories import Histories, concatenate, pair_work, transpose
+from pipelines.batch_cf.histories import HistoryMatrix, concatenate, pair_work, transpose
 from pipelines.batch_cf.ranking import Scoring, rank_histories, rank_sums
 from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
 from pipelines.batch_cf.steps.rank_neighbors import SumPairsFn
@@ -26,10 +26,10 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
     )
 
 
-def histories_of(dense: np.ndarray, weighted: bool) -> Histories:
+def histories_of(dense: np.ndarray, weighted: bool) -> HistoryMatrix:
     rows, columns = np.nonzero(dense)
     indptr = np.concatenate(([0], np.cumsum(np.count_nonzero(dense, axis=1)))).astype(np.int64)
-    return Histories(indptr, columns.astype(np.uint32), dense[rows, columns] if weighted else None)
+    return HistoryMatrix(indptr, columns.astype(np.uint32), dense[rows, columns] if weighted else None)
 
 
 def densify(part: sums.PairSums, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from pipelines.batch_cf.encoding import encode
-from pipelines.batch_cf.histories import Histories
+from pipelines.batch_cf.histories import HistoryMatrix
 from pipelines.batch_cf.metrics import CfMetrics
 from pipelines.batch_cf.plan import (
     Marginals,
@@ -40,9 +40,9 @@ __all__ = [
 class EncodedShard:
     """Numbered, capped histories of a shard. added, removed: those whose pairs an increment adds and subtracts."""
 
-    whole: Histories
-    added: Histories | None
-    removed: Histories | None
+    whole: HistoryMatrix
+    added: HistoryMatrix | None
+    removed: HistoryMatrix | None
 
 
 class Numbered(NamedTuple):

@@ -19,7 +19,7 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from pipelines.batch_cf import increment, sums
-from pipelines.batch_cf.histories import Histories, ItemMajor, concatenate, transpose
+from pipelines.batch_cf.histories import HistoryMatrix, ItemMajor, concatenate, transpose
 from pipelines.batch_cf.metrics import CfMetrics
 from pipelines.batch_cf.plan import Marginals, Plan, block_bounds, blocks_of
 from pipelines.batch_cf.ranking import Neighbors, join, rank_histories, rank_sums
@@ -145,7 +145,9 @@ class RankBlockFn(beam.DoFn):
         self._shared = Shared()
         self._metrics = CfMetrics()
 
-    def process(self, block: int, plan: Plan, marginals: Marginals, parts: Iterable[Histories]) -> Iterator[Neighbors]:
+    def process(
+        self, block: int, plan: Plan, marginals: Marginals, parts: Iterable[HistoryMatrix]
+    ) -> Iterator[Neighbors]:
         """Yield the neighbors of a block."""
         matrix = self._shared.acquire(lambda: _Matrix.of(parts, plan, marginals, self._measure))
         self._matrix = matrix  # Shared keeps it only as long as somebody does
@@ -185,7 +187,7 @@ class EmitPairsFn(beam.DoFn):
             yield from self._emit(shard.whole, plan, exponent, subtract=False)
 
     def _emit(
-        self, histories: Histories, plan: Plan, exponent: int | None, subtract: bool
+        self, histories: HistoryMatrix, plan: Plan, exponent: int | None, subtract: bool
     ) -> Iterator[tuple[int, sums.PairSums]]:
         items = len(plan.items)
         if not len(histories.items):
@@ -255,18 +257,18 @@ class RankBlockSumsFn(beam.DoFn):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Matrix:
-    histories: Histories
+    histories: HistoryMatrix
     by_item: ItemMajor
     user_scale: object
 
     @staticmethod
-    def of(parts: Iterable[Histories], plan: Plan, marginals: Marginals, measure: Measure) -> _Matrix:
+    def of(parts: Iterable[HistoryMatrix], plan: Plan, marginals: Marginals, measure: Measure) -> _Matrix:
         histories = concatenate(list(parts))
         scale = user_scale_of(histories, pair_exponent(plan, marginals, measure), measure.user_exponent)
         return _Matrix(histories, transpose(histories, len(plan.items)), scale)
 
 
-def _broadcast(shard: EncodedShard, plan: Plan) -> Iterator[Histories]:
+def _broadcast(shard: EncodedShard, plan: Plan) -> Iterator[HistoryMatrix]:
     if plan.strategy == "broadcast":
         yield shard.whole
 
