@@ -88,15 +88,15 @@ def test_a_run_that_starts_while_the_sink_refuses_does_not_fall_behind_the_last_
         for _ in range(2)
     )
     before.offer(step(0, 0, {label(): sums(10)}))
-    before.offer_report(report(0, T0 + 100 * SECOND))
+    before.offer(report(0, T0 + 100 * SECOND))
     sink.refuse()
     after.offer(step(0, 0, {label(): sums(3)}))
-    assert "row: the last snapshot cannot be read" in after.offer_report(report(0, T0 + 50 * SECOND)).failures[0]
+    assert "row: the last snapshot cannot be read" in after.offer(report(0, T0 + 50 * SECOND)).failures[0]
     sink.accept()
     after.offer(step(0, 1, {label(): sums(1)}))
-    assert after.offer_report(report(1, T0 + 60 * SECOND)).held == ["row", "_stream"]
+    assert after.offer(report(1, T0 + 60 * SECOND)).held == ["row", "_stream"]
     after.offer(step(0, 2, {label(): sums(7)}))
-    after.offer_report(report(2, T0 + 110 * SECOND))
+    after.offer(report(2, T0 + 110 * SECOND))
     published = read_latest(str(sink.path), "row")
     assert published is not None
     assert [row["n"] for row in json.loads(published.data)["arms"] if row["segment"] == "*"] == [11]

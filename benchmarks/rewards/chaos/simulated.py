@@ -128,9 +128,7 @@ class _Run:
                 if self._simulation.kill():
                     raise _Killed
                 publisher = self._publisher
-                progress = (
-                    publisher.offer(message) if isinstance(message, FoldResult) else publisher.offer_report(message)
-                )
+                progress = publisher.offer(message)
                 assert not progress.failures, progress.failures
                 self.ended |= progress.ended
 

@@ -129,11 +129,11 @@ class Publisher:
         self._moment: Moment | None = None
         self._saved_seq: int | None = None
 
-    def offer(self, step: FoldResult) -> PublisherProgress:
-        """Take a shard's step.
+    def offer(self, message: FoldResult | SourceReport) -> PublisherProgress:
+        """Take a shard's result of a block, or the source's report.
 
         Args:
-            step: The step.
+            message: The result or report.
 
         Returns:
             What was written.
@@ -141,22 +141,7 @@ class Publisher:
         Raises:
             Refused: Another writer publishes to the same place.
         """
-        self._ticks.add(step)
-        return self._take_ticks()
-
-    def offer_report(self, report: SourceReport) -> PublisherProgress:
-        """Take the source's report.
-
-        Args:
-            report: The report.
-
-        Returns:
-            What was written.
-
-        Raises:
-            Refused: Another writer publishes to the same place.
-        """
-        self._ticks.add(report)
+        self._ticks.add(message)
         return self._take_ticks()
 
     def recall(self, message: FoldResult | SourceReport) -> None:

@@ -197,8 +197,7 @@ class PublishFn(beam.DoFn):
         noted.log_bytes += len(data)
         cached.version = noted.version
         if not cached.over:
-            offer = cached.publisher.offer_report if isinstance(message, SourceReport) else cached.publisher.offer
-            yield from self._drive(cached, functools.partial(offer, message))  # type: ignore[arg-type]
+            yield from self._drive(cached, functools.partial(cached.publisher.offer, message))
         if noted.log_bytes >= max(_LEAST_LOG_BYTES, noted.base_bytes):
             whole = encode_state(cached.publisher.state())
             base.write(whole)

@@ -16,7 +16,7 @@ def save_runs(folder: pathlib.Path, ticks: int = 1, store: CheckpointStore | Non
     """Ticks that close one decision each."""
     made = publisher(Memory(), Clock(), shards=1, store=store or CheckpointStore(str(folder)))
     for seq in range(ticks):
-        made.offer_report(report(seq))
+        made.offer(report(seq))
         made.offer(step(0, seq, {label(): sums(2)}, closed={label(): sums(1)}))
 
 
@@ -30,7 +30,7 @@ def test_a_run_goes_on_from_what_was_closed_alone(tmp_path: pathlib.Path) -> Non
     save_runs(tmp_path, 3)
     memory = Memory()
     made = publisher(memory, Clock(), shards=1, checkpoint=load(str(tmp_path), bandits()))
-    made.offer_report(report(0))
+    made.offer(report(0))
     made.offer(step(0, 0, {label(): sums(4)}))
     document = memory.document()
     assert document["arms"][0]["n"] == 3 + 4 and document["counters"]["counted"] == 7
@@ -96,7 +96,7 @@ def test_with_a_new_epoch_the_rule_may_change_and_totals_start_empty(tmp_path: p
     file = bandits(window="30s", epoch=2)
     memory = Memory()
     made = publisher(memory, Clock(), shards=1, file=file, checkpoint=load(str(tmp_path), file))
-    made.offer_report(report(0))
+    made.offer(report(0))
     made.offer(step(0, 0, {label(epoch=2): sums(1)}))
     assert memory.document()["arms"][0]["n"] == 1
 
@@ -106,11 +106,11 @@ def test_outcomes_that_the_source_gave_before_the_cut_are_counted_again(tmp_path
     state = report(0).state
     counted = {("row", 1, "late"): 4, ("", 0, "malformed"): 2}
     given = report(0, counters=counted, state=type(state)(cut_us=T0, counters=counted))
-    made.offer_report(given)
+    made.offer(given)
     made.offer(step(0, 0, {}))
     memory = Memory()
     again = publisher(memory, Clock(), shards=1, checkpoint=load(str(tmp_path), bandits()))
-    again.offer_report(report(0))
+    again.offer(report(0))
     again.offer(step(0, 0, {}))
     assert memory.document()["counters"]["late"] == 4
     assert memory.document("_stream")["counters"]["malformed"] == 2

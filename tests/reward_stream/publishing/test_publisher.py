@@ -53,7 +53,7 @@ def play(messages: list[FoldResult | SourceReport]) -> Memory:
     for message in messages:
         clock.now_us += SECOND
         if isinstance(message, SourceReport):
-            made.offer_report(message)
+            made.offer(message)
         else:
             made.offer(message)
     return memory
@@ -106,7 +106,7 @@ def test_a_publisher_that_goes_on_from_its_state_publishes_the_same() -> None:
             if place == at:
                 made = publisher(memory, clock, state=made.state())
             if isinstance(message, SourceReport):
-                made.offer_report(message)
+                made.offer(message)
             else:
                 made.offer(message)
         assert without_clock(memory.document()) == without_clock(play(messages).document())
@@ -118,7 +118,7 @@ def test_a_store_that_refuses_for_a_while_loses_nothing() -> None:
     for place, message in enumerate(run_of(6)):
         memory.refusing = 3 <= place < 12
         clock.now_us += SECOND
-        progress = made.offer_report(message) if isinstance(message, SourceReport) else made.offer(message)
+        progress = made.offer(message)
         if memory.refusing and progress.ticks:
             assert "trying again" in progress.failures[0] and not progress.versions
     assert without_clock(memory.document()) == without_clock(play(run_of(6)).document())
@@ -134,10 +134,7 @@ def test_what_the_last_tick_could_not_write_is_tried_again_with_pauses_until_it_
         clock.now_us += round(pause_s * SECOND)
         memory.refusing = len(pauses) < 4
 
-    progress = [
-        made.offer_report(message) if isinstance(message, SourceReport) else made.offer(message)
-        for message in run_of(3)
-    ][-1]
+    progress = [made.offer(message) for message in run_of(3)][-1]
     assert progress.ended and progress.failures
     tries = list(insist(made, progress, clock, sleep))
     assert pauses == [0.25, 0.5, 1.0, 2.0]
@@ -148,7 +145,7 @@ def test_after_a_minute_of_refusals_the_end_gives_up() -> None:
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock)
     memory.refusing = True
-    made.offer_report(report(0, stop=True))
+    made.offer(report(0, stop=True))
     made.offer(step(0, 0, {}))
     progress = made.offer(step(1, 0, {}))
 
@@ -163,11 +160,11 @@ def test_no_checkpoint_covers_a_dead_letter_that_could_not_be_written(tmp_path) 
     memory, clock, letters = Memory(), Clock(), Letters()
     made = publisher(memory, clock, letters, shards=1, store=CheckpointStore(str(tmp_path)))
     letters.refusing = True
-    made.offer_report(report(0))
+    made.offer(report(0))
     progress = made.offer(step(0, 0, {}, letters=(LETTER,)))
     assert progress.checkpoints == 0 and "1 dead letters were not written" in progress.failures[0]
     letters.refusing = False
-    made.offer_report(report(1, dead_letters=(DeadLetter("file", 9, "late", b"x"),)))
+    made.offer(report(1, dead_letters=(DeadLetter("file", 9, "late", b"x"),)))
     progress = made.offer(step(0, 1, {}))
     assert progress.checkpoints == 1 and progress.dead_letters == 2
     assert [letter.position for letter in letters.kept] == [7, 9]
@@ -177,17 +174,17 @@ def test_a_checkpoint_that_cannot_be_saved_is_saved_at_the_next_tick(tmp_path) -
     (tmp_path / "state").write_text("a file where the folder should be")
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock, shards=1, store=CheckpointStore(str(tmp_path / "state")))
-    made.offer_report(report(0))
+    made.offer(report(0))
     assert "the checkpoint was not saved" in made.offer(step(0, 0, {})).failures[0]
     (tmp_path / "state").unlink()
-    made.offer_report(report(1))
+    made.offer(report(1))
     assert made.offer(step(0, 1, {})).checkpoints == 1
 
 
 def test_a_final_tick_saves_windows_as_open_as_they_were(tmp_path) -> None:
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock, shards=1, store=CheckpointStore(str(tmp_path)))
-    made.offer_report(report(0, final=True))
+    made.offer(report(0, final=True))
     made.offer(step(0, 0, {label(): sums(2)}, closed={label(): sums(1)}))
     made.offer(step(0, 0, {label(): sums(5)}, final=True))
     assert memory.document()["arms"][0]["n"] == 7
@@ -199,10 +196,10 @@ def test_a_final_tick_saves_windows_as_open_as_they_were(tmp_path) -> None:
 def test_a_writer_that_was_overtaken_is_refused() -> None:
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock, shards=1)
-    made.offer_report(report(0))
+    made.offer(report(0))
     made.offer(step(0, 0, {label(): sums(1)}))
     memory.create("row", 2, memory.versions["row"][1])
-    made.offer_report(report(1))
+    made.offer(report(1))
     with pytest.raises(Refused, match="row: another run publishes to the same --snapshots"):
         made.offer(step(0, 1, {label(): sums(1)}))
 
@@ -229,7 +226,7 @@ def test_unchanged_totals_are_published_at_each_heartbeat_alone() -> None:
     made = publisher(memory, clock, shards=1)
     for seq in range(65):
         clock.now_us = T0 + seq * SECOND
-        made.offer_report(report(seq))
+        made.offer(report(seq))
         made.offer(step(0, seq, {label(): sums(1)} if seq == 0 else {}))
     assert [each["published_at"][17:19] for each in memory.documents()] == ["00", "30", "00"]
 
@@ -237,14 +234,14 @@ def test_unchanged_totals_are_published_at_each_heartbeat_alone() -> None:
 def test_a_new_policy_epoch_starts_empty_while_the_stream_runs() -> None:
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock, shards=1)
-    made.offer_report(report(0))
+    made.offer(report(0))
     made.offer(step(0, 0, {label(): sums(9)}))
-    made.offer_report(report(1, rules=bandits_bytes(epoch=2)))
+    made.offer(report(1, rules=bandits_bytes(epoch=2)))
     made.offer(step(0, 1, {label(epoch=2): sums(1), label(): sums(3)}))
     document = memory.document()
     assert document["policy_epoch"] == 2 and document["arms"][0]["n"] == 1
     resumed = publisher(memory, clock, shards=1, file=bandits(epoch=2), state=made.state())
-    resumed.offer_report(report(2))
+    resumed.offer(report(2))
     resumed.offer(step(0, 2, {label(epoch=2): sums(1)}))
     assert memory.document()["arms"][0]["n"] == 2
     assert made.state().rules == bandits_bytes(epoch=2)
@@ -263,15 +260,15 @@ def test_a_guardrail_that_trips_stays_in_rolled_back_until_the_generation_change
     file = bandits(guardrails="[{metric: fallbacks, max: 0.1}]")
     memory, clock = Memory(), Clock()
     made = publisher(memory, clock, file=file, shards=1)
-    made.offer_report(report(0))
+    made.offer(report(0))
     made.offer(step(0, 0, {label("b"): sums(100, fallbacks=100)}))
     (entry,) = memory.document()["rolled_back"]
     assert (entry["arm"], entry["generation"], entry["at"]) == ("b", 1, "2026-11-24T06:00:00.000000Z")
-    made.offer_report(report(1, T0 + WINDOW))
+    made.offer(report(1, T0 + WINDOW))
     made.offer(step(0, 1, {label("b"): sums(100_000)}))  # now far below the limit
     assert memory.document()["rolled_back"] == [entry]
     again = publisher(memory, clock, file=file, shards=1)  # another run takes it from the last snapshot
-    again.offer_report(report(0, T0 + WINDOW))
+    again.offer(report(0, T0 + WINDOW))
     again.offer(step(0, 0, {label("b"): sums(200_000)}))
     assert memory.document()["rolled_back"] == [entry]
 
