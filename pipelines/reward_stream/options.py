@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 from pipelines.reward_stream.destinations import factory
 from pipelines.reward_stream.publishing.publisher import Pace
 from serving_client.contracts.times import parse_duration
+from transforms.runs.command_line import runs_in_process
 
 __all__ = ["RewardStreamOptions", "StreamSettings", "check", "stream_settings"]
 
@@ -19,7 +20,6 @@ _DURATIONS = (
     "publish_interval", "heartbeat", "checkpoint_interval", "bandits_poll", "max_disorder", "max_hold", "idle_after",
     "file_horizon", "poll_interval", "keep_snapshots",
 )  # fmt: skip
-_IN_PROCESS = {"", "fnapirunner", "directrunner", "prismrunner", "bundlebaseddirectrunner"}
 
 
 # Not a direct subclass of PipelineOptions: Beam parses the flags of all of those together, in whichever pipeline runs,
@@ -180,7 +180,6 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
     """
     view = options.view_as(RewardStreamOptions)
     us = {name: parse_duration(getattr(view, name)) for name in _DURATIONS}
-    runner = (view.runner or "").rsplit(".", 1)[-1].lower()
     return StreamSettings(
         decisions=view.decisions,
         rewards=view.rewards,
@@ -203,7 +202,7 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
         metrics_port=view.metrics_port,
         metrics_file=view.metrics_file,
         verbose=view.verbose,
-        workers_here=runner in _IN_PROCESS or options.view_as(PortableOptions).environment_type == "LOOPBACK",
+        workers_here=runs_in_process(options) or options.view_as(PortableOptions).environment_type == "LOOPBACK",
     )
 
 

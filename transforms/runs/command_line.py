@@ -28,7 +28,7 @@ from apache_beam.runners.runner import PipelineRunner
 from recbeam.arguments import EXIT_CODES, Parser, closest
 from transforms.errors import BadUsage, RecbeamError
 
-__all__ = ["parse", "pipeline_for", "run_main"]
+__all__ = ["parse", "pipeline_for", "run_main", "runs_in_process"]
 
 _IN_PROCESS = {"", "fnapirunner", "directrunner", "prismrunner", "bundlebaseddirectrunner"}
 _BATCH_ONLY = "leave this flag out: the pipeline reads all of its input once and ends (default: off)"
@@ -79,7 +79,7 @@ def parse(
     options = PipelineOptions(list(argv))
     named = options.view_as(StandardOptions).runner or ""
     runner = named.rsplit(".", 1)[-1].lower()
-    if unknown and runner in _IN_PROCESS:
+    if unknown and runs_in_process(options):
         raise BadUsage(f"{prog}: {parser.unknown(unknown[0])}")
     _check_runner(prog, named)
     _check_remote(options, runner)
@@ -186,13 +186,18 @@ def _check_runner(prog: str, named: str) -> None:
     known = StandardOptions.KNOWN_RUNNER_NAMES
     if named and "." not in named and not {named.lower(), f"{named.lower()}runner"} & {name.lower() for name in known}:
         close = closest(named, known)
-        hint = f"; did you mean {close}?" if close else ";"
+        hint = f"; did you mean {close}?" if close else ""
         raise BadUsage(f"{prog}: --runner={named} is not a choice{hint} (choices: {', '.join(known)})")
+
+
+def runs_in_process(options: PipelineOptions) -> bool:
+    """Return whether the runner's workers run on this machine, in this process or started by it."""
+    return (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1].lower() in _IN_PROCESS
 
 
 def _check_remote(options: PipelineOptions, runner: str) -> None:
     """Raise BadUsage if workers elsewhere would lack recbeam's dependencies; `--setup_file` does not install them."""
-    if runner in _IN_PROCESS or runner == "interactiverunner":
+    if runs_in_process(options) or runner == "interactiverunner":
         return
     portable, setup = options.view_as(PortableOptions), options.view_as(SetupOptions)
     if portable.environment_type in ("LOOPBACK", "EMBEDDED_PYTHON") or "dask" in runner:

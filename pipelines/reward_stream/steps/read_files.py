@@ -78,8 +78,8 @@ class ReadFiles(beam.PTransform[Any, Read]):
 class ReadRangesFn(beam.DoFn):
     """Turn FileRanges into their blocks and report. The next range is read while one is parsed.
 
-    Half of the work runs without the interpreter's lock (the walk over the bytes, columns, compression). On two cores a
-    second thread therefore saves nearly half the time. A third thread saved no more.
+    Reading from disk, compression and hashing run without the interpreter's lock. Most of parsing holds the lock, so a
+    second thread saves little. benchmarks/README.md has the figures.
     """
 
     _AT_ONCE = 2
