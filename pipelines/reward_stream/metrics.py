@@ -1,4 +1,4 @@
-"""Define the counters that reward_stream adds to Beam's own."""
+"""Define the counters that reward_stream adds to Beam's own. Prometheus metrics are in `monitoring/prometheus.py`."""
 
 from __future__ import annotations
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import apache_beam as beam
 
 from pipelines.reward_stream.destinations.factory import open_destination
-from pipelines.reward_stream.faults import fault_in, recorded_fault
-from pipelines.reward_stream.logs import files_of
-from pipelines.reward_stream.monitoring import exposition
+from pipelines.reward_stream.monitoring import prometheus
+from pipelines.reward_stream.monitoring.faults import fault_in, recorded_fault
 from pipelines.reward_stream.monitoring.status import Status, status_of
 from pipelines.reward_stream.monitoring.terminal import watching
 from pipelines.reward_stream.options import StreamSettings
 from pipelines.reward_stream.pipeline import build
 from pipelines.reward_stream.publishing import checkpoint as checkpoints
 from pipelines.reward_stream.sources.config import SequencerConfig
+from pipelines.reward_stream.sources.logs import files_of
 from pipelines.reward_stream.steps.publish import PublishConfig
 from pipelines.reward_stream.totals.counters import STREAM
 from serving_client.contracts.bandits import BanditsError, check_disorder
@@ -191,17 +191,17 @@ def _publishing(
 def _open_metrics(settings: StreamSettings, status: Status, clock: Callable[[], int]) -> None:
     """Serve and write the metrics; raise BadUsage or MissingExtra here, before a worker would fail."""
     if settings.metrics_port is not None:
-        exposition.check_extra()
+        prometheus.check_extra()
         if settings.workers_here:
             try:
-                port = exposition.serve(settings.metrics_port, status, clock)
+                port = prometheus.serve(settings.metrics_port, status, clock)
             except OSError as error:
                 raise BadUsage(f"--metrics_port={settings.metrics_port}: {error}; choose another port") from error
             _LOGGER.info("metrics: port %d, path /metrics", port)
     if settings.metrics_file:
-        exposition.check_extra()
+        prometheus.check_extra()
         try:
-            exposition.write(settings.metrics_file, status, clock())
+            prometheus.write(settings.metrics_file, status, clock())
         except OSError as error:
             raise BadUsage(
                 f"--metrics_file={settings.metrics_file}: {error.strerror}; name a file that can be written"

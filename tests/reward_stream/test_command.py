@@ -15,8 +15,8 @@ import pytest
 from apache_beam.options.pipeline_options import PortableOptions
 
 from pipelines.reward_stream.__main__ import main
-from pipelines.reward_stream.faults import fault_in, record_fault, recorded_fault
-from pipelines.reward_stream.monitoring.exposition import render
+from pipelines.reward_stream.monitoring.faults import fault_in, record_fault, recorded_fault
+from pipelines.reward_stream.monitoring.prometheus import render
 from pipelines.reward_stream.monitoring.status import Status
 from pipelines.reward_stream.monitoring.terminal import line
 from pipelines.reward_stream.publishing.letter_files import write_letters

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines.reward_stream import encoding
-from pipelines.reward_stream.messages import decode_message, encode_message
+from pipelines.reward_stream.publishing.messages import decode_message, encode_message
 from pipelines.reward_stream.publishing.state import PublisherState, decode_state, encode_state
 from pipelines.reward_stream.sources.coverage import Coverage, Late
 from pipelines.reward_stream.sources.interface import Position

@@ -18,7 +18,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.messages import decode_message
+from pipelines.reward_stream.publishing.messages import decode_message
 from pipelines.reward_stream.steps.join_shards import JoinShardFn, JoinShards
 from tests.transforms.attribution.joining.worlds import (
     START_US,

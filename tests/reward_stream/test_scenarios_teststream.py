@@ -18,7 +18,7 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.testing import test_stream
 from apache_beam.utils.timestamp import Timestamp
 
-from pipelines.reward_stream.messages import keyed_message
+from pipelines.reward_stream.publishing.messages import keyed_message
 from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.sequencer import NumberedBlocks, Sequencer

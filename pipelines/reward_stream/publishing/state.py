@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pipelines.reward_stream import encoding
-from pipelines.reward_stream.messages import decode_message, encode_message
+from pipelines.reward_stream.publishing.messages import decode_message, encode_message
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.totals.totals import TotalsState
 from transforms.attribution.joining.delta import FoldResult

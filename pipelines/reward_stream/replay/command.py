@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.reward_stream.inspect.reading import read_snapshots
-from pipelines.reward_stream.logs import files_of
 from pipelines.reward_stream.replay.inputs import TimeRange, write_decisions, write_letters, write_rewards
 from pipelines.reward_stream.replay.letters import REPLAY_PREFIX, Moment, Sorted, read_letters, sort_letters
 from pipelines.reward_stream.replay.place import claim
+from pipelines.reward_stream.sources.logs import files_of
 from recbeam.arguments import Parser
 from serving_client.contracts.times import parse_time
 from transforms.attribution import bandits_file

@@ -12,7 +12,7 @@ import os
 import posixpath
 from collections.abc import Iterable, Sequence
 
-from pipelines.reward_stream.logs import lines_of, record_of
+from pipelines.reward_stream.sources.logs import lines_of, record_of
 from serving_client.contracts.times import parse_time
 from transforms.dead_letters import DeadLetter
 from transforms.files import storage

@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from pipelines.reward_stream.logs import lines_of, record_of
+from pipelines.reward_stream.sources.logs import lines_of, record_of
 from serving_client.contracts.times import parse_time
 from transforms.attribution.rules import Label, Rules
 from transforms.dead_letters import DeadLetter, from_json_line

@@ -23,8 +23,8 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 
-from pipelines.reward_stream.messages import keyed_message
 from pipelines.reward_stream.metrics import RewardStreamMetrics
+from pipelines.reward_stream.publishing.messages import keyed_message
 from pipelines.reward_stream.steps.shard_place import BAGS, ShardPlace, decode_place, encode_place
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution import block as blocks

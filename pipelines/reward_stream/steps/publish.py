@@ -28,13 +28,13 @@ from apache_beam.transforms.window import GlobalWindow
 
 from pipelines.reward_stream import encoding
 from pipelines.reward_stream.destinations.factory import open_destination
-from pipelines.reward_stream.faults import record_fault
-from pipelines.reward_stream.messages import decode_message
 from pipelines.reward_stream.metrics import RewardStreamMetrics
-from pipelines.reward_stream.monitoring import exposition
+from pipelines.reward_stream.monitoring import prometheus
+from pipelines.reward_stream.monitoring.faults import record_fault
 from pipelines.reward_stream.monitoring.status import status_of
 from pipelines.reward_stream.publishing.checkpoint import CheckpointStore, unpack
 from pipelines.reward_stream.publishing.letter_files import write_letters
+from pipelines.reward_stream.publishing.messages import decode_message
 from pipelines.reward_stream.publishing.publisher import Pace, Publisher, PublisherProgress
 from pipelines.reward_stream.publishing.state import PublisherState, decode_state, encode_state
 from pipelines.reward_stream.sources.reports import SourceReport
@@ -172,7 +172,7 @@ class PublishFn(beam.DoFn):
         self._metrics = RewardStreamMetrics()
         self._status = status_of(self._config.run_id)
         if self._config.metrics_port is not None:
-            exposition.serve(self._config.metrics_port, self._status, _now_us)
+            prometheus.serve(self._config.metrics_port, self._status, _now_us)
 
     def process(
         self,
@@ -259,7 +259,7 @@ class PublishFn(beam.DoFn):
         self._status.add(progress)
         if self._config.metrics_file is not None and (progress.versions or progress.failures):
             with contextlib.suppress(OSError):  # the directory was there when the run began; metrics stop no stream
-                exposition.write(self._config.metrics_file, self._status, now_us)
+                prometheus.write(self._config.metrics_file, self._status, now_us)
         for written in progress.versions:
             yield f"{written.content.bandit_id}: version {written.version}"
 

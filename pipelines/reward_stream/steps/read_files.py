@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.reward_stream.messages import keyed_message
+from pipelines.reward_stream.publishing.messages import keyed_message
 from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.intake import read_lines
 from pipelines.reward_stream.sources.listing import list_files

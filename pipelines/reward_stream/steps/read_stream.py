@@ -23,7 +23,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 from pipelines.reward_stream import encoding
-from pipelines.reward_stream.messages import keyed_message
+from pipelines.reward_stream.publishing.messages import keyed_message
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.sequencer import Sequencer

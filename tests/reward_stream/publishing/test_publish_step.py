@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.reward_stream.messages import decode_message, keyed_message
+from pipelines.reward_stream.publishing.messages import decode_message, keyed_message
 from pipelines.reward_stream.publishing.publisher import Pace
 from pipelines.reward_stream.steps import publish
 from pipelines.reward_stream.steps.publish import PublishConfig, PublishFn

@@ -13,7 +13,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.messages import decode_message
+from pipelines.reward_stream.publishing.messages import decode_message
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.steps.read_files import FileRange, ReadFiles, read_range
 from serving_client.contracts.times import BEFORE_ALL_US, format_time

@@ -14,7 +14,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
-from pipelines.reward_stream.messages import decode_message
+from pipelines.reward_stream.publishing.messages import decode_message
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.steps.read_stream import ReadStream, SequencerSource
 from tests.reward_stream.reading import Logs, S, decision, lines, reward

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reward_stream.messages import decode_message, keyed_message
+from pipelines.reward_stream.publishing.messages import decode_message, keyed_message
 from pipelines.reward_stream.sources.reports import PartitionState, SourceReport, SourceState
 
 POSITIONS = st.integers(0, 2**50)
