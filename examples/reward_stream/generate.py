@@ -28,7 +28,7 @@ from examples.reward_stream.config import duration_us
 from examples.reward_stream.draw import draw_decisions, draw_rewards
 from examples.reward_stream.files import LiveClock, Log
 from examples.reward_stream.lines import decision_lines, reward_lines
-from examples.reward_stream.oddities import Chunk, add_oddities
+from examples.reward_stream.oddities import LogChunk, add_oddities
 from examples.reward_stream.records import time_us
 from examples.reward_stream.templates import Templates
 from examples.reward_stream.world import BANDITS, VALUES, Knobs, stages
@@ -72,7 +72,7 @@ def write(
         at_us = began_us + ((first + np.arange(n) + rng.random(n)) * spacing_us).astype(np.int64)
         drawn = draw_decisions(rng, knobs, world, templates, first, at_us, max_disorder_us, seed)
         follow = draw_rewards(rng, knobs, world, drawn, rewards_per_decision, max_disorder_us)
-        chunk = Chunk(
+        chunk = LogChunk(
             drawn, follow, decision_lines(drawn, templates.made, world), reward_lines(drawn, follow), [], [], []
         )
         odd = add_oddities(rng, knobs, world, chunk, tally, began_us)
@@ -147,7 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plain(chunk: Chunk, plain: np.ndarray[Any, np.dtype[np.bool_]], templates: Templates, names: list[str]) -> Plain:
+def _plain(
+    chunk: LogChunk, plain: np.ndarray[Any, np.dtype[np.bool_]], templates: Templates, names: list[str]
+) -> Plain:
     """Return the decisions with nothing odd about them, and their rewards."""
     drawn, follow = chunk.decisions, chunk.rewards
     row = np.cumsum(plain) - 1

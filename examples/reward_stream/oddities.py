@@ -19,7 +19,7 @@ from examples.reward_stream.records import Record, format_us, time_us
 from examples.reward_stream.world import Knobs, Stage
 from tests.oracles.tally import STREAM, Tally
 
-__all__ = ["Chunk", "add_oddities"]
+__all__ = ["LogChunk", "add_oddities"]
 
 _NO_DECISIONS = ('{"decision_id":"cut sho', "[1,2,3]", '{"decision_id":"unfinished","bandit_id":"home_row"}')
 _NO_REWARDS = ('{"event_id":"cut sho', "null", '{"event_id":"e","decision_id":"d","kind":"click"}')
@@ -34,7 +34,7 @@ _BAD_REWARDS: tuple[dict[str, Any], ...] = (
 
 
 @dataclasses.dataclass(eq=False)
-class Chunk:
+class LogChunk:
     """Columns of a chunk with the lines of its records; extra: more lines by source, with their arrival."""
 
     decisions: Decisions
@@ -47,7 +47,7 @@ class Chunk:
 
 
 def add_oddities(
-    rng: np.random.Generator, knobs: Knobs, stages: Sequence[Stage], chunk: Chunk, tally: Tally, began_us: int
+    rng: np.random.Generator, knobs: Knobs, stages: Sequence[Stage], chunk: LogChunk, tally: Tally, began_us: int
 ) -> npt.NDArray[np.bool_]:
     """Change and add records, tell the Tally of them; returns which decisions [n] it knows now.
 
@@ -87,7 +87,7 @@ def add_oddities(
 class _Odd:
     """The odd decisions of a chunk while they are being made: by row all their records, and those of their rewards."""
 
-    def __init__(self, rng: np.random.Generator, chunk: Chunk, lateness_us: int) -> None:
+    def __init__(self, rng: np.random.Generator, chunk: LogChunk, lateness_us: int) -> None:
         self.malformed = 0
         self._rng = rng
         self._chunk = chunk

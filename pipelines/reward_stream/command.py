@@ -7,7 +7,6 @@ import importlib
 import logging
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 import apache_beam as beam
@@ -24,6 +23,7 @@ from pipelines.reward_stream.options import RewardStreamOptions, StreamSettings,
 from pipelines.reward_stream.prism import wrapped
 from pipelines.reward_stream.run import StreamResult, run
 from recbeam.arguments import closest
+from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadInput, BadUsage
 from transforms.runs.command_line import parse, pipeline_for, run_main
 
@@ -104,7 +104,7 @@ def _run(argv: Sequence[str]) -> str:
     if problems:
         raise BadUsage("\n".join(problems))
     settings = stream_settings(options)
-    return _closing(run(settings, functools.partial(_new_pipeline, options), lambda: time.time_ns() // 1000), settings)
+    return _closing(run(settings, functools.partial(_new_pipeline, options), wall_clock_us), settings)
 
 
 def _new_pipeline(options: PipelineOptions, folder: str) -> beam.Pipeline:

@@ -37,7 +37,7 @@ def build(
         One sentence per published version.
     """
     read = root | "Read" >> (ReadStream(reading) if streaming else ReadFiles(reading, bandits))
-    steps = read.blocks | "JoinShards" >> JoinShards(bandits)
-    messages = (steps, read.reports) | "FlattenMessages" >> beam.Flatten()
+    results = read.blocks | "JoinShards" >> JoinShards(bandits)
+    messages = (results, read.reports) | "FlattenMessages" >> beam.Flatten()
     published: PCollection[str] = messages | "Publish" >> Publish(publishing)
     return published

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 import datetime
 import re
+import time
 
-__all__ = ["AFTER_ALL_US", "BEFORE_ALL_US", "format_duration", "format_time", "parse_duration", "parse_time"]
+__all__ = [
+    "AFTER_ALL_US",
+    "BEFORE_ALL_US",
+    "format_duration",
+    "format_time",
+    "parse_duration",
+    "parse_time",
+    "wall_clock_us",
+]
 
 BEFORE_ALL_US = -(2**62)
 """A watermark before any event."""
@@ -21,6 +30,11 @@ _UNITS_US = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "
 _EPOCH = datetime.datetime(1970, 1, 1)
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 _MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+def wall_clock_us() -> int:
+    """Return the clock, microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 def parse_time(text: str) -> int:

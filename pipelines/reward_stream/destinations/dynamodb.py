@@ -20,7 +20,6 @@ import contextlib
 import functools
 import hashlib
 import re
-import time
 import urllib.parse
 import uuid
 import zlib
@@ -29,6 +28,7 @@ from typing import Any
 
 from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, verified
 from pipelines.reward_stream.destinations.keys import escape, unescape
+from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadUsage, RecbeamError
 from transforms.extras import require
 
@@ -54,13 +54,13 @@ class DynamoDestination:
 
     Args:
         uri: dynamodb://TABLE, with an optional region and endpoint.
-        clock: Returns microseconds since 1970, for the age of versions. None uses the machine's clock.
+        clock: Returns microseconds since 1970, for the age of versions.
 
     Raises:
         BadUsage: The uri names no table or has an unknown setting.
     """
 
-    def __init__(self, uri: str, clock: Callable[[], int] | None = None) -> None:
+    def __init__(self, uri: str, clock: Callable[[], int] = wall_clock_us) -> None:
         parts = urllib.parse.urlsplit(uri)
         query = urllib.parse.parse_qs(parts.query, keep_blank_values=True)
         self._uri, self._table = uri, parts.netloc
@@ -113,7 +113,7 @@ class DynamoDestination:
         place, attempt = escape(name), uuid.uuid4().hex[:12]
         packed = zlib.compress(data)
         parts = [packed[start : start + PART_BYTES] for start in range(0, len(packed), PART_BYTES)]
-        common: dict[str, Any] = {"name": {"S": place}, "created_us": {"N": str((self._clock or _now_us)())}}
+        common: dict[str, Any] = {"name": {"S": place}, "created_us": {"N": str(self._clock())}}
         chunks = [
             {**common, "item": {"S": f"{_chunk(version, attempt)}{number:06d}"}, "data": {"B": part}}
             for number, part in enumerate(parts[1:], 1)
@@ -262,7 +262,3 @@ def _chunk(version: int, attempt: str) -> str:
 
 def _version(item: dict[str, Any] | None) -> int:
     return int(item["item"]["S"].split("/")[1]) if item else 0
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

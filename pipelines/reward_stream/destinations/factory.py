@@ -8,20 +8,20 @@ from pipelines.reward_stream.destinations.directory import DirectoryDestination
 from pipelines.reward_stream.destinations.dynamodb import DynamoDestination
 from pipelines.reward_stream.destinations.interface import Destination
 from pipelines.reward_stream.destinations.redis import RedisDestination
+from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadUsage
 
 __all__ = ["check", "open_destination"]
 
 
-def open_destination(uri: str, clock: Callable[[], int] | None = None) -> Destination:
+def open_destination(uri: str, clock: Callable[[], int] = wall_clock_us) -> Destination:
     """Create the destination of `--snapshots`.
 
     A destination can be pickled. It connects at its first call.
 
     Args:
         uri: Directory, s3://, gs://, dynamodb:// or redis:// address.
-        clock: Returns microseconds since 1970, for stores that do not keep the time of writing. None uses the
-            machine's.
+        clock: Returns microseconds since 1970, for stores that do not keep the time of writing.
 
     Returns:
         The destination.

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
 from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, verified
 from pipelines.reward_stream.destinations.keys import escape, pointer, read_pointer, unescape
+from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadUsage
 from transforms.extras import require
 
@@ -56,13 +56,13 @@ class RedisDestination:
 
     Args:
         uri: redis://HOST:PORT/PREFIX, or rediss:// with TLS.
-        clock: Returns microseconds since 1970. None uses the machine's clock.
+        clock: Returns microseconds since 1970.
 
     Raises:
         BadUsage: The uri names no server or no prefix.
     """
 
-    def __init__(self, uri: str, clock: Callable[[], int] | None = None) -> None:
+    def __init__(self, uri: str, clock: Callable[[], int] = wall_clock_us) -> None:
         parts = urllib.parse.urlsplit(uri)
         self._host, self._user, self._password = parts.hostname or "", parts.username, parts.password
         self._uri = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # for messages: no password
@@ -107,7 +107,7 @@ class RedisDestination:
     def create(self, name: str, version: int, data: bytes) -> None:
         """Write a version that does not exist yet."""
         keys = [self._key(name, part) for part in (str(version), "versions", "written")]
-        if not self._redis.eval(_CREATE, len(keys), *keys, data, version, (self._clock or _now_us)()):
+        if not self._redis.eval(_CREATE, len(keys), *keys, data, version, self._clock()):
             raise VersionExists(f"{self._uri}: {keys[0]}: another writer was faster")
 
     def point(self, name: str, version: int, sha256: str) -> None:
@@ -156,7 +156,3 @@ class RedisDestination:
     def _pointed(self, name: str) -> int:
         found = self._redis.get(self._key(name, "LATEST"))
         return 0 if found is None else read_pointer(f"{self._uri}: {self._key(name, 'LATEST')}", found)[0]
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

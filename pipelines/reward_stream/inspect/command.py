@@ -21,7 +21,7 @@ from pipelines.reward_stream.inspect.tables import fit, render
 from pipelines.reward_stream.monitoring.exposure import exposure_by_user
 from pipelines.reward_stream.sources.logs import read_decisions
 from recbeam.arguments import Parser
-from serving_client.contracts.times import parse_duration
+from serving_client.contracts.times import parse_duration, wall_clock_us
 from transforms.errors import BadInput, BadUsage, RecbeamError
 from transforms.runs.command_line import run_main
 
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(
     argv: Sequence[str] | None = None,
-    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    clock: Callable[[], int] = wall_clock_us,
     sleep: Callable[[float], None] = time.sleep,
     console: Console | None = None,
 ) -> int:

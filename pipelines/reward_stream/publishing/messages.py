@@ -37,7 +37,7 @@ def encode_message(message: FoldResult | SourceReport) -> bytes:
     Returns:
         Bytes for `decode_message`, with the version of the encoding.
     """
-    return encoding.encode(message if isinstance(message, SourceReport) else _plain_step(message))
+    return encoding.encode(message if isinstance(message, SourceReport) else _plain_result(message))
 
 
 def decode_message(data: bytes) -> FoldResult | SourceReport:
@@ -53,7 +53,7 @@ def decode_message(data: bytes) -> FoldResult | SourceReport:
         Refused: Another version of recbeam wrote the bytes.
     """
     message: Any = encoding.decode(data, SourceReport | list)  # type: ignore[arg-type]
-    return message if isinstance(message, SourceReport) else _step_of(message)
+    return message if isinstance(message, SourceReport) else _result_of(message)
 
 
 class _Table:
@@ -69,21 +69,21 @@ class _Table:
         return list(self._numbers)
 
 
-def _plain_step(step: FoldResult) -> list[Any]:
-    """Write a step as lists: texts, labels, deltas, maxima, letters and flags."""
+def _plain_result(result: FoldResult) -> list[Any]:
+    """Write a result as lists: texts, labels, deltas, maxima, letters and flags."""
     texts, labels = _Table(), _Table()
-    deltas = [_plain_delta(delta, texts, labels) for delta in (step.live, step.closed)]
-    maxima = [_flat(getattr(step, name), labels) for name in _MAXIMA]
+    deltas = [_plain_delta(delta, texts, labels) for delta in (result.live, result.closed)]
+    maxima = [_flat(getattr(result, name), labels) for name in _MAXIMA]
     named = [
         [texts.number(name), epoch, texts.number(segment), texts.number(arm), generation]
         for name, epoch, segment, arm, generation in labels.values()
     ]
-    letters = [[each.source, each.position, each.reason, each.original] for each in step.dead_letters]
-    rest = [step.final, step.stop, step.open_decisions, step.open_rewards]
-    return [step.shard, step.seq, texts.values(), named, *deltas, maxima, letters, *rest]
+    letters = [[each.source, each.position, each.reason, each.original] for each in result.dead_letters]
+    rest = [result.final, result.stop, result.open_decisions, result.open_rewards]
+    return [result.shard, result.seq, texts.values(), named, *deltas, maxima, letters, *rest]
 
 
-def _step_of(fields: list[Any]) -> FoldResult:
+def _result_of(fields: list[Any]) -> FoldResult:
     shard, seq, texts, named, live, closed, maxima, letters, *rest = fields
     labels = [
         Label(texts[name], epoch, texts[segment], texts[arm], generation)

@@ -1,6 +1,6 @@
 """Turn ticks into snapshots and checkpoints, in the order of the input.
 
-The input consists of steps of shards and reports of the source. A whole tick is folded into the totals. Then dead
+The input consists of results of shards and reports of the source. A whole tick is folded into the totals. Then dead
 letters, snapshots and a checkpoint are written if they are due, in this order, because a checkpoint must not cover an
 unwritten dead letter. A write that fails is tried again at the next tick. Nothing is lost meanwhile, since snapshots
 hold totals and not increments.
@@ -81,7 +81,7 @@ class PublisherProgress:
 
 
 class Publisher:
-    """Publish and save what is due, given the steps and reports of each sender in order.
+    """Publish and save what is due, given the results and reports of each sender in order.
 
     Args:
         destination: Where snapshots are published.
@@ -149,14 +149,14 @@ class Publisher:
         self._ticks.add(message)
 
     def finish(
-        self, steps: Sequence[FoldResult], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0
+        self, results: Sequence[FoldResult], reports: Sequence[SourceReport], max_bad_fraction: float = 1.0
     ) -> PublisherProgress:
         """Take the whole bounded input, which has no ticks, and publish a final snapshot.
 
         The snapshot is published even over an existing one, since a bounded run recounts on purpose.
 
         Args:
-            steps: Steps of all shards.
+            results: Steps of all shards.
             reports: Reports of the source.
             max_bad_fraction: Largest fraction of malformed lines that is accepted.
 
@@ -168,7 +168,7 @@ class Publisher:
             BadInput: Too many lines are malformed. Only dead letters were written.
         """
         progress = PublisherProgress()
-        self._add(reports, steps, progress)
+        self._add(reports, results, progress)
         if progress.lines_bad > max_bad_fraction * progress.records_read:
             self._bury(progress)
             raise BadInput(
@@ -205,8 +205,8 @@ class Publisher:
     def _take_ticks(self) -> PublisherProgress:
         """Fold every whole tick and write once, at the last of them."""
         progress = PublisherProgress()
-        for report, steps in self._ticks.whole():
-            self._add([report], steps, progress)
+        for report, results in self._ticks.whole():
+            self._add([report], results, progress)
             self._report = report
             self._moment = Moment(self._clock(), report.maturing_us, report.newest_us, report.final, report.stop)
             progress.ticks += 1
@@ -216,21 +216,21 @@ class Publisher:
             self._settle(progress)
         return progress
 
-    def _add(self, reports: Sequence[SourceReport], steps: Sequence[FoldResult], progress: PublisherProgress) -> None:
-        self._versions.change(self._totals.add(reports, steps))
+    def _add(self, reports: Sequence[SourceReport], results: Sequence[FoldResult], progress: PublisherProgress) -> None:
+        self._versions.change(self._totals.add(reports, results))
         for report in reports:
             self._rules = report.rules or self._rules
-        for letters in (*(report.dead_letters for report in reports), *(step.dead_letters for step in steps)):
+        for letters in (*(report.dead_letters for report in reports), *(result.dead_letters for result in results)):
             self._letters += letters
-        progress.outcomes.update(outcomes_of(reports, steps))
+        progress.outcomes.update(outcomes_of(reports, results))
         progress.records_read += sum(report.records_read for report in reports)
         progress.lines_bad += sum(report.lines_bad for report in reports)
         progress.late_files = max((report.late_files for report in reports), default=progress.late_files)
         progress.files_unreadable = max((report.files_unreadable for report in reports), default=None)
         progress.pending = self._totals.live.standings.pending()
-        latest = {step.shard: step for step in steps}.values()
-        progress.open_decisions = sum(step.open_decisions for step in latest)
-        progress.open_rewards = sum(step.open_rewards for step in latest)
+        latest = {result.shard: result for result in results}.values()
+        progress.open_decisions = sum(result.open_decisions for result in latest)
+        progress.open_rewards = sum(result.open_rewards for result in latest)
 
     def _settle(self, progress: PublisherProgress) -> None:
         """Write what is due now."""

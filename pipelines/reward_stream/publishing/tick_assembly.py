@@ -1,8 +1,8 @@
-"""Assemble whole ticks: a report of the source and a step of every shard, in the order of the input.
+"""Assemble whole ticks: a report of the source and a result of every shard, in the order of the input.
 
-A step or report that arrives twice is a runner's retry. It is identical by construction and counts once. On a final
-tick a shard answers twice: with the step of the tick, and with a step in which everything has matured. Messages of one
-sender arrive in order, so a tick is never whole before its predecessor.
+A result or report that arrives twice is a runner's retry. It is identical by construction and counts once. On a final
+tick a shard answers twice: with the result of the tick, and with a result in which everything has matured. Messages of
+one sender arrive in order, so a tick is never whole before its predecessor.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["Ticks"]
 
 @dataclasses.dataclass(slots=True)
 class _Tick:
-    """Hold what has arrived for one position of the input. Both kinds of steps are keyed by shard."""
+    """Hold what has arrived for one position of the input. Both kinds of results are keyed by shard."""
 
     report: SourceReport | None = None
-    steps: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
+    results: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
     ends: dict[int, FoldResult] = dataclasses.field(default_factory=dict)
 
     def in_order(self) -> list[FoldResult]:
-        """Return all steps by shard, the steps of the tick before those that end the run."""
-        return [steps[shard] for steps in (self.steps, self.ends) for shard in sorted(steps)]
+        """Return all results by shard, the results of the tick before those that end the run."""
+        return [results[shard] for results in (self.results, self.ends) for shard in sorted(results)]
 
 
 class Ticks:
@@ -43,7 +43,7 @@ class Ticks:
         self._waiting: dict[int, _Tick] = {}
 
     def add(self, message: FoldResult | SourceReport) -> None:
-        """Add a step or report. Ignore it if its tick was handed out already."""
+        """Add a result or report. Ignore it if its tick was handed out already."""
         if message.seq <= self.handed_out:
             return
         tick = self._waiting.setdefault(message.seq, _Tick())
@@ -52,7 +52,7 @@ class Ticks:
         elif message.final:
             tick.ends[message.shard] = message
         else:
-            tick.steps[message.shard] = message
+            tick.results[message.shard] = message
 
     def whole(self) -> Iterator[tuple[SourceReport, list[FoldResult]]]:
         """Yield whole ticks, the earliest first, up to the first that is not whole."""
@@ -60,7 +60,7 @@ class Ticks:
             seq = min(self._waiting)
             tick = self._waiting[seq]
             report = tick.report
-            if report is None or report.after > self.handed_out or len(tick.steps) < self._shards:
+            if report is None or report.after > self.handed_out or len(tick.results) < self._shards:
                 return
             if report.final and len(tick.ends) < self._shards:
                 return
@@ -71,4 +71,4 @@ class Ticks:
     def waiting(self) -> list[FoldResult | SourceReport]:
         """Return the messages that were not handed out, to be added again after a restart."""
         reports = [tick.report for tick in self._waiting.values() if tick.report is not None]
-        return [*reports, *(step for tick in self._waiting.values() for step in tick.in_order())]
+        return [*reports, *(result for tick in self._waiting.values() for result in tick.in_order())]

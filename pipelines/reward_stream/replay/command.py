@@ -7,7 +7,6 @@ import hashlib
 import os
 import posixpath
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 
 from rich import box
@@ -20,7 +19,7 @@ from pipelines.reward_stream.replay.letters import REPLAY_PREFIX, Moment, Sorted
 from pipelines.reward_stream.replay.place import claim
 from pipelines.reward_stream.sources.logs import files_of
 from recbeam.arguments import Parser
-from serving_client.contracts.times import parse_time
+from serving_client.contracts.times import parse_time, wall_clock_us
 from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter
@@ -87,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(
     argv: Sequence[str] | None = None,
-    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    clock: Callable[[], int] = wall_clock_us,
     run: Callable[[list[str]], int] | None = None,
 ) -> int:
     """Run the command.

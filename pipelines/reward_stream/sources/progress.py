@@ -1,4 +1,4 @@
-"""Hold the reader's state between two steps, and derive what a checkpoint keeps of it."""
+"""Hold the reader's state between two polls, and derive what a checkpoint keeps of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SourceProgress:
         ticked_at_us: When the last tick was made.
         late_files: Forgotten files whose records were all late.
         files_reread: How often a file was read again as new.
-        seq: Number of the next step.
+        seq: Number of the next piece.
         reported_seq: Number of the last report, -1 before any.
         state_at_us: When a report last carried a checkpoint's state. None before any.
         rules_sent: Whether blocks carried `rules`.
@@ -60,8 +60,8 @@ class SourceProgress:
         letters: Dead letters since the last report.
         records_read: Records read since the last report.
         lines_bad: Malformed lines since the last report.
-        out: Steps that are decided but not handed out.
-        ended: Whether no further step will be decided.
+        out: Pieces that are decided but not handed out.
+        ended: Whether no further piece will be decided.
     """
 
     marks: Watermarks
@@ -162,7 +162,7 @@ class SourceProgress:
             stop: Whether the run stops with its state saved.
 
         Returns:
-            The report of the next step, which is a tick.
+            The report that goes with the next piece, which is a tick.
         """
         report = SourceReport(
             seq=self.seq,

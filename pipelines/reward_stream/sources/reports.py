@@ -96,7 +96,7 @@ class SourceReport:
     """Hold what the source did since its last report, and its position at this tick.
 
     Args:
-        seq: Number of this step.
+        seq: Number of the piece of the input that it goes with.
         maturing_us: Maturing watermark, microseconds.
         newest_us: Greatest accepted event time, microseconds.
         cut_us: Cut of a checkpoint at this tick, microseconds.

@@ -99,7 +99,7 @@ class Sequencer:
 
     @property
     def ended(self) -> bool:
-        """Return whether no further step will come."""
+        """Return whether no further piece will come."""
         return self._now.ended and not self._now.out
 
     @property
@@ -110,10 +110,10 @@ class Sequencer:
     def mark(self, ungiven: Iterable[NumberedBlocks] = ()) -> bytes:
         """Encode the state for an engine that keeps state.
 
-        `Sequencer(config, clock, mark)` continues after the last step.
+        `Sequencer(config, clock, mark)` continues after the last piece.
 
         Args:
-            ungiven: Steps of `poll` that the engine did not receive. They come first after a restart.
+            ungiven: Pieces of `poll` that the engine did not receive. They come first after a restart.
 
         Returns:
             The encoded mark.
@@ -128,13 +128,13 @@ class Sequencer:
         return encoding.encode(Mark(self._clock(), now, positions, all_late))
 
     def poll(self) -> NumberedBlocks | None:
-        """Return the next step, None if there is none now."""
+        """Return the next piece, None if there is none now."""
         if not self._now.out and not self._now.ended:
             self._go_on()
         return self._now.out.popleft() if self._now.out else None
 
     def _go_on(self) -> None:
-        """Decide the next step, if there is one."""
+        """Decide the next piece, if there is one."""
         config, now_us = self._config, self._clock()
         if config.stop_file is not None and os.path.exists(config.stop_file):
             self._now.ended = True
@@ -180,7 +180,7 @@ class Sequencer:
         return "", None
 
     def _read(self, source: str, chunk: LineChunk, now_us: int, *, tick: bool) -> None:
-        """Make the step of a chunk. A tick waits while chunks are read again."""
+        """Make the piece of a chunk. A tick waits while chunks are read again."""
         now = self._now
         intake = self._judge(source, chunk, now_us)
         greatest_us = max(intake.newest_us, *(each.at_us for each in intake.late), BEFORE_ALL_US)
@@ -227,7 +227,7 @@ class Sequencer:
         self._emit(None, self._now.report(state, self._logs, final=True, stop=False))
 
     def _tick(self, now_us: int, *, intake: Intake | None = None, stop: bool = False) -> None:
-        """Make a step that the shards answer, with its report."""
+        """Make a piece that the shards answer, with its report."""
         now = self._now
         self._move_watermarks(now_us)
         now.cover(self._rules, self._logs)
@@ -244,7 +244,7 @@ class Sequencer:
         return before_us is None or not 0 <= now_us - before_us < interval_us
 
     def _emit(self, intake: Intake | None, report: SourceReport | None = None) -> None:
-        """Append a step with the next number to the output."""
+        """Append a piece with the next number to the output."""
         now, shards = self._now, self._config.shards
         blocks = (
             [empty_block(now.seq) for _ in range(shards)] if intake is None else intake.to_blocks(shards, self._rules)

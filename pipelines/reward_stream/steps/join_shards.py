@@ -38,7 +38,7 @@ __all__ = ["JoinShardFn", "JoinShards"]
 
 @dataclasses.dataclass
 class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tuple[bytes, bytes]]]):
-    """Turn encoded blocks by shard into encoded steps.
+    """Turn encoded blocks by shard into encoded results.
 
     Args:
         bandits: Bytes of the bandits file. A block can bring a new version.
@@ -48,10 +48,10 @@ class JoinShards(beam.PTransform[PCollection[tuple[int, bytes]], PCollection[tup
 
     def expand(self, keyed: PCollection[tuple[int, bytes]]) -> PCollection[tuple[bytes, bytes]]:
         """Apply the join to keyed blocks."""
-        steps: PCollection[tuple[bytes, bytes]] = keyed | "JoinShard" >> beam.ParDo(
+        results: PCollection[tuple[bytes, bytes]] = keyed | "JoinShard" >> beam.ParDo(
             JoinShardFn(self.bandits)
         ).with_output_types(tuple[bytes, bytes])
-        return steps
+        return results
 
 
 @dataclasses.dataclass(slots=True)
@@ -68,14 +68,7 @@ class JoinShardFn(beam.DoFn):
     """Fold the blocks of one shard of decision ids in order, and answer ticks."""
 
     PLACE = ReadModifyWriteStateSpec("place", BytesCoder())
-    LOG_0 = BagStateSpec("log_0", BytesCoder())
-    LOG_1 = BagStateSpec("log_1", BytesCoder())
-    LOG_2 = BagStateSpec("log_2", BytesCoder())
-    LOG_3 = BagStateSpec("log_3", BytesCoder())
-    LOG_4 = BagStateSpec("log_4", BytesCoder())
-    LOG_5 = BagStateSpec("log_5", BytesCoder())
-    LOG_6 = BagStateSpec("log_6", BytesCoder())
-    LOG_7 = BagStateSpec("log_7", BytesCoder())
+    LOGS = tuple(BagStateSpec(f"log_{number}", BytesCoder()) for number in range(BAGS))
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
     def __init__(self, bandits: bytes) -> None:
@@ -91,17 +84,17 @@ class JoinShardFn(beam.DoFn):
         self,
         keyed: tuple[int, bytes],
         place: Any = beam.DoFn.StateParam(PLACE),
-        log_0: Any = beam.DoFn.StateParam(LOG_0),
-        log_1: Any = beam.DoFn.StateParam(LOG_1),
-        log_2: Any = beam.DoFn.StateParam(LOG_2),
-        log_3: Any = beam.DoFn.StateParam(LOG_3),
-        log_4: Any = beam.DoFn.StateParam(LOG_4),
-        log_5: Any = beam.DoFn.StateParam(LOG_5),
-        log_6: Any = beam.DoFn.StateParam(LOG_6),
-        log_7: Any = beam.DoFn.StateParam(LOG_7),
+        log_0: Any = beam.DoFn.StateParam(LOGS[0]),
+        log_1: Any = beam.DoFn.StateParam(LOGS[1]),
+        log_2: Any = beam.DoFn.StateParam(LOGS[2]),
+        log_3: Any = beam.DoFn.StateParam(LOGS[3]),
+        log_4: Any = beam.DoFn.StateParam(LOGS[4]),
+        log_5: Any = beam.DoFn.StateParam(LOGS[5]),
+        log_6: Any = beam.DoFn.StateParam(LOGS[6]),
+        log_7: Any = beam.DoFn.StateParam(LOGS[7]),
         end: Any = beam.DoFn.TimerParam(END),
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Fold a block and yield the steps of the ticks that are complete with it."""
+        """Fold a block and yield the results of the ticks that are complete with it."""
         key, data = keyed
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         shard = self._open(key, place.read(), logs)
@@ -133,21 +126,12 @@ class JoinShardFn(beam.DoFn):
         self,
         key: Any = beam.DoFn.KeyParam,
         place: Any = beam.DoFn.StateParam(PLACE),
-        log_0: Any = beam.DoFn.StateParam(LOG_0),
-        log_1: Any = beam.DoFn.StateParam(LOG_1),
-        log_2: Any = beam.DoFn.StateParam(LOG_2),
-        log_3: Any = beam.DoFn.StateParam(LOG_3),
-        log_4: Any = beam.DoFn.StateParam(LOG_4),
-        log_5: Any = beam.DoFn.StateParam(LOG_5),
-        log_6: Any = beam.DoFn.StateParam(LOG_6),
-        log_7: Any = beam.DoFn.StateParam(LOG_7),
+        log: Any = beam.DoFn.StateParam(LOGS[0]),
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Mature all decisions once the bounded input has been read."""
-        logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
-        shard = self._open(key, place.read(), logs)
+        """Mature all decisions once the bounded input has been read. Without ticks its log is in the first bag."""
+        shard = self._open(key, place.read(), (log,))
         yield keyed_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
-        for log in logs:
-            log.clear()
+        log.clear()
         place.clear()
         del self._shards[key]
 
@@ -168,14 +152,14 @@ class JoinShardFn(beam.DoFn):
         return fold(shard.held, block, shard.rules)
 
     def _answer(self, key: int, shard: _Cached, block: Block, logs: tuple[Any, ...]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the step of a tick, then clear the part of the log that nothing needs any more."""
+        """Yield the result of a tick, then clear the part of the log that nothing needs any more."""
         if not block.tick:
             return
         place = shard.place
         place.tick_seq, place.holding_us, place.maturing_us = block.seq, block.holding_us, block.maturing_us
         place.tick_bandits = place.bandits
-        step = advance(shard.held, block.holding_us, block.maturing_us, shard.rules)
-        yield keyed_message(dataclasses.replace(step, shard=key, seq=block.seq, stop=block.stop))
+        result = advance(shard.held, block.holding_us, block.maturing_us, shard.rules)
+        yield keyed_message(dataclasses.replace(result, shard=key, seq=block.seq, stop=block.stop))
         if block.final:
             last = finish(shard.held, shard.rules)
             yield keyed_message(dataclasses.replace(last, shard=key, seq=block.seq))

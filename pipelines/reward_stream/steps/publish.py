@@ -1,4 +1,4 @@
-"""Run the Publisher under Beam: turn steps and reports into snapshots, dead letters and checkpoints.
+"""Run the Publisher under Beam: turn results and reports into snapshots, dead letters and checkpoints.
 
 All messages have one key. The Publisher in the worker's memory is a cache. State holds an encoded Publisher and the
 messages that came after it, appended. The messages are folded into the encoded Publisher once they are as large as it.
@@ -38,6 +38,7 @@ from pipelines.reward_stream.publishing.messages import decode_message
 from pipelines.reward_stream.publishing.publisher import Pace, Publisher, PublisherProgress
 from pipelines.reward_stream.publishing.state import PublisherState, decode_state, encode_state
 from pipelines.reward_stream.sources.reports import SourceReport
+from serving_client.contracts.times import wall_clock_us
 from transforms.attribution.bandits_file import parse_bytes
 from transforms.errors import RecbeamError
 
@@ -172,7 +173,7 @@ class PublishFn(beam.DoFn):
         self._metrics = RewardStreamMetrics()
         self._status = status_of(self._config.run_id)
         if self._config.metrics_port is not None:
-            prometheus.serve(self._config.metrics_port, self._status, _now_us)
+            prometheus.serve(self._config.metrics_port, self._status, wall_clock_us)
 
     def process(
         self,
@@ -211,10 +212,10 @@ class PublishFn(beam.DoFn):
         messages = [decode_message(data) for data in log.read()]
         log.clear()
         reports = [each for each in messages if isinstance(each, SourceReport)]
-        steps = [each for each in messages if not isinstance(each, SourceReport)]
+        results = [each for each in messages if not isinstance(each, SourceReport)]
         publisher = self._publisher(None)
         yield from self._drive(
-            _Cached(publisher, 0), lambda: publisher.finish(steps, reports, self._config.max_bad_fraction)
+            _Cached(publisher, 0), lambda: publisher.finish(results, reports, self._config.max_bad_fraction)
         )
 
     def _drive(self, cached: _Cached, call: Callable[[], PublisherProgress]) -> Iterator[str]:
@@ -223,7 +224,7 @@ class PublishFn(beam.DoFn):
             progress = call()
             yield from self._tell(cached, progress)
             if progress.ended:
-                for again in insist(cached.publisher, progress, _now_us, time.sleep):
+                for again in insist(cached.publisher, progress, wall_clock_us, time.sleep):
                     yield from self._tell(cached, again)
                     progress = again
                 if progress.failures:
@@ -238,7 +239,7 @@ class PublishFn(beam.DoFn):
 
     def _tell(self, cached: _Cached, progress: PublisherProgress) -> Iterator[str]:
         """Count and log the progress, and yield a sentence per published version."""
-        metrics, now_us = self._metrics, _now_us()
+        metrics, now_us = self._metrics, wall_clock_us()
         metrics.read(progress.records_read, progress.lines_bad)
         metrics.outcomes(progress.outcomes)
         metrics.dead_letters_written.inc(progress.dead_letters)
@@ -288,7 +289,7 @@ class PublishFn(beam.DoFn):
         return Publisher(
             open_destination(config.snapshots),
             parse_bytes((state.rules if state else None) or config.bandits, "bandits file"),
-            _now_us,
+            wall_clock_us,
             config.pace,
             config.shards,
             functools.partial(write_letters, config.dead_letters, config.run_id),
@@ -296,7 +297,3 @@ class PublishFn(beam.DoFn):
             checkpoint=unpack(packed) if packed else None,
             state=state,
         )
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from pipelines.reward_stream.sources.intake import read_lines
 from pipelines.reward_stream.sources.listing import list_files
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.steps.read_stream import Read
-from serving_client.contracts.times import BEFORE_ALL_US
+from serving_client.contracts.times import BEFORE_ALL_US, wall_clock_us
 from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import encode
 from transforms.attribution.rules import Rules
@@ -35,7 +34,7 @@ from transforms.interactions.files import open_binary
 
 __all__ = ["FileRange", "ReadFiles", "ReadRangesFn", "read_range"]
 
-_Step = tuple[list[bytes], tuple[bytes, bytes]]
+_RangeRead = tuple[list[bytes], tuple[bytes, bytes]]
 
 
 class FileRange(NamedTuple):
@@ -65,13 +64,12 @@ class ReadFiles(beam.PTransform[Any, Read]):
     def expand(self, root: Any) -> Read:
         """List the files and read their ranges."""
         ranges = root | "ListFiles" >> beam.Create(_ranges(self.config), reshuffle=True)
-        now_us = time.time_ns() // 1000
-        steps = ranges | "ReadRanges" >> beam.ParDo(
-            ReadRangesFn(self.bandits, self.config.shards, self.config.max_disorder_us, now_us)
+        read = ranges | "ReadRanges" >> beam.ParDo(
+            ReadRangesFn(self.bandits, self.config.shards, self.config.max_disorder_us, wall_clock_us())
         )
         return Read(
-            steps | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),
-            steps | "TakeReports" >> beam.Map(_report).with_output_types(tuple[bytes, bytes]),
+            read | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),
+            read | "TakeReports" >> beam.Map(_report).with_output_types(tuple[bytes, bytes]),
         )
 
 
@@ -93,9 +91,9 @@ class ReadRangesFn(beam.DoFn):
     def start_bundle(self) -> None:
         """Start the threads."""
         self._pool = ThreadPoolExecutor(self._AT_ONCE, "read-range")
-        self._under_way: deque[Future[_Step]] = deque()
+        self._under_way: deque[Future[_RangeRead]] = deque()
 
-    def process(self, part: FileRange) -> Iterator[_Step]:
+    def process(self, part: FileRange) -> Iterator[_RangeRead]:
         """Start reading a range and yield an earlier one once enough are under way."""
         self._under_way.append(self._pool.submit(self._read, part))
         if len(self._under_way) > self._AT_ONCE:
@@ -107,7 +105,7 @@ class ReadRangesFn(beam.DoFn):
             yield WindowedValue(self._under_way.popleft().result(), MIN_TIMESTAMP, (GlobalWindow(),))
         self._pool.shutdown()
 
-    def _read(self, part: FileRange) -> _Step:
+    def _read(self, part: FileRange) -> _RangeRead:
         rules = Rules(parse_bytes(self._bandits, "bandits file"))
         blocks, report = read_range(part, rules, self._shards, self._max_disorder_us, self._now_us)
         return blocks, keyed_message(report)
@@ -164,12 +162,12 @@ def _ranges(config: SequencerConfig) -> list[FileRange]:
     return ranges
 
 
-def _blocks(step: _Step) -> Iterator[tuple[int, bytes]]:
-    return ((shard, block) for shard, block in enumerate(step[0]) if block)
+def _blocks(read: _RangeRead) -> Iterator[tuple[int, bytes]]:
+    return ((shard, block) for shard, block in enumerate(read[0]) if block)
 
 
-def _report(step: _Step) -> tuple[bytes, bytes]:
-    return step[1]
+def _report(read: _RangeRead) -> tuple[bytes, bytes]:
+    return read[1]
 
 
 def _lines(part: FileRange) -> tuple[bytes, int]:

@@ -1,16 +1,15 @@
 """Read both sources as one unbounded source: blocks by shard and reports, in the order of the Sequencer.
 
 There is only one reader, because the order of the input affects the result. The reader needs no acknowledgement: a mark
-holds the whole state of the Sequencer, so an engine that restores a mark continues after the last committed step.
+holds the whole state of the Sequencer, so an engine that restores a mark continues after the last committed piece.
 
-Within a process the reader is kept between bundles, with the steps that it returned since the previous mark. A bundle
+Within a process the reader is kept between bundles, with the pieces that it returned since the previous mark. A bundle
 that is tried again therefore gets the same bytes under the same numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
@@ -27,13 +26,14 @@ from pipelines.reward_stream.publishing.messages import keyed_message
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.sequencer import Sequencer
+from serving_client.contracts.times import wall_clock_us
 
 __all__ = ["Read", "ReadStream", "SequencerSource"]
 
-# A bundle's output moves on when the bundle ends; while there is a backlog that is after this time or this many steps
+# A bundle's output moves on when the bundle ends; while there is a backlog that is after this time or this many pieces
 # (of about 2 MiB each), whichever comes first.
 _BUNDLE_S = 0.5
-_BUNDLE_STEPS = 32
+_BUNDLE_PIECES = 32
 
 
 class Read(NamedTuple):
@@ -51,15 +51,15 @@ class ReadStream(beam.PTransform[Any, Read]):
 
     def expand(self, root: Any) -> Read:
         """Read the sequence and split it into blocks and reports."""
-        steps = root | "ReadSequence" >> ReadFromUnboundedSource(
+        read = root | "ReadSequence" >> ReadFromUnboundedSource(
             SequencerSource(self.config),
             poll_interval=self.config.poll_interval_us / 1e6,
-            max_records_per_bundle=_BUNDLE_STEPS,
+            max_records_per_bundle=_BUNDLE_PIECES,
             max_read_time_seconds=_BUNDLE_S,
         )
         return Read(
-            steps | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),
-            steps | "TakeReports" >> beam.FlatMap(_reports).with_output_types(tuple[bytes, bytes]),
+            read | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),
+            read | "TakeReports" >> beam.FlatMap(_reports).with_output_types(tuple[bytes, bytes]),
         )
 
 
@@ -101,7 +101,7 @@ class SequencerSource(UnboundedSource):
         live = _LIVE.get(self.token)
         if live is None or not live.rewind(mark):
             live = _LIVE[self.token] = _Live(
-                Sequencer(encoding.decode(self._config, SequencerConfig), _now_us, mark), mark
+                Sequencer(encoding.decode(self._config, SequencerConfig), wall_clock_us, mark), mark
             )
         return _Reader(live, self.token)
 
@@ -111,7 +111,7 @@ class SequencerSource(UnboundedSource):
 
 
 class _Live:
-    """Hold a Sequencer with the steps since its last two marks, so that these steps can be returned again."""
+    """Hold a Sequencer with the pieces since its last two marks, so that these pieces can be returned again."""
 
     def __init__(self, sequencer: Sequencer, mark: bytes | None) -> None:
         self.sequencer = sequencer
@@ -135,17 +135,17 @@ class _Live:
         return True
 
     def poll(self) -> NumberedBlocks | None:
-        step = self._again.popleft() if self._again else self.sequencer.poll()
-        if step is not None:
-            self._given.append(step)
-        return step
+        piece = self._again.popleft() if self._again else self.sequencer.poll()
+        if piece is not None:
+            self._given.append(piece)
+        return piece
 
     @property
     def ended(self) -> bool:
         return not self._again and self.sequencer.ended
 
     def mark(self) -> bytes:
-        """Return the mark after the returned steps. Its bytes stay the same until another step is returned."""
+        """Return the mark after the returned pieces. Its bytes stay the same until another piece is returned."""
         if self._given or self._mark is None:
             mark = self.sequencer.mark(self._again)
             self._former_mark, self._former_given = self._mark, self._given
@@ -161,22 +161,22 @@ class _Reader(UnboundedReader):
     def __init__(self, live: _Live, token: str) -> None:
         self._live = live
         self._token = token
-        self._step: NumberedBlocks | None = None
+        self._piece: NumberedBlocks | None = None
         self._watermark = Timestamp(micros=live.sequencer.holding_us)
 
     def start(self) -> bool:
         return self.advance()
 
     def advance(self) -> bool:
-        self._step = self._live.poll()
-        if self._step is not None:
-            self._watermark = max(self._watermark, Timestamp(micros=self._step.holding_us))
-        return self._step is not None
+        self._piece = self._live.poll()
+        if self._piece is not None:
+            self._watermark = max(self._watermark, Timestamp(micros=self._piece.holding_us))
+        return self._piece is not None
 
     def get_current(self) -> tuple[list[bytes], tuple[bytes, bytes] | None]:
-        assert self._step is not None
-        report = self._step.report
-        return self._step.blocks, None if report is None else keyed_message(report)
+        assert self._piece is not None
+        report = self._piece.report
+        return self._piece.blocks, None if report is None else keyed_message(report)
 
     def get_current_timestamp(self) -> Timestamp:
         return self._watermark
@@ -191,14 +191,10 @@ class _Reader(UnboundedReader):
         return mark
 
 
-def _blocks(step: tuple[list[bytes], tuple[bytes, bytes] | None]) -> Iterator[tuple[int, bytes]]:
-    return enumerate(step[0])
+def _blocks(piece: tuple[list[bytes], tuple[bytes, bytes] | None]) -> Iterator[tuple[int, bytes]]:
+    return enumerate(piece[0])
 
 
-def _reports(step: tuple[list[bytes], tuple[bytes, bytes] | None]) -> Iterator[tuple[bytes, bytes]]:
-    if step[1] is not None:
-        yield step[1]
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
+def _reports(piece: tuple[list[bytes], tuple[bytes, bytes] | None]) -> Iterator[tuple[bytes, bytes]]:
+    if piece[1] is not None:
+        yield piece[1]

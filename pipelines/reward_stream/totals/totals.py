@@ -63,28 +63,30 @@ class Totals:
         )
         return totals
 
-    def add(self, reports: Iterable[SourceReport], steps: Iterable[FoldResult]) -> set[str]:
-        """Add reports of the source and steps of the shards.
+    def add(self, reports: Iterable[SourceReport], results: Iterable[FoldResult]) -> set[str]:
+        """Add reports of the source and results of the shards.
 
         Args:
             reports: The reports.
-            steps: The steps.
+            results: The results.
 
         Returns:
             The bandits (or STREAM) that changed.
         """
         changed: set[str] = set()
-        steps = list(steps)
+        results = list(results)
         for report in reports:
             if report.rules is not None:
                 changed |= self._follow(parse_bytes(report.rules, "bandits file"))
             changed |= self.live.count(report.counters)
-        for step in steps:
-            changed |= self.live.add(step.live)
-            changed |= self.live.standings.replace(step.shard, step.pending, step.max_event_us, step.max_decided_us)
-        for step in steps:  # after all that is live: a segment is admitted by what matures
-            self._closed.add(step.closed)
-            self._closed.standings.replace(step.shard, {}, step.closed_max_event_us, step.closed_max_decided_us)
+        for result in results:
+            changed |= self.live.add(result.live)
+            changed |= self.live.standings.replace(
+                result.shard, result.pending, result.max_event_us, result.max_decided_us
+            )
+        for result in results:  # after all that is live: a segment is admitted by what matures
+            self._closed.add(result.closed)
+            self._closed.standings.replace(result.shard, {}, result.closed_max_event_us, result.closed_max_decided_us)
         return changed
 
     def admit(self, bandit_id: str, policy_epoch: int | None, segments: Iterable[str]) -> None:
@@ -113,7 +115,7 @@ class Totals:
     def to_state(self) -> TotalsState:
         """Return the totals for an engine that keeps state.
 
-        The absolute values of shards are left out, since later steps report them again.
+        The absolute values of shards are left out, since later results report them again.
         """
         return TotalsState(
             self.live.to_state(), self._closed.to_state(), self._segments.to_state(), dict(self._attribution)
@@ -128,10 +130,10 @@ class Totals:
         return set(bandits.bandits)
 
 
-def outcomes_of(reports: Iterable[SourceReport], steps: Iterable[FoldResult]) -> Counter[str]:
+def outcomes_of(reports: Iterable[SourceReport], results: Iterable[FoldResult]) -> Counter[str]:
     """Return the net change of each outcome over all bandits. Corrections may lower an outcome."""
     outcomes: Counter[str] = Counter()
-    for counters in (*(report.counters for report in reports), *(step.live.counters for step in steps)):
+    for counters in (*(report.counters for report in reports), *(result.live.counters for result in results)):
         for (_, _, outcome), count in counters.items():
             outcomes[outcome] += count
     return outcomes

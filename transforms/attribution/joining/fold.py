@@ -63,13 +63,13 @@ class _Sums:
 
 @dataclasses.dataclass(slots=True)
 class Shard:
-    """One shard of decision ids: its open records, and what changed since the last step."""
+    """One shard of decision ids: its open records, and what changed since the last result."""
 
     records: OpenRecords
     live: _Sums = dataclasses.field(default_factory=_Sums)
     letters: list[DeadLetter] = dataclasses.field(default_factory=list)
     cut_us: int = BEFORE_ALL_US
-    """Where the last step's cut was."""
+    """Where the last result's cut was."""
 
     @classmethod
     def empty(cls, rules: Rules) -> Shard:
@@ -138,7 +138,7 @@ def advance(shard: Shard, holding_us: int, maturing_us: int, rules: Rules) -> Fo
         records.event_ids.pop(row, None)
     if closed or any(counts):
         records.let_go(cut)
-    return _step(shard, gone, waiting)
+    return _result(shard, gone, waiting)
 
 
 def finish(shard: Shard, rules: Rules) -> FoldResult:
@@ -150,18 +150,18 @@ def finish(shard: Shard, rules: Rules) -> FoldResult:
     _mature(shard, np.flatnonzero((flags & (HAS | COUNTED | DEAD)) == HAS).astype(np.int32))
     rows = np.flatnonzero((records.r["flags"][: records.used_r] & DEAD) == 0).astype(np.int32)
     _orphan(shard, None, rows[(records.d["flags"][records.r["slot"][rows]] & HAS) == 0])
-    return dataclasses.replace(_step(shard, _Sums(), {}), final=True)
+    return dataclasses.replace(_result(shard, _Sums(), {}), final=True)
 
 
-def _step(shard: Shard, gone: _Sums, pending: dict[Label, int]) -> FoldResult:
-    """Everything since the last step."""
+def _result(shard: Shard, gone: _Sums, pending: dict[Label, int]) -> FoldResult:
+    """Take everything since the last result."""
     records = shard.records
     if records.stale:
         _look_for_maxima(records)
     event_us, decided_us = records.maxima()
     closed_event_us, closed_decided_us = records.closed_maxima()
     flags = records.d["flags"][: records.used_d]
-    step = FoldResult(
+    result = FoldResult(
         shard=-1,
         seq=-1,
         live=shard.live.to_delta(),
@@ -176,7 +176,7 @@ def _step(shard: Shard, gone: _Sums, pending: dict[Label, int]) -> FoldResult:
         open_rewards=int(np.count_nonzero((records.r["flags"][: records.used_r] & DEAD) == 0)),
     )
     shard.live, shard.letters = _Sums(), []
-    return step
+    return result
 
 
 def _mature(shard: Shard, slots: _Slots) -> None:
