@@ -18,7 +18,7 @@ from transforms.errors import Refused
 
 __all__ = ["decode", "encode", "narrow"]
 
-_VERSION = 1
+_VERSION = 2
 _VERSION_BYTE = bytes([_VERSION])
 _WIDE = 1  # extension code: a signed big-endian integer
 _PICKLE = 0x80  # the first byte of every pickle since protocol 2

@@ -22,7 +22,7 @@ from pipelines.reward_stream.sources.interface import Position
 from pipelines.reward_stream.sources.progress import NumberedBlocks, SourceProgress
 from pipelines.reward_stream.sources.sequencer import Mark
 from pipelines.reward_stream.sources.watermarks import Watermarks
-from pipelines.reward_stream.steps.shard_place import ShardPlace, decode_place, encode_place
+from pipelines.reward_stream.steps.shard_place import ShardPlace, decode_carry, decode_place, encode_carry, encode_place
 from pipelines.reward_stream.totals.totals import TotalsState
 from tests.reward_stream.publisher_setup import bandits, bandits_bytes, label, report, step
 from transforms.attribution.joining.delta import FoldResult
@@ -81,15 +81,18 @@ def full_mark() -> Mark:
 
 
 def full_place() -> ShardPlace:
-    behind = np.zeros(2, DECISION)
-    behind["hi"], behind["propensity"], behind["flags"] = (1 << 63) + 1, 0.25, 5
-    carry: dict[str, Any] = {
+    return ShardPlace(b"new", b"old", 5, 6, 4, 100, 101, 2, list(range(8)), 90)
+
+
+def full_carry() -> dict[str, Any]:
+    behind = np.zeros(3, DECISION)
+    behind["hi"], behind["propensity"], behind["flags"], behind["label"] = (1 << 63) + 1, 0.25, 5, [1, 0, 1]
+    return {
         "maxima": [(label(), 1, 2)],
         "behind": behind,
         "labels": [label(), label("b")],
         "outliving": [(label("c"), bandits().bandits["row"]), (label("d"), None)],
     }
-    return ShardPlace(b"new", b"old", 5, 6, 4, 100, 101, 2, list(range(8)), 90, carry)
 
 
 def full_state() -> PublisherState:
@@ -114,27 +117,38 @@ def test_a_value_comes_back_as_it_was(name: str) -> None:
 
 
 def test_a_shards_place_comes_back_as_it_was() -> None:
-    place, found = full_place(), decode_place(encode_place(full_place()))
-    assert place.carry is not None and found.carry is not None
-    assert found.carry.pop("behind").tobytes() == place.carry.pop("behind").tobytes()
-    assert found == place
-    fresh = ShardPlace(b"a", b"b")
-    assert decode_place(encode_place(fresh)) == fresh
+    for place in (full_place(), ShardPlace(b"a", b"b")):
+        assert decode_place(encode_place(place)) == place
 
 
-@pytest.mark.parametrize("read", [decode_message, decode_state, decode_place, FORMS["mark"][2]])
+def test_a_shards_carry_comes_back_as_it_was() -> None:
+    carry, found = full_carry(), decode_carry(encode_carry(full_carry()))
+    assert found.pop("behind").tobytes() == carry.pop("behind").tobytes()
+    assert found == carry
+
+
+@pytest.mark.parametrize("read", [decode_message, decode_state, decode_place, decode_carry, FORMS["mark"][2]])
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"\x02\x90", "version 2"), (pickle.dumps((1, 2)), "pickled objects"), (b"", "no version")]
+    ("data", "said"),
+    [
+        (b"\x03\x90", "version 3"),
+        (b"\x01\x90", "version 1"),
+        (pickle.dumps((1, 2)), "pickled objects"),
+        (b"", "no version"),
+    ],
 )
 def test_another_version_is_refused_and_the_sentence_names_the_flag(
     read: Callable[[bytes], Any], data: bytes, said: str
 ) -> None:
-    with pytest.raises(Refused, match=f"has {said}, and this recbeam reads version 1; start a new job .* in --state$"):
+    with pytest.raises(Refused, match=f"has {said}, and this recbeam reads version 2; start a new job .* in --state$"):
         read(data)
 
 
 def test_no_class_path_is_stored() -> None:
-    written = [write(value) for value, write, _ in FORMS.values()] + [encode_place(full_place())]
+    written = [write(value) for value, write, _ in FORMS.values()] + [
+        encode_place(full_place()),
+        encode_carry(full_carry()),
+    ]
     for data in written:
         assert not re.search(rb"pipelines|transforms|serving_client|dataclass", data)
         msgspec.msgpack.decode(data[1:])  # plain values alone: no class is needed to read them
@@ -147,7 +161,7 @@ def test_the_pipeline_pickles_nothing() -> None:
         assert not re.search(r"^\s*(import|from) (c?pickle|dill|cloudpickle)|PickleCoder", path.read_text(), re.M), path
 
 
-def test_the_fields_of_version_1_are_these() -> None:
+def test_the_fields_of_version_2_are_these() -> None:
     """Another name or order of fields is another version."""
     fields = [[field.name for field in dataclasses.fields(kind)] for kind in (SourceProgress, ShardPlace)]
     assert fields == [
@@ -155,5 +169,5 @@ def test_the_fields_of_version_1_are_these() -> None:
          "files_reread", "seq", "reported_seq", "state_at_us", "rules_sent", "rules_told", "read_bytes", "counters",
          "letters", "records_read", "lines_bad", "out", "ended"],
         ["bandits", "tick_bandits", "next_seq", "version", "tick_seq", "holding_us", "maturing_us", "bag",
-         "newest_us", "opened_us", "carry"],
+         "newest_us", "opened_us"],
     ]  # fmt: skip

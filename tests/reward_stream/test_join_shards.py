@@ -96,7 +96,7 @@ def stream(rng: random.Random) -> list[Block]:
 
 def run(made: Iterable[Block], rng: random.Random, losses: float) -> list[FoldResult]:
     """The steps that one shard answers; `losses`: how often its memory is lost before a block."""
-    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    cells = [Cell(), Cell(), *(Cell(bag=True) for _ in range(8))]
     join, steps = JoinShardFn(BANDITS), []
     join.setup()
     for one in made:
@@ -152,7 +152,7 @@ def test_blocks_that_overtake_others_or_come_twice_change_nothing(seed: int) -> 
 
 def test_old_state_is_noticed_instead_of_believed() -> None:
     made = stream(random.Random(1))
-    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    cells = [Cell(), Cell(), *(Cell(bag=True) for _ in range(8))]
     join = JoinShardFn(BANDITS)
     join.setup()
     list(join.process((0, blocks.encode(made[0])), *cells, Timer()))
@@ -165,7 +165,7 @@ def test_old_state_is_noticed_instead_of_believed() -> None:
 
 def test_the_log_is_cut_where_nothing_needs_it() -> None:
     """One decision a second for 20 minutes; the span is 65 s, and the log reaches back one window more."""
-    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    cells = [Cell(), Cell(), *(Cell(bag=True) for _ in range(8))]
     join = JoinShardFn(BANDITS)
     join.setup()
     seconds = 1_200
@@ -179,7 +179,7 @@ def test_the_log_is_cut_where_nothing_needs_it() -> None:
 
 
 def test_the_log_keeps_the_originals_of_those_rewards_alone_that_no_known_decision_has() -> None:
-    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    cells = [Cell(), Cell(), *(Cell(bag=True) for _ in range(8))]
     join = JoinShardFn(BANDITS)
     join.setup()
     decision = Decision(1, START_US, 5, label())
@@ -189,7 +189,7 @@ def test_the_log_keeps_the_originals_of_those_rewards_alone_that_no_known_decisi
     sent = with_records.rewards.raw
     assert all(sent)
     list(join.process((0, blocks.encode(with_records)), *cells, Timer()))
-    (logged,) = [blocks.decode(data) for cell in cells[1:] for data in cell.items]
+    (logged,) = [blocks.decode(data) for cell in cells[2:] for data in cell.items]
     assert logged.rewards.raw == [b"", sent[1], b""]
     join = JoinShardFn(BANDITS)
     join.setup()
@@ -200,14 +200,14 @@ def test_the_log_keeps_the_originals_of_those_rewards_alone_that_no_known_decisi
 
 def test_bounded_input_counts_once_though_memory_is_lost_before_each_block() -> None:
     made = [dataclasses.replace(one, seq=-1, tick=False) for one in stream(random.Random(5))[:-1]]
-    cells = [Cell(), *(Cell(bag=True) for _ in range(8))]
+    cells = [Cell(), Cell(), *(Cell(bag=True) for _ in range(8))]
     for one in made:
         join = JoinShardFn(BANDITS)
         join.setup()
         list(join.process((0, blocks.encode(one)), *cells, Timer()))
     join = JoinShardFn(BANDITS)
     join.setup()
-    (message,) = join.end(0, *cells[:2])
+    (message,) = join.end(0, *cells[:3])
     step = decode_message(message[1])
     assert isinstance(step, FoldResult)
     assert total([step.live]) == total([_at_once(made).live])

@@ -1,8 +1,9 @@
 """Join the blocks of a shard and emit, tick by tick, what its rows gained.
 
 The open records are held in memory, and their log is held in state. The memory is a cache. The log contains the blocks
-that can still matter. Blocks are appended and never rewritten. State also holds a small record of the shard's place. A
-worker without a cache rebuilds it by folding the log again.
+that can still matter. Blocks are appended and never rewritten. State also holds a small record of the shard's place,
+and the carry: what the log could not restore at the last tick. A worker without a cache rebuilds it by folding the log
+again.
 
 Each write of the record raises a version that is also stored in the cache. A runner may hand out old state: Prism does
 so unless it is told not to split bundles. The version reveals this at the next block, before sums are corrupted.
@@ -25,7 +26,14 @@ from apache_beam.transforms.window import GlobalWindow
 
 from pipelines.reward_stream.metrics import RewardStreamMetrics
 from pipelines.reward_stream.publishing.messages import keyed_message
-from pipelines.reward_stream.steps.shard_place import BAGS, ShardPlace, decode_place, encode_place
+from pipelines.reward_stream.steps.shard_place import (
+    BAGS,
+    ShardPlace,
+    decode_carry,
+    decode_place,
+    encode_carry,
+    encode_place,
+)
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution import block as blocks
 from transforms.attribution.bandits_file import parse_bytes
@@ -68,6 +76,7 @@ class JoinShardFn(beam.DoFn):
     """Fold the blocks of one shard of decision ids in order, and answer ticks."""
 
     PLACE = ReadModifyWriteStateSpec("place", BytesCoder())
+    CARRY = ReadModifyWriteStateSpec("carry", BytesCoder())
     LOGS = tuple(BagStateSpec(f"log_{number}", BytesCoder()) for number in range(BAGS))
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
@@ -84,6 +93,7 @@ class JoinShardFn(beam.DoFn):
         self,
         keyed: tuple[int, bytes],
         place: Any = beam.DoFn.StateParam(PLACE),
+        carry: Any = beam.DoFn.StateParam(CARRY),
         log_0: Any = beam.DoFn.StateParam(LOGS[0]),
         log_1: Any = beam.DoFn.StateParam(LOGS[1]),
         log_2: Any = beam.DoFn.StateParam(LOGS[2]),
@@ -97,7 +107,7 @@ class JoinShardFn(beam.DoFn):
         """Fold a block and yield the results of the ticks that are complete with it."""
         key, data = keyed
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
-        shard = self._open(key, place.read(), logs)
+        shard = self._open(key, place.read(), carry, logs)
         block = blocks.decode(data)
         if block.seq >= 0 and (block.seq < shard.place.next_seq or block.seq in shard.early):
             self._metrics.sequence_repeats.inc()
@@ -113,11 +123,11 @@ class JoinShardFn(beam.DoFn):
         else:
             self._fold_and_log(shard, block, data, logs)
             shard.place.next_seq += 1
-            yield from self._answer(key, shard, block, logs)
+            yield from self._answer(key, shard, block, carry, logs)
             while (following := shard.early.pop(shard.place.next_seq, None)) is not None:
                 self._fold(shard, following)
                 shard.place.next_seq += 1
-                yield from self._answer(key, shard, following, logs)
+                yield from self._answer(key, shard, following, carry, logs)
         shard.place.version += 1
         place.write(encode_place(shard.place))
 
@@ -126,10 +136,11 @@ class JoinShardFn(beam.DoFn):
         self,
         key: Any = beam.DoFn.KeyParam,
         place: Any = beam.DoFn.StateParam(PLACE),
+        carry: Any = beam.DoFn.StateParam(CARRY),
         log: Any = beam.DoFn.StateParam(LOGS[0]),
     ) -> Iterator[tuple[bytes, bytes]]:
         """Mature all decisions once the bounded input has been read. Without ticks its log is in the first bag."""
-        shard = self._open(key, place.read(), (log,))
+        shard = self._open(key, place.read(), carry, (log,))
         yield keyed_message(dataclasses.replace(finish(shard.held, shard.rules), shard=key))
         log.clear()
         place.clear()
@@ -151,7 +162,9 @@ class JoinShardFn(beam.DoFn):
             shard.rules = _rules(block.rules)
         return fold(shard.held, block, shard.rules)
 
-    def _answer(self, key: int, shard: _Cached, block: Block, logs: tuple[Any, ...]) -> Iterator[tuple[bytes, bytes]]:
+    def _answer(
+        self, key: int, shard: _Cached, block: Block, carry: Any, logs: tuple[Any, ...]
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Yield the result of a tick, then clear the part of the log that nothing needs any more."""
         if not block.tick:
             return
@@ -163,7 +176,7 @@ class JoinShardFn(beam.DoFn):
         if block.final:
             last = finish(shard.held, shard.rules)
             yield keyed_message(dataclasses.replace(last, shard=key, seq=block.seq))
-        place.carry = shard.held.records.carry()
+        carry.write(encode_carry(shard.held.records.carry()))
         needed_us = block.holding_us - shard.rules.span_us - shard.rules.reach_us
         held_us = block.holding_us - needed_us
         following = (place.bag + 1) % BAGS
@@ -171,7 +184,7 @@ class JoinShardFn(beam.DoFn):
             logs[following].clear()
             place.bag, place.newest_us[following], place.opened_us = following, BEFORE_ALL_US, block.holding_us
 
-    def _open(self, key: int, written: bytes | None, logs: tuple[Any, ...]) -> _Cached:
+    def _open(self, key: int, written: bytes | None, carry: Any, logs: tuple[Any, ...]) -> _Cached:
         """Return the shard's cache. Rebuild it from the log if it is missing."""
         place = ShardPlace(self._bandits, self._bandits) if written is None else decode_place(written)
         shard = self._shards.get(key)
@@ -187,7 +200,12 @@ class JoinShardFn(beam.DoFn):
         shard = _fresh(place)
         if written is not None:
             self._metrics.state_rebuilds.inc()
-            _replay(shard, (blocks.decode(data) for log in logs for data in log.read()))
+            carried = carry.read()
+            _replay(
+                shard,
+                None if carried is None else decode_carry(carried),
+                (blocks.decode(data) for log in logs for data in log.read()),
+            )
         self._shards[key] = shard
         return shard
 
@@ -198,19 +216,19 @@ def _log(place: ShardPlace, data: bytes, needed_us: int, logs: tuple[Any, ...]) 
     place.newest_us[place.bag] = max(place.newest_us[place.bag], needed_us)
 
 
-def _replay(shard: _Cached, logged: Iterable[Block]) -> None:
-    """Fold the log again: the blocks up to the last tick, the tick, then the later blocks."""
+def _replay(shard: _Cached, carry: dict[str, Any] | None, logged: Iterable[Block]) -> None:
+    """Fold the log again: the blocks up to the last tick, the tick and its carry, then the later blocks."""
     place = shard.place
     ordered = sorted(logged, key=_seq)
-    if place.carry is not None:
-        shard.held.records.table.recall(place.carry["outliving"])
+    if carry is not None:
+        shard.held.records.table.recall(carry["outliving"])
     for block in ordered:
         if 0 <= block.seq <= place.tick_seq:
             fold(shard.held, block, shard.rules)
     if place.tick_seq >= 0:
         advance(shard.held, place.holding_us, place.maturing_us, shard.rules)
-        if place.carry is not None:
-            shard.held.records.restore(place.carry)
+        if carry is not None:
+            shard.held.records.restore(carry)
     for block in ordered:
         if place.tick_seq < block.seq < place.next_seq or block.seq < 0:
             if block.rules is not None:

@@ -1,4 +1,8 @@
-"""Encode where a shard is: the small record that a runner keeps beside the shard's log."""
+"""Encode what a runner keeps beside a shard's log: where the shard is, and what the log cannot restore.
+
+The place is small and is written with every block. The carry grows with the decisions behind the cut. It is a value of
+its own, because it changes only at a tick.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.joining.kernels import DECISION
 from transforms.attribution.rules import Label
 
-__all__ = ["BAGS", "ShardPlace", "decode_place", "encode_place"]
+__all__ = ["BAGS", "ShardPlace", "decode_carry", "decode_place", "encode_carry", "encode_place"]
 
 BAGS = 8
 """One bag is appended to. The others wait until nothing in them matters. More bags hold less for too long."""
 
-_COLUMNS = ("hi", "lo", "at", "rank", "propensity", "dups", "flags")
+_COLUMNS = ("hi", "lo", "at", "rank", "propensity", "label", "dups", "flags")
 
 
 @dataclasses.dataclass(slots=True)
@@ -37,7 +41,6 @@ class ShardPlace:
         bag: Which bag is appended to.
         newest_us: The greatest event time in each bag.
         opened_us: The holding watermark when the current bag was begun.
-        carry: What the log cannot tell, as of the last tick (see `OpenRecords.carry`). None before any.
     """
 
     bandits: bytes
@@ -50,12 +53,14 @@ class ShardPlace:
     bag: int = 0
     newest_us: list[int] = dataclasses.field(default_factory=lambda: [BEFORE_ALL_US] * BAGS)
     opened_us: int = BEFORE_ALL_US
-    carry: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Carry:
-    """The encoded form of `OpenRecords.carry`. behind: the number of decisions. columns: theirs, little-endian."""
+    """The encoded form of `OpenRecords.carry`. behind: the number of decisions. columns: theirs, little-endian.
+
+    The column `label` holds places in `labels`.
+    """
 
     maxima: list[tuple[Label, int, int]]
     behind: int
@@ -73,8 +78,7 @@ def encode_place(place: ShardPlace) -> bytes:
     Returns:
         Bytes for `decode_place`, with the version of the encoding.
     """
-    carry = None if place.carry is None else _plain_carry(place.carry)
-    return encoding.encode((dataclasses.replace(place, carry=None), carry))
+    return encoding.encode(place)
 
 
 def decode_place(data: bytes) -> ShardPlace:
@@ -89,22 +93,40 @@ def decode_place(data: bytes) -> ShardPlace:
     Raises:
         Refused: Another version of recbeam wrote the bytes.
     """
-    place, carry = encoding.decode(data, tuple[ShardPlace, _Carry | None])
-    place.carry = None if carry is None else _carry_of(carry)
-    return place
+    return encoding.decode(data, ShardPlace)
 
 
-def _plain_carry(carry: dict[str, Any]) -> _Carry:
+def encode_carry(carry: dict[str, Any]) -> bytes:
+    """Encode what the log of a shard cannot restore, as of the last tick.
+
+    Args:
+        carry: What `OpenRecords.carry` returned.
+
+    Returns:
+        Bytes for `decode_carry`, with the version of the encoding.
+    """
     behind = carry["behind"]
     columns = (
         {name: behind[name].astype(DECISION[name].newbyteorder("<")).tobytes() for name in _COLUMNS}
         if len(behind)
         else {}
     )
-    return _Carry(carry["maxima"], len(behind), columns, carry["labels"], carry["outliving"])
+    return encoding.encode(_Carry(carry["maxima"], len(behind), columns, carry["labels"], carry["outliving"]))
 
 
-def _carry_of(plain: _Carry) -> dict[str, Any]:
+def decode_carry(data: bytes) -> dict[str, Any]:
+    """Decode what `encode_carry` wrote.
+
+    Args:
+        data: The bytes of `encode_carry`.
+
+    Returns:
+        What `OpenRecords.restore` takes.
+
+    Raises:
+        Refused: Another version of recbeam wrote the bytes.
+    """
+    plain = encoding.decode(data, _Carry)
     behind = np.zeros(plain.behind, DECISION)
     for name, column in plain.columns.items():
         behind[name] = np.frombuffer(column, DECISION[name].newbyteorder("<"))

@@ -195,14 +195,18 @@ class OpenRecords:
         fill_reward_index(self._index_r, self.d, self.r, self._pool_r)
 
     def carry(self) -> dict[str, Any]:
-        """Return what folding the log again cannot restore: closed maxima, and decisions behind the cut."""
+        """Return what folding the log again cannot restore: closed maxima, and decisions behind the cut.
+
+        The decisions' labels are places in `labels`, which holds each label once.
+        """
         maxima = zip(self.table.labels, self.closed_event_max.tolist(), self.closed_decided_max.tolist(), strict=False)
         flags = self.d["flags"][: self.used_d]
         behind = self.d[: self.used_d][(flags & (HAS | MARKER | DEAD)) == HAS | MARKER]
+        codes, behind["label"] = np.unique(behind["label"], return_inverse=True)
         return {
             "maxima": [each for each in maxima if each[1] > BEFORE_ALL_US],
             "behind": behind,
-            "labels": [self.table.labels[code] for code in behind["label"].tolist()],
+            "labels": [self.table.labels[code] for code in codes.tolist()],
             "outliving": self.table.outliving(),
         }
 
@@ -217,7 +221,7 @@ class OpenRecords:
         self.stale = True  # a log that begins amid the records of an id may have counted one that lost
         behind = carry["behind"]
         if len(behind):
-            codes = self.table.codes(carry["labels"])
+            codes = self.table.codes(carry["labels"])[behind["label"]]
             self.widen()
             slots = self.find(behind["hi"].copy(), behind["lo"].copy())
             for name in ("at", "rank", "propensity", "dups"):
