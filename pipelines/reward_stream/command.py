@@ -27,7 +27,7 @@ from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadInput, BadUsage
 from transforms.runs.command_line import parse, pipeline_for, run_main
 
-__all__ = ["main"]
+__all__ = ["checked_options", "count", "main"]
 
 _SUBCOMMANDS = ("inspect", "replay")
 _PROGRAM = "recbeam reward-stream"
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in _SUBCOMMANDS:
         code: int = importlib.import_module(f"pipelines.reward_stream.{arguments[0]}.command").main(arguments[1:])
         return code
-    return run_main(lambda: _run(arguments))
+    return run_main(lambda: count(arguments))
 
 
 def _without_closed_channels(args: threading.ExceptHookArgs) -> None:
@@ -85,16 +85,45 @@ def _without_closed_channels(args: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(args)
 
 
-def _run(argv: Sequence[str]) -> str:
+def count(argv: Sequence[str]) -> str:
+    """Run the pipeline that a command line describes.
+
+    Args:
+        argv: The arguments, without a sub-command.
+
+    Returns:
+        The closing sentence.
+
+    Raises:
+        RecbeamError: The arguments, the input or another run stop the pipeline.
+    """
     if argv and not argv[0].startswith("-"):
         close = closest(argv[0], _SUBCOMMANDS)
         hint = f"; did you mean {close}?" if close else ""
         raise BadUsage(f"{_PROGRAM}: {argv[0]} is not a command{hint} (commands: {', '.join(_SUBCOMMANDS)})")
     _set_up_logging(verbose="--verbose" in argv)  # before parse: Beam's options add a handler that prints everything
+    options = checked_options(argv)
+    settings = stream_settings(options)
+    return _closing(run(settings, functools.partial(_new_pipeline, options), wall_clock_us), settings)
+
+
+def checked_options(argv: Sequence[str], program: str = _PROGRAM) -> PipelineOptions:
+    """Parse a command line and check it. No file is opened.
+
+    Args:
+        argv: The arguments, without a sub-command.
+        program: Name of the command in errors.
+
+    Returns:
+        Beam's options.
+
+    Raises:
+        BadUsage: The command line has problems.
+    """
     options = parse(
         argv,
         (RewardStreamOptions,),
-        _PROGRAM,
+        program,
         "Join rewards to decisions, and publish the statistics of every arm.",
         _EXAMPLE,
         _COMMON,
@@ -103,8 +132,7 @@ def _run(argv: Sequence[str]) -> str:
     problems = check(options)
     if problems:
         raise BadUsage("\n".join(problems))
-    settings = stream_settings(options)
-    return _closing(run(settings, functools.partial(_new_pipeline, options), wall_clock_us), settings)
+    return options
 
 
 def _new_pipeline(options: PipelineOptions, folder: str) -> beam.Pipeline:

@@ -16,6 +16,7 @@ from tests.reward_stream.test_inspect import publish, snapshot
 from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter, to_json_line
+from transforms.errors import BadInput, BadUsage, RecbeamError, Refused
 
 NOW = "2026-11-24T12:00:00.000000Z"
 NOW_US = parse_time(NOW)
@@ -156,10 +157,10 @@ def place(tmp_path):
 
 
 class Run:
-    """A bounded run that notes what it was given."""
+    """A bounded run that notes what it was given, publishes a snapshot and then fails if it has an error."""
 
-    def __init__(self, code=0):
-        self.code, self.arguments, self.files = code, {}, {}
+    def __init__(self, error=None):
+        self.error, self.arguments, self.files = error, {}, {}
 
     def __call__(self, arguments):
         self.arguments = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
@@ -167,7 +168,9 @@ class Run:
             folder = self.arguments[name].removesuffix("/*")
             text = b"".join(path.read_bytes() for path in sorted(pathlib.Path(folder).iterdir()))
             self.files[name] = [json.loads(line) for line in text.splitlines() if line.startswith(b"{")]
-        return self.code
+        publish(pathlib.Path(self.arguments["snapshots"]), snapshot([]))
+        if self.error is not None:
+            raise self.error
 
 
 def count_again(place, run, *more, snapshots="out"):
@@ -234,16 +237,43 @@ def test_a_folder_with_other_files_is_refused(place):
 
 def test_an_earlier_replay_is_replaced_when_asked(place, capsys):
     assert count_again(place, Run(), *RANGE) == 0
-    publish(place / "out", snapshot([]))
+    (place / "out" / "home_row" / "9.json").write_text("{}")
     assert count_again(place, pytest.fail, *RANGE) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert count_again(place, Run(), *RANGE, "--overwrite") == 0
-    assert [path.name for path in (place / "out").iterdir()] == ["replay.json"]
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["home_row", "replay.json"]
+    assert sorted(path.name for path in (place / "out" / "home_row").glob("[!.]*")) == ["7.json", "LATEST"]
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4])
-def test_a_run_that_fails_ends_the_replay_with_its_exit_code(place, code):
-    assert count_again(place, Run(code), *RANGE) == code
+@pytest.mark.parametrize("kind", [RecbeamError, BadUsage, BadInput, Refused])
+def test_a_run_that_fails_ends_the_replay_with_its_exit_code_and_leaves_nothing(place, kind):
+    assert count_again(place, Run(kind("no")), *RANGE) == kind.exit_code
+    assert not (place / "out").exists()
+
+
+def test_a_replay_that_fails_keeps_the_earlier_one_also_with_overwrite(place):
+    assert count_again(place, Run(), *RANGE) == 0
+    before = {path: path.read_bytes() for path in (place / "out").rglob("*") if path.is_file()}
+    for run, more in (
+        (Run(BadInput("no")), ()),
+        (pytest.fail, ("--sahrds=3",)),
+        (pytest.fail, ("--shards=0",)),
+        (pytest.fail, ("--from=2027-01-01T00:00:00Z",)),
+    ):
+        assert count_again(place, run, *(more or RANGE), "--overwrite") != 0
+        assert {path: path.read_bytes() for path in (place / "out").rglob("*") if path.is_file()} == before
+
+
+def test_flags_of_the_bounded_run_are_checked_before_anything_is_read(place, capsys):
+    for flag, said in (
+        ("--sahrds=3", "recbeam reward-stream replay: unknown argument --sahrds=3; did you mean --shards?"),
+        ("--shards=0", "--shards=0 is not between 1 and 1024"),
+        ("--streaming", "--streaming does not apply"),
+        ("--max_bad_fraction=few", "--max_bad_fraction=few is not a number"),
+    ):
+        assert count_again(place, pytest.fail, flag) == 2
+        assert said in capsys.readouterr().err
+        assert not (place / "out").exists()
 
 
 def test_an_empty_range_is_an_error(place, capsys):

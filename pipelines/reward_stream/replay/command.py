@@ -16,19 +16,20 @@ from rich.table import Table
 from pipelines.reward_stream.inspect.reading import read_snapshots
 from pipelines.reward_stream.replay.inputs import TimeRange, write_decisions, write_letters, write_rewards
 from pipelines.reward_stream.replay.letters import REPLAY_PREFIX, Moment, Sorted, read_letters, sort_letters
-from pipelines.reward_stream.replay.place import claim
+from pipelines.reward_stream.replay.place import check_place, fill
 from pipelines.reward_stream.sources.logs import files_of
 from recbeam.arguments import Parser
 from serving_client.contracts.times import parse_time, wall_clock_us
 from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter
-from transforms.errors import BadInput, BadUsage, RecbeamError, Refused
+from transforms.errors import BadInput, BadUsage
 from transforms.files import storage
 from transforms.runs.command_line import run_main
 
 __all__ = ["main", "parser"]
 
+_PROGRAM = "recbeam reward-stream replay"
 _DESCRIPTION = """\
 Count again, beside the stream. Two uses:
 
@@ -63,7 +64,7 @@ exit code: 0 done; 2 bad usage; 3 bad input; 4 refused; 1 anything else
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the flags."""
     made = Parser(
-        prog="recbeam reward-stream replay",
+        prog=_PROGRAM,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -87,14 +88,14 @@ def parser() -> argparse.ArgumentParser:
 def main(
     argv: Sequence[str] | None = None,
     clock: Callable[[], int] = wall_clock_us,
-    run: Callable[[list[str]], int] | None = None,
+    run: Callable[[list[str]], object] | None = None,
 ) -> int:
     """Run the command.
 
     Args:
         argv: The arguments. None means those of the process.
         clock: Returns microseconds since 1970.
-        run: Runs a bounded run's command line. None uses that of reward_stream.
+        run: Carries out a bounded run's command line. None uses reward_stream.
 
     Returns:
         The exit code: 0 done, 2 bad usage, 3 bad input, 4 refused, 1 anything else.
@@ -107,7 +108,7 @@ def main(
 
 
 def _replay(
-    options: argparse.Namespace, others: list[str], clock: Callable[[], int], run: Callable[[list[str]], int]
+    options: argparse.Namespace, others: list[str], clock: Callable[[], int], run: Callable[[list[str]], object]
 ) -> str:
     problems = _problems(options, others)
     if problems:
@@ -132,6 +133,8 @@ def _problems(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
     found += [f"replay: --{name} is missing; see --help for the two uses" for name in sorted(needed - given)]
     if others and not options.snapshots:
         found.append(f"replay: unknown argument {others[0]}; see --help")
+    if "--streaming" in others:
+        found.append("replay: --streaming does not apply, because a replay is a bounded run; drop it")
     for name in ("from_", "to"):
         if getattr(options, name):
             try:
@@ -144,16 +147,26 @@ def _problems(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
 
 
 def _count_again(
-    options: argparse.Namespace, others: list[str], rules: Rules, now_us: int, run: Callable[[list[str]], int]
+    options: argparse.Namespace, others: list[str], rules: Rules, now_us: int, run: Callable[[list[str]], object]
 ) -> str:
-    time_range = TimeRange(*(parse_time(text) if text else None for text in (options.from_, options.to)))
-    decisions, rewards = files_of(options.decisions, "--decisions"), files_of(options.rewards, "--rewards")
-    letters = list(read_letters(options.dead_letters)) if options.dead_letters else []
-    in_logs = _sources_among(letters, [*decisions, *rewards])
-    chosen = sort_letters(letters, rules, Moment(now_us), in_logs)
-    claim(options.snapshots, {"from": options.from_, "to": options.to}, overwrite=options.overwrite)
+    """Count in a scratch folder, and publish from there. A replay that fails changes nothing at --snapshots."""
     with tempfile.TemporaryDirectory(prefix="reward-stream-replay-") as scratch:
-        places = {name: os.path.join(scratch, name) for name in ("decisions", "rewards", "dead_letters")}
+        names = ("decisions", "rewards", "snapshots", "dead_letters")
+        places = {name: os.path.join(scratch, name) for name in names}
+        arguments = [
+            f"--bandits={options.bandits}",
+            f"--decisions={places['decisions']}/*",
+            f"--rewards={places['rewards']}/*",
+            f"--snapshots={places['snapshots']}",
+            f"--dead_letters={places['dead_letters']}",
+            *others,
+        ]
+        _check_bounded(arguments)
+        check_place(options.snapshots, overwrite=options.overwrite)
+        time_range = TimeRange(*(parse_time(text) if text else None for text in (options.from_, options.to)))
+        decisions, rewards = files_of(options.decisions, "--decisions"), files_of(options.rewards, "--rewards")
+        letters = list(read_letters(options.dead_letters)) if options.dead_letters else []
+        chosen = sort_letters(letters, rules, Moment(now_us), _sources_among(letters, [*decisions, *rewards]))
         kept = write_decisions(decisions, places["decisions"], time_range)
         write_rewards(rewards, places["rewards"])
         added = write_letters(chosen.decisions, os.path.join(places["decisions"], "letters.jsonl"), time_range)
@@ -162,18 +175,9 @@ def _count_again(
             _print_fates(chosen)
         if not kept.inside + added:
             raise BadInput(f"no decision of {len(decisions)} files is in the range; check --from, --to and --decisions")
-        arguments = [
-            f"--bandits={options.bandits}",
-            f"--decisions={places['decisions']}/*",
-            f"--rewards={places['rewards']}/*",
-            f"--snapshots={options.snapshots}",
-            f"--dead_letters={places['dead_letters']}",
-            *others,
-        ]
-        code = run(arguments)
-    if code:
-        kind = {2: BadUsage, 3: BadInput, 4: Refused}.get(code, RecbeamError)
-        raise kind(f"the replay ended before it had published to {options.snapshots}; see above")
+        run(arguments)
+        about = {"from": options.from_, "to": options.to}
+        fill(options.snapshots, places["snapshots"], about, overwrite=options.overwrite)
     left = f", {kept.unreadable:,} lines without a readable decided_at left out" if kept.unreadable else ""
     return (
         f"{kept.inside:,} decisions in the range, {kept.outside:,} outside{left}; "
@@ -222,7 +226,14 @@ def _print_fates(chosen: Sorted) -> None:
     Console().print(table)
 
 
-def _bounded_run(arguments: list[str]) -> int:
-    from pipelines.reward_stream.command import main as count  # which calls this module
+def _check_bounded(arguments: Sequence[str]) -> None:
+    """Raise BadUsage if the flags that replay passes on are wrong."""
+    from pipelines.reward_stream.command import checked_options  # which runs this module
 
-    return count(arguments)
+    checked_options(arguments, _PROGRAM)
+
+
+def _bounded_run(arguments: Sequence[str]) -> None:
+    from pipelines.reward_stream.command import count  # which runs this module
+
+    count(arguments)

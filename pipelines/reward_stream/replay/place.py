@@ -1,11 +1,13 @@
-"""Check where a replay may publish: to a destination of its own, never to that of a stream.
+"""Publish the result of a replay to a destination of its own, never to that of a stream.
 
 A directory or bucket prefix that a replay has used holds `replay.json`. Only such a destination is ever emptied, and
-only with --overwrite. Every other destination must be empty. So no flag can damage snapshots that routers read.
+only with --overwrite. Every other destination must be empty. So no flag can damage snapshots that routers read. The
+destination does not change before the replay has succeeded.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,19 +15,18 @@ from pipelines.reward_stream.destinations.factory import open_destination
 from transforms.errors import BadUsage
 from transforms.files import storage
 
-__all__ = ["claim"]
+__all__ = ["check_place", "fill"]
 
 _MARKER = "replay.json"
 _TABLES = ("dynamodb://", "redis://", "rediss://")
 
 
-def claim(destination: str, about: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Prepare a destination for a replay and mark it.
+def check_place(destination: str, *, overwrite: bool) -> None:
+    """Check that a replay may publish to a destination.
 
     Args:
         destination: Address of the destination.
-        about: Content of the mark.
-        overwrite: Whether to empty a destination that a replay has used.
+        overwrite: Whether a destination that a replay has used may be emptied.
 
     Raises:
         BadUsage: The destination belongs to something else.
@@ -33,20 +34,40 @@ def claim(destination: str, about: Mapping[str, Any], *, overwrite: bool) -> Non
     names = open_destination(destination).names()
     if destination.startswith(_TABLES):
         if names:
-            raise BadUsage(f"--snapshots={destination}: holds {_some(names)}; a replay needs an empty place of its own")
+            raise BadUsage(f"--snapshots={destination}: holds {_some(names)}; name a destination that is empty")
         return
-    marker = storage.join(destination, _MARKER)
     present = storage.list_files(destination)
-    if present and marker not in present:
+    if present and storage.join(destination, _MARKER) not in present:
         what = f"snapshots of {_some(names)} that a stream may go on with" if names else "other files"
         raise BadUsage(
-            f"--snapshots={destination}: holds {what}; choose an empty folder (--overwrite does not help here)"
+            f"--snapshots={destination}: holds {what}; name an empty folder (--overwrite does not help here)"
         )
     if present and not overwrite:
-        raise BadUsage(f"--snapshots={destination}: holds an earlier replay; pass --overwrite, or another folder")
-    if present:
+        raise BadUsage(f"--snapshots={destination}: holds an earlier replay; pass --overwrite, or name another folder")
+
+
+def fill(destination: str, counted: str, about: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Publish what a replay counted, and mark the destination. An earlier replay there is removed first.
+
+    Args:
+        destination: Address of the destination.
+        counted: Directory with the snapshots of the replay.
+        about: Content of the mark.
+        overwrite: As in `check_place`.
+
+    Raises:
+        BadUsage: The destination belongs to something else.
+    """
+    check_place(destination, overwrite=overwrite)
+    if not destination.startswith(_TABLES):
         storage.remove(destination)
-    storage.write_json(marker, about)
+        storage.write_json(storage.join(destination, _MARKER), about)
+    source, target = open_destination(counted), open_destination(destination)
+    for name in source.names():
+        snapshot = source.latest(name)
+        assert snapshot is not None
+        target.create(name, snapshot.version, snapshot.data)
+        target.point(name, snapshot.version, hashlib.sha256(snapshot.data).hexdigest())
 
 
 def _some(names: list[str]) -> str:
