@@ -43,10 +43,12 @@ examples:
       --snapshots=out/snapshots --dead_letters=out/dead_letters
   %(prog)s ... --streaming --state=out/state --metrics_port=9464
 
+A DURATION is a number with ms, s, m, h or d, for example 30m.
+
 SIGTERM or Ctrl-C stops a stream. The stream saves its state and publishes, and leaves open windows open. The same
 command resumes it.
 
-A refused run (exit code 4) found for example another run that publishes to the same place.
+A run is refused (exit code 4), for example, if another run publishes to the same place.
 """
 _COMMON = (
     "bandits", "decisions", "rewards", "snapshots", "dead_letters", "state", "publish_interval", "stop_when_idle",

@@ -16,10 +16,21 @@ from transforms.runs.command_line import runs_in_process
 
 __all__ = ["RewardStreamOptions", "StreamSettings", "check", "stream_settings"]
 
-_DURATIONS = (
-    "publish_interval", "heartbeat", "checkpoint_interval", "bandits_poll", "max_disorder", "max_hold", "idle_after",
-    "file_horizon", "poll_interval", "keep_snapshots",
-)  # fmt: skip
+_STREAM_ONLY = " (only with --streaming, default: off)"
+
+# Default and help of each duration. The help ends inside the parenthesis that the default closes.
+_DURATIONS = {
+    "publish_interval": ("10s", "least time between two changed snapshots (only with --streaming"),
+    "heartbeat": ("30s", "most time between two snapshots (only with --streaming"),
+    "checkpoint_interval": ("10s", "time between two checkpoints (only with --state"),
+    "keep_snapshots": ("7d", "age at which snapshots are removed (only with --streaming"),
+    "bandits_poll": ("30s", "time between two reads of the bandits file (only with --streaming"),
+    "poll_interval": ("200ms", "time between two looks for new input (only with --streaming"),
+    "max_disorder": ("5s", "time by which the watermark trails the newest event (in event time"),
+    "idle_after": ("5m", "silence after which decisions mature without a source (only with --streaming"),
+    "max_hold": ("24h", "silence after which a source's records can be late (only with --streaming"),
+    "file_horizon": ("24h", "time for which the name of a vanished file is kept (only with --streaming"),
+}
 
 
 # Not a direct subclass of PipelineOptions: Beam parses the flags of all of those together, in whichever pipeline runs,
@@ -30,37 +41,35 @@ class RewardStreamOptions(StandardOptions):
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        add("--bandits", metavar="FILE", help="bandits file (YAML), read again while the stream runs")
-        add("--decisions", metavar="GLOB", help="decision logs, JSON lines; watched with --streaming")
-        add("--rewards", metavar="GLOB", help="reward logs, JSON lines; watched with --streaming")
-        add("--snapshots", metavar="DEST", help="directory, s3://, gs://, dynamodb://TABLE or redis://HOST:PORT/PREFIX")
-        add("--dead_letters", metavar="DIR", help="where records that cannot count are kept, with the reason")
-        add("--state", metavar="DIR", help="checkpoints, so that a restart goes on where it was (--streaming)")
-        add("--publish_interval", default="10s", help="a snapshot this often if anything changed (default: 10s)")
-        add("--heartbeat", default="30s", help="a snapshot at least this often (default: 30s)")
-        add("--checkpoint_interval", default="10s", help="save --state this often (default: 10s)")
-        add("--keep_snapshots", default="7d", help="remove snapshots older than this (default: 7d)")
-        add("--bandits_poll", default="30s", help="look for a new bandits file this often (default: 30s)")
-        add("--poll_interval", default="200ms", help="look for new input this often (default: 200ms)")
-        add("--max_disorder", default="5s", help="the watermark trails the newest event by this much (default: 5s)")
-        add("--idle_after", default="5m", help="a source silent for this long stops holding decisions (default: 5m)")
-        add("--max_hold", default="24h", help="a silent source keeps records from being late this long (default: 24h)")
-        add("--file_horizon", default="24h", help="remember a vanished file's name this long (default: 24h)")
+        add("--bandits", metavar="FILE", help="bandits file (YAML), re-read while a stream runs; required")
+        add("--decisions", metavar="GLOB", help="decision logs (JSON lines), watched with --streaming; required")
+        add("--rewards", metavar="GLOB", help="reward logs (JSON lines), watched with --streaming; required")
+        add(
+            "--snapshots",
+            metavar="DEST",
+            help="where to publish: directory, s3://, gs://, dynamodb://TABLE or redis://HOST:PORT/PREFIX; required",
+        )
+        add("--dead_letters", metavar="DIR", help="folder for rejected records, each with its reason; required")
+        add("--state", metavar="DIR", help="folder for checkpoints, from which a restart continues" + _STREAM_ONLY)
+        for name, (default, about) in _DURATIONS.items():
+            add(f"--{name}", metavar="DURATION", default=default, help=f"{about}, default: {default})")
         add(
             "--stop_when_idle",
             metavar="DURATION",
-            help="end once all input is read and silent this long (default: off)",
+            help="end with a final snapshot after this silence once all input is read" + _STREAM_ONLY,
         )
         add(
             "--max_bad_fraction",
+            metavar="FRACTION",
             type=float,
             default=0.01,
-            help="malformed lines above this fraction fail a batch run before it publishes (default: 0.01)",
+            help="fail before publishing if more than this fraction of the lines is malformed (only without "
+            "--streaming, default: 0.01)",
         )
-        add("--shards", type=int, default=4, help="parts the join is divided into; same output (default: 4)")
-        add("--metrics_port", type=int, help="serve Prometheus metrics on this port (default: off)")
+        add("--shards", metavar="N", type=int, default=4, help="parallel parts of the join, same result (default: 4)")
+        add("--metrics_port", metavar="PORT", type=int, help="serve Prometheus metrics on this port (default: off)")
         add("--metrics_file", metavar="FILE", help="write Prometheus metrics to this file (default: off)")
-        add("--verbose", action="store_true", help="show what the runner and its workers log")
+        add("--verbose", action="store_true", help="show the log of the runner and its workers (default: off)")
 
 
 def check(options: PipelineOptions) -> list[str]:
@@ -87,24 +96,26 @@ def check(options: PipelineOptions) -> list[str]:
             problems.append(f"--{name}={text}: {error}")
             continue
         if name in ("poll_interval", "bandits_poll") and not duration_us:
-            problems.append(f"--{name}={text}: would look all the time; pass what may pass between two looks")
+            problems.append(f"--{name}={text}: must be greater than 0")
     if view.snapshots:
         problems += [f"--snapshots={problem}" for problem in factory.check(view.snapshots)]
     for name in ("decisions", "rewards"):
         value = getattr(view, name) or ""
         scheme = value.partition("://")[0] if "://" in value else ""
         if scheme in ("kafka", "pubsub"):
-            problems.append(f"--{name}={value}: {scheme} is not read yet; write the log to files and pass their glob")
+            problems.append(
+                f"--{name}={value}: {scheme}:// is not supported yet; write the log to files and pass their glob"
+            )
     if not 0 <= view.max_bad_fraction <= 1:
         problems.append(f"--max_bad_fraction={view.max_bad_fraction} is not between 0 and 1")
     if not 1 <= view.shards <= 1024:
         problems.append(f"--shards={view.shards} is not between 1 and 1024")
     if view.metrics_port is not None and not 0 <= view.metrics_port < 65536:
-        problems.append(f"--metrics_port={view.metrics_port} is no port")
+        problems.append(f"--metrics_port={view.metrics_port} is not between 0 and 65535")
     if not view.streaming:
         for name in ("state", "stop_when_idle"):
             if getattr(view, name):
-                problems.append(f"--{name} goes with --streaming; a bounded run reads all of its input each time")
+                problems.append(f"--{name} works only with --streaming; a bounded run reads all of its input each time")
     problems += _outputs_among_inputs(view)
     places = {
         name: os.path.normpath(getattr(view, name))
@@ -112,7 +123,7 @@ def check(options: PipelineOptions) -> list[str]:
         if getattr(view, name)
     }
     if len(set(places.values())) < len(places):
-        problems.append("--snapshots, --dead_letters and --state name one folder; give each its own")
+        problems.append("--snapshots, --dead_letters and --state name the same folder; give each its own")
     return problems
 
 

@@ -69,7 +69,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     [
         (FLAGS[1:], "--bandits is missing; pass the bandits file"),
         ((*FLAGS, "--shards=0"), "--shards=0 is not between 1 and 1024"),
-        ((*FLAGS, "--state=st"), "--state goes with --streaming"),
+        ((*FLAGS, "--state=st"), "--state works only with --streaming"),
         ((*FLAGS, "--metric_port=1"), "did you mean --metrics_port?"),
         ((*FLAGS, "--max_disorder=2h"), "b.yaml: row.attribution.allowed_lateness 40s is less than --max_disorder 2h"),
         (

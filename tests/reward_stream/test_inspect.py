@@ -263,7 +263,7 @@ def test_watch_draws_again_until_ctrl_c_and_survives_what_it_cannot_read(tmp_pat
 def test_watching_without_a_pause_is_refused(tmp_path, capsys, interval):
     publish(tmp_path, snapshot(ROWS))
     assert inspect(tmp_path, f"--watch={interval}")[0] == 2
-    assert f"--watch={interval}: is too often; write 100ms or more" in capsys.readouterr().err
+    assert f"--watch={interval}: is less than 100ms; write 100ms or more" in capsys.readouterr().err
 
 
 def stop(_):

@@ -316,10 +316,10 @@ def test_the_live_watermark_says_what_is_late(place, capsys):
     [
         (["--snapshots=x"], "--decisions is missing"),
         (["--dead_letters=x"], "--rewards_dir is missing"),
-        (["--snapshots=x", "--decisions=a", "--rewards=b", "--live=c"], "--live goes with"),
+        (["--snapshots=x", "--decisions=a", "--rewards=b", "--live=c"], "--live works only without --snapshots"),
         (
             ["--dead_letters=x", "--decisions_dir=a", "--rewards_dir=b", "--from=2026-11-24T00:00:00Z"],
-            "--from goes with",
+            "--from works only with --snapshots",
         ),
         (["--dead_letters=x", "--decisions_dir=a", "--rewards_dir=b", "--sahrds=3"], "unknown argument --sahrds=3"),
         (["--snapshots=x", "--decisions=a", "--rewards=b", "--from=monday"], "'monday' is no RFC 3339"),

@@ -31,7 +31,7 @@ def open_destination(uri: str, clock: Callable[[], int] = wall_clock_us) -> Dest
         MissingExtra: The destination's client library is not installed.
     """
     if not uri:
-        raise BadUsage("no place for snapshots is named; use a directory, s3://, gs://, dynamodb:// or redis://")
+        raise BadUsage("--snapshots is empty; use a directory, s3://, gs://, dynamodb:// or redis://")
     scheme = uri.partition("://")[0] if "://" in uri else ""
     if scheme in ("", "s3", "gs"):
         return DirectoryDestination(uri)
@@ -40,7 +40,7 @@ def open_destination(uri: str, clock: Callable[[], int] = wall_clock_us) -> Dest
     if scheme in ("redis", "rediss"):
         return RedisDestination(uri, clock)
     raise BadUsage(
-        f"{uri}: {scheme}:// is no place for snapshots; use a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
+        f"{uri}: {scheme}:// is not supported for snapshots; use a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
         "dynamodb://TABLE or redis://HOST:PORT/PREFIX"
     )
 

@@ -126,6 +126,6 @@ def verified(where: str, version: int, data: bytes, sha256: str) -> Published:
     if found != sha256:
         raise ValueError(
             f"{where}: has sha256 {found[:12]}… and the pointer says {sha256[:12]}…; it was damaged or written by "
-            "hand; restore it, or remove the pointer and the next snapshot writes it anew"
+            "hand; restore it, or remove the pointer, and the next snapshot writes a new one"
         )
     return Published(version, data)

@@ -66,6 +66,4 @@ def read_pointer(where: str, data: bytes) -> tuple[int, str]:
 
 
 def _damaged(where: str) -> str:
-    return (
-        f'{where}: is not {{"version": …, "sha256": …}}; restore it, or remove it and the next snapshot writes it anew'
-    )
+    return f'{where}: is not {{"version": …, "sha256": …}}; restore it, or remove it, and the next snapshot rewrites it'

@@ -34,10 +34,11 @@ _MIN_INTERVAL_S = 0.1
 _NO_LIMIT = 10_000
 
 _EPILOG = """\
-n counts decisions whose window is over; pending are those whose window is open. The mean describes an arm where it
-was shown; SNIPS is what always choosing it would have earned (from logged propensities), ESS how many decisions that
-is worth. Exposure compares decisions with logged propensities and may be looked at as often as you like. Where
-assignment is sticky all decisions of a user are one draw: pass --decisions, and users are counted.
+n counts decisions whose window is over. pending counts decisions whose window is open. The mean describes an arm where
+it was shown. SNIPS estimates, from the logged propensities, what the arm would have earned if it were always chosen.
+ESS is the number of decisions that this estimate is worth. Exposure compares the decisions with the logged
+propensities. Its verdict holds however often you look. With sticky assignment all decisions of a user are one draw.
+Then pass --decisions, and users are counted.
 
 examples:
   recbeam reward-stream inspect snapshots/
@@ -63,12 +64,22 @@ def parser() -> argparse.ArgumentParser:
         metavar="DEST",
         help="where reward_stream publishes: a directory, s3://, gs://, dynamodb://, redis://",
     )
-    add("--bandit", metavar="ID", help="this one alone (default: all, and _stream)")
-    add("--segment", metavar="S", help="this segment instead of * (all decisions)")
-    add("--all_segments", action="store_true", help="every segment")
-    add("--decisions", metavar="GLOB", help="decision logs, to test exposure by user (default: by decision)")
-    add("--watch", metavar="INTERVAL", nargs="?", const="2s", help="draw again this often, until Ctrl-C (alone: 2s)")
-    add("--json", action="store_true", help="one JSON object instead of tables; with --watch one a line")
+    add("--bandit", metavar="ID", help="show only this bandit (default: all bandits, and _stream)")
+    add("--segment", metavar="S", help="show this segment (default: *, which has all decisions)")
+    add("--all_segments", action="store_true", help="show every segment (default: off)")
+    add("--decisions", metavar="GLOB", help="decision logs, to test exposure by user (default: off, by decision)")
+    add(
+        "--watch",
+        metavar="INTERVAL",
+        nargs="?",
+        const="2s",
+        help="print again after this time, until Ctrl-C (default: off; without INTERVAL: 2s)",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="print one JSON object instead of tables; with --watch one per line (default: off)",
+    )
     return made
 
 
@@ -108,7 +119,7 @@ def _run(
     options: argparse.Namespace, clock: Callable[[], int], sleep: Callable[[float], None], console: Console
 ) -> None:
     if options.segment is not None and options.all_segments:
-        raise BadUsage("recbeam reward-stream inspect: --segment and --all_segments exclude each other; drop one")
+        raise BadUsage("recbeam reward-stream inspect: --segment and --all_segments cannot be combined; drop one")
     if Path(options.destination).is_file():
         raise BadUsage(
             f"recbeam reward-stream inspect: DEST={options.destination}: is a file; name the folder of --snapshots"
@@ -121,7 +132,9 @@ def _run(
     except ValueError as error:
         raise BadUsage(f"recbeam reward-stream inspect: --watch={options.watch}: {error}") from error
     if interval_s < _MIN_INTERVAL_S:
-        raise BadUsage(f"recbeam reward-stream inspect: --watch={options.watch}: is too often; write 100ms or more")
+        raise BadUsage(
+            f"recbeam reward-stream inspect: --watch={options.watch}: is less than 100ms; write 100ms or more"
+        )
     with contextlib.suppress(KeyboardInterrupt):
         _watch(options, interval_s, clock, sleep, console)
 

@@ -168,13 +168,13 @@ def unpack(data: bytes) -> Checkpoint:
         The checkpoint.
 
     Raises:
-        ValueError: The bytes are no whole checkpoint. Decoding may raise KeyError, TypeError, EOFError, OSError or
+        ValueError: The bytes are not a whole checkpoint. Decoding may raise KeyError, TypeError, EOFError, OSError or
             zlib.error, too.
     """
     head, _, packed = data.partition(b"\n")
     known, _, digest = head.partition(b" ")
     if known != _FORMAT:
-        raise ValueError(f"its beginning is no checkpoint's: {head[:40]!r}")
+        raise ValueError(f"it begins with {head[:40]!r}, unlike a checkpoint")
     if hashlib.sha256(packed).hexdigest().encode() != digest:
         raise ValueError("its SHA-256 differs")
     content = json.loads(gzip.decompress(packed))

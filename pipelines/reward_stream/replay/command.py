@@ -31,23 +31,22 @@ __all__ = ["main", "parser"]
 
 _PROGRAM = "recbeam reward-stream replay"
 _DESCRIPTION = """\
-Count again, beside the stream. Two uses:
+Recount a time range or dead letters, beside the stream. There are two uses:
 
-  with --snapshots: a bounded run over the logs, and over dead letters that can count now, into a place of its own
-  with --decisions_dir and --rewards_dir: dead letters that can count now go back to the folders that the stream watches
+  with --snapshots: run once over the logs and over the dead letters that can count now, and publish to an own place
+  with --decisions_dir and --rewards_dir: write the dead letters that can count now to the folders of the stream
 """
 
 _EPILOG = """\
-Which one for dead letters? The stream gives up on a record when its window and allowed_lateness are over, so nearly
-every dead letter is late by the time somebody looks at it: written back, the stream would call it late again. Such
-records are told by the watermark of --live and stay. Written back and counted are records that were in the future, and
-whatever a stream meets that has not got there yet, as one that starts anew without its --state. To see what the
-statistics would be with everything that has become known since, take --snapshots: a bounded run knows no "late".
-Malformed records stay in any case: correct them and log them as new ones. A letter whose log is among --decisions or
---rewards is not added; it is read there. A record that is replayed twice counts once, by its id.
+Which use is right for dead letters? A record is late when its window and allowed_lateness are over. Most dead letters
+are older than that, so the stream would reject them again. With --live they are recognised by the stream's watermark
+and stay. Records that were in the future can go back, and all records can if the stream starts without its --state. To
+count everything that has become known since, use --snapshots: in a bounded run no record is late. Malformed records
+always stay. Correct them and log them as new records. A dead letter whose log is among --decisions or --rewards is read
+from the log. A record that is replayed twice counts once, by its id.
 
-The bounded run reads decisions with FROM <= decided_at < TO and all rewards; rewards of other decisions end as orphans,
-and its own dead letters are not kept. Further flags (--max_bad_fraction, --shards, …) go to it as they are.
+The bounded run reads the decisions with FROM <= decided_at < TO, and all rewards. Rewards of other decisions become
+orphans. Its dead letters are not kept. It takes more flags, for example --max_bad_fraction and --shards.
 
 examples:
   recbeam reward-stream replay --bandits=bandits.yaml --decisions='logs/d/*' --rewards='logs/r/*' \\
@@ -71,17 +70,30 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("--bandits", metavar="FILE", required=True, help="bandits file (YAML), as it is now")
-    add("--dead_letters", metavar="DIR", help="dead letters that the stream wrote")
-    add("--decisions", metavar="GLOB", help="decision logs for the bounded run")
-    add("--rewards", metavar="GLOB", help="reward logs for the bounded run")
-    add("--snapshots", metavar="DEST", help="where the bounded run publishes: an empty place, never the stream's")
-    add("--from", metavar="TIME", dest="from_", help="decisions from this time on, such as 2026-11-24T06:00:00Z")
-    add("--to", metavar="TIME", help="decisions before this time")
-    add("--overwrite", action="store_true", help="empty --snapshots first, if an earlier replay wrote it")
-    add("--decisions_dir", metavar="DIR", help="folder of decision logs that the stream watches")
-    add("--rewards_dir", metavar="DIR", help="folder of reward logs that the stream watches")
-    add("--live", metavar="DEST", help="the stream's snapshots: what it would call late stays a dead letter")
+    add("--bandits", metavar="FILE", required=True, help="bandits file (YAML) by which to count; required")
+    add("--dead_letters", metavar="DIR", help="folder of the stream's dead letters (default: none)")
+    add("--decisions", metavar="GLOB", help="decision logs (only with --snapshots)")
+    add("--rewards", metavar="GLOB", help="reward logs (only with --snapshots)")
+    add("--snapshots", metavar="DEST", help="empty directory or store to publish to, never the stream's")
+    add(
+        "--from",
+        metavar="TIME",
+        dest="from_",
+        help="first decided_at, such as 2026-11-24T06:00:00Z (only with --snapshots, default: no limit)",
+    )
+    add("--to", metavar="TIME", help="end of decided_at, exclusive (only with --snapshots, default: no limit)")
+    add("--overwrite", action="store_true", help="replace an earlier replay (only with --snapshots, default: off)")
+    add(
+        "--decisions_dir",
+        metavar="DIR",
+        help="folder of decision logs that the stream watches (only without --snapshots)",
+    )
+    add("--rewards_dir", metavar="DIR", help="folder of reward logs that the stream watches (only without --snapshots)")
+    add(
+        "--live",
+        metavar="DEST",
+        help="the stream's snapshots, to find the records that are late (only without --snapshots, default: none)",
+    )
     return made
 
 
@@ -125,10 +137,10 @@ def _problems(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
     given = {name for name in (*counting, *writing, "dead_letters") if getattr(options, name)}
     if options.snapshots:
         needed = {"decisions", "rewards"}
-        foreign, why = given & set(writing), "goes with --decisions_dir and --rewards_dir, not with --snapshots"
+        foreign, why = given & set(writing), "works only without --snapshots"
     else:
         needed = {"decisions_dir", "rewards_dir", "dead_letters"}
-        foreign, why = given & set(counting), "goes with --snapshots"
+        foreign, why = given & set(counting), "works only with --snapshots"
     found = [f"replay: --{name.rstrip('_')} {why}; drop one" for name in sorted(foreign)]
     found += [f"replay: --{name} is missing; see --help for the two uses" for name in sorted(needed - given)]
     if others and not options.snapshots:

@@ -34,9 +34,9 @@ def document(version: int) -> bytes:
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
-        ("", "no place for snapshots is named; use a directory"),
-        ("http://x/y", "http://x/y: http:// is no place for snapshots; use a directory, s3://"),
-        ("file:///tmp/x", "file:// is no place for snapshots"),
+        ("", "--snapshots is empty; use a directory"),
+        ("http://x/y", "http://x/y: http:// is not supported for snapshots; use a directory, s3://"),
+        ("file:///tmp/x", "file:// is not supported for snapshots"),
         ("s3://", "the bucket name is missing; write s3://BUCKET/PREFIX"),
         ("gs:///x", "the bucket name is missing; write gs://BUCKET/PREFIX"),
         ("dynamodb://", "names no table; write dynamodb://TABLE"),
