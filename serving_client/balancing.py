@@ -1,31 +1,34 @@
-"""Which endpoint gets the next request, and which get none for a while?
+"""Choose the endpoint of the next request, and eject endpoints that fail or are slow.
 
-Three mechanisms, each for what the others do not see:
+1. Least load. The load of an endpoint is (requests in flight + 1) × max(1, average latency / usual latency). The
+   average is an EWMA. The usual latency is `similar` × the lower quartile of all averages. The lowest load wins, and
+   equal loads are drawn at random.
 
-1. Least load: the fewest requests in flight, at random among equals, (in flight + 1) × max(1, EWMA of the latency /
-   (`similar` × its lower quartile over the endpoints)). The factor is 1 for endpoints that are about as fast as most:
-   their averages differ by the length of their queues, which the count has already, and counting it twice sends all
-   requests to one endpoint until its queue is the longest, then all to the next (simulated at 80% load: a p50 of
-   831 ms, where round robin has 5 and this rule 3.5). It grows for one that is slow, and takes it out of use for all
-   but full queues elsewhere. Of more than SCANNED endpoints only so many are drawn and compared (Mitzenmacher 2001,
-   "The Power of Two Choices in Randomized Load Balancing": two would do where most are well; Finagle pairs that with
-   a latency average, `p2c_peak_ewma`; eight still find a healthy one, 98 times of 100, when six of ten are slow). An
-   endpoint that hangs is left alone because its requests stay in flight. An average fades with `memory_s` while no
-   request renews it, so a slow endpoint is asked again after about memory_s × ln(how many times slower), seldom
-   enough to stay out of the 99% point. A failure counts as three times the average: fast refusals must not look like
-   speed.
-2. Ejection, after Envoy's outlier detection: `failures` failures in a row, or `slow` slow answers in a row (slower
-   than `slow_factor` times the median of the other endpoints, and by `slow_margin_s`, after division by the requests
-   that shared the time), take an endpoint out for `eject_s`, twice as long each time, up to `max_eject_s`. Load alone
-   would still give a slow endpoint its share where many requests are in flight. Never more than `max_ejected` of the
-   endpoints: what looks like most of them failing is more likely the network, or the request.
-3. Probes. When its time is over an ejected endpoint gets a single request, of at most `probe_ratio` of the calls, and
-   comes back if that is answered well. Where calls are so few that this ratio says never, one is sent all the
-   same once max_eject_s have passed again. Probes are real calls, and first attempts only.
+   The factor is 1 for endpoints of usual speed. Their averages differ only by their queues, which the number in flight
+   already counts. Counting a queue twice sends all requests to one endpoint until its queue is the longest, then all
+   to the next (simulated at 80% load: a p50 of 831 ms; round robin 5 ms; this rule 3.5 ms).
 
-A request cancelled before its answer (the loser of a hedge, or one whose time was over) is known only to take longer
-than it did: it counts as twice that time, the mean of what survives time t under a Pareto tail of index 2. It counts
-as slow without `slow_margin_s`: where hedges are sent, each of these requests has cost one.
+   Among more than SCANNED endpoints, only SCANNED are drawn and compared. Two would do if most endpoints are healthy
+   (Mitzenmacher 2001, "The Power of Two Choices in Randomized Load Balancing"; Finagle's `p2c_peak_ewma`). Eight find
+   a healthy one 98 times of 100 when six of ten endpoints are slow.
+
+   An average fades with `memory_s` while no request renews it. So a slow endpoint gets another request after about
+   memory_s × ln(how many times slower), which is too rare to affect the p99. A failure counts as three times the
+   average, so that fast refusals do not look like speed. An endpoint that hangs keeps its requests in flight, so its
+   load stays high.
+2. Ejection, as in Envoy's outlier detection. An endpoint is ejected after `failures` failures or `slow` slow answers in
+   a row. An answer is slow if it takes more than `slow_factor` times the median of the other endpoints, and more than
+   `slow_margin_s` longer. Its time is first divided by the number of requests that shared the endpoint. An ejection
+   lasts `eject_s`, then twice as long each time, up to `max_eject_s`. At most the share `max_ejected` of the endpoints
+   is ejected, because a failure of most endpoints is more likely the fault of the network or of the request. Least load
+   alone would still send requests to a slow endpoint when many requests are in flight.
+3. Probes. After an ejection the endpoint gets one request. It returns if the request succeeds. Probes are at most the
+   share `probe_ratio` of the calls. If calls are too rare for that, one probe is sent after another `max_eject_s`.
+   Probes are real calls, and first attempts only.
+
+A request that was cancelled before its answer counts as twice its time: the mean of the times above t in a Pareto tail
+of index 2. Examples are the slower request of a hedge, or one that reached its deadline. Such a request counts as slow
+without `slow_margin_s`, because each one has already cost a hedge.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ __all__ = ["Balance", "Endpoints", "is_failure", "is_unfinished"]
 SCANNED = 8
 """Endpoints whose loads are compared for a pick, about 0.4 µs each."""
 KNOWN = 3
-"""Answers of an endpoint without which it is no measure for the others."""
+"""Answers that an endpoint needs before other endpoints are compared with it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,7 +173,7 @@ class Endpoints:
         self._most_ejected = math.floor(count * config.max_ejected)
         self._probe_every = math.ceil(1.0 / config.probe_ratio)
         self._since_probe = self._probe_every  # first attempts picked; the first probe need not wait
-        self._due_at = math.inf  # the earliest of the ejected
+        self._due_at = math.inf  # time of the next probe of any ejected endpoint
         self._turn = int(draw() * count)  # clients that start together do not all begin at the first endpoint
         self._usual_s = 0.0  # lower quartile of the averages, recomputed every `count` answers
         self._unread = 0
@@ -237,18 +240,18 @@ class Endpoints:
             if config.policy == "round_robin" or len(self._all) == 1:
                 return
             now = self._clock()
-            # A queue of our own making is no fault of the endpoint. Undivided, a burst gets a busy endpoint ejected,
-            # the others take its load, and are ejected next.
+            # The requests of this client share the endpoint's time. Without the division a burst would eject a busy
+            # endpoint, its load would move to the others, and they would be ejected next.
             slow = not failed and self._is_slow(index, latency_s / shared if shared > 1 else latency_s, unfinished)
             if endpoint.ejected:
-                # What was sent before the ejection says nothing about a recovery.
+                # A request from before the ejection does not show whether the endpoint has recovered.
                 if now - latency_s >= endpoint.ejected_at:
                     if failed or slow:
                         self._eject(index, now)
                     elif not unfinished:
                         self._readmit(index, now)
             else:
-                if not (unfinished and not slow):  # given up early: says neither good nor bad
+                if not (unfinished and not slow):  # cancelled early: neither a success nor a failure
                     endpoint.failures = endpoint.failures + 1 if failed else 0
                     endpoint.slow = endpoint.slow + 1 if slow else 0
                 if endpoint.failures >= config.failures or endpoint.slow >= config.slow:
@@ -273,7 +276,7 @@ class Endpoints:
             return None
         self._since_probe = 0
         index = min(self._ejected(), key=lambda ejected: self._all[ejected].due_at)
-        # The next one is due a whole period later, also if nobody ever tells how this one ended.
+        # Set the next probe now, because the result of this one may never be reported.
         self._wait(index, now)
         return index
 
@@ -293,7 +296,7 @@ class Endpoints:
 
     def _is_slow(self, index: int, latency_s: float, unfinished: bool) -> bool:
         factor = self._config.slow_factor
-        if latency_s <= factor * self._usual_s:  # the median of the others is not below: most end here
+        if latency_s <= factor * self._usual_s:  # fast path: the median of the others is not lower
             return False
         others = sorted(
             other.latency_s for at, other in enumerate(self._all) if at != index and other.samples >= KNOWN
@@ -305,7 +308,7 @@ class Endpoints:
         return latency_s > max(factor * median_s, median_s + margin_s)
 
     def _compare(self) -> None:
-        """Recompute the usual latency once per n answers, which makes sorting n averages cheap per answer."""
+        """Recompute the usual latency once per n answers, so that sorting n averages costs little per answer."""
         self._unread += 1
         if self._unread >= len(self._all) or not self._usual_s:
             self._unread = 0
@@ -328,7 +331,7 @@ class Endpoints:
             if len(self._all) - len(self._available) >= self._most_ejected:
                 return
             if now - endpoint.readmitted_at > self._config.max_eject_s:
-                endpoint.ejections = 0  # it was back for long: this is another story
+                endpoint.ejections = 0  # it was healthy for long, so start again with the shortest ejection
             self._available.remove(index)
         endpoint.ejected = True
         endpoint.ejections += 1

@@ -1,13 +1,12 @@
-"""Is it worth asking this model at all, after what the last calls said? One CircuitBreaker per rung of a fallback.
+"""Stop calls to a model whose last calls failed. Each rung of a fallback has its own CircuitBreaker.
 
     closed ── `failures` failures in a row ──> open ── `open_s` later ──> half open
       ^                                         ^                            │
       │                                         └────── a trial fails ───────┤
       └───────────────── `half_open_calls` trials succeed ───────────────────┘
 
-Nygard 2007, "Release It!", the pattern Circuit Breaker. Which errors are failures is the caller's to say; of the ones
-that this client raises `balancing.is_failure` and `is_unfinished` name those that the server, not the request, is to
-blame for.
+The pattern is from Nygard 2007, "Release It!". The caller decides which errors count as failures.
+`balancing.is_failure` and `is_unfinished` select the errors that the server caused, not the request.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class CircuitBreaker:
         self._trials = 0  # running, since half open
         self._trial_at = 0.0
         self._passed = 0  # trials that succeeded
-        self._period = 1  # between two openings or closings
+        self._period = 1  # counts openings and closings
 
     @property
     def state(self) -> State:
@@ -82,7 +81,7 @@ class CircuitBreaker:
             if self._trials >= self._half_open_calls and now - self._trial_at < self._open_s:
                 return 0
             if self._trials >= self._half_open_calls:
-                self._trials = 0  # nobody told how the last trials ended: they must not keep it half open for ever
+                self._trials = 0  # the last trials were never reported, and must not keep the breaker half open
             self._trials += 1
             self._trial_at = now
             return self._period
@@ -101,7 +100,7 @@ class CircuitBreaker:
             state = self._state(self._clock())
             if state == "closed":
                 self._in_a_row = 0
-            elif state == "half open":  # while open: a late answer to a call from before says nothing about now
+            elif state == "half open":  # while open, a late answer to an earlier call does not count
                 self._trials = max(0, self._trials - 1)
                 self._passed += 1
                 if self._passed >= self._half_open_calls:
@@ -109,7 +108,7 @@ class CircuitBreaker:
                     self._period += 1
 
     def failed(self, allowed: int = 0) -> None:
-        """Record that a call failed in a way that the next one is likely to fail in too.
+        """Record that a call failed for a reason that is likely to affect the next call too.
 
         Args:
             allowed: What `allow` returned for the call.
@@ -119,7 +118,7 @@ class CircuitBreaker:
                 return
             now = self._clock()
             state = self._state(now)
-            if state == "open":  # calls from before the opening still end: they do not prolong it
+            if state == "open":  # calls from before the opening may still fail, which does not prolong it
                 return
             self._in_a_row += 1
             if state == "half open" or self._in_a_row >= self._failures:
@@ -127,7 +126,7 @@ class CircuitBreaker:
                 self._period += 1
 
     def gave_up(self, allowed: int = 0) -> None:
-        """Record that a call ended without telling anything about the server. A trial makes room for another.
+        """Record that a call ended without a result that says anything about the server. Its trial can be repeated.
 
         Args:
             allowed: What `allow` returned for the call.

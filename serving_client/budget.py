@@ -13,7 +13,7 @@ import threading
 __all__ = ["Budget"]
 
 _WHOLE = 1_000_000
-"""Tokens are counted in millionths: sums of integers are exact, ten times 0.1 is not."""
+"""Tokens are integers, in millionths, because sums of floats are not exact."""
 
 
 class Budget:
@@ -38,7 +38,7 @@ class Budget:
                 raise ValueError(f"{name} of a budget must be a finite number of at least 0, got {value}")
         self._deposit = math.floor(ratio * _WHOLE)
         self._tokens = math.floor(burst * _WHOLE)
-        self._most = max(self._tokens, _WHOLE)  # less than one whole token could never be spent
+        self._most = max(self._tokens, _WHOLE)  # with less than a whole token no request could ever be sent
         self._lock = threading.Lock()
 
     def deposit(self) -> None:

@@ -16,14 +16,14 @@ from serving_client.credentials import Tls
 __all__ = ["channel_options", "is_loopback", "target_list"]
 
 KEEPALIVE_MS = 20_000
-"""A connection that is silent under a call for so long is asked for life; servers allow two such asks a call."""
+"""A keepalive ping is sent after this much silence during a call. Servers allow two pings per call."""
 KEEPALIVE_TIMEOUT_MS = 5_000
-"""Then, and for bytes the kernel gets no receipt for, the connection counts as lost after this."""
+"""A connection is lost if a ping, or bytes that were sent, are not acknowledged for this long."""
 FIRST_BACKOFF_MS = 50
 MAX_BACKOFF_MS = 250
-"""A restarted server is found again within this; gRPC's own bound is two minutes."""
+"""Longest pause between two connection attempts, so a restarted server is found within it. gRPC's default is 2 min."""
 CONNECT_MS = 2_000
-"""Name, TCP, TLS and HTTP/2 together take less, also between continents; gRPC's own bound is 20 s."""
+"""Time for name lookup, TCP, TLS and HTTP/2 together. They take less even between continents. gRPC's default: 20 s."""
 
 _PORT = re.compile(r".*:\d+", re.DOTALL)
 
@@ -74,18 +74,20 @@ def channel_options(target: str, tls: Tls | None) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", -1),  # gRPC stops at 4 MiB, the server at 2 GiB
         ("grpc.max_send_message_length", -1),
-        ("grpc.use_local_subchannel_pool", 1),  # two clients, or one after a fork, share no connection
+        ("grpc.use_local_subchannel_pool", 1),  # clients do not share connections, nor does a forked child
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.initial_reconnect_backoff_ms", FIRST_BACKOFF_MS),
         ("grpc.max_reconnect_backoff_ms", MAX_BACKOFF_MS),
-        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),  # despite its name, the time one attempt has
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),  # despite its name, the time limit of one attempt
         ("grpc.primary_user_agent", "recbeam-serving-client"),
     ]
     if is_loopback(target):
-        options.append(("grpc.enable_http_proxy", 0))  # a proxy of the environment cannot reach this machine's servers
+        options.append(
+            ("grpc.enable_http_proxy", 0)
+        )  # a proxy from the environment cannot reach servers on this machine
     if target.startswith("dns:"):
-        options.append(("grpc.lb_policy_name", "round_robin"))  # all addresses of the name, not the first alone
+        options.append(("grpc.lb_policy_name", "round_robin"))  # all addresses of the name, not only the first
     if tls is not None and tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return options

@@ -1,4 +1,4 @@
-"""The deadline of a call. A call has one Deadline, which every attempt shares and nothing renews."""
+"""The deadline of a call. All attempts of a call share one Deadline, which is never extended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 __all__ = ["LONGEST_TIMEOUT_S", "Deadline", "checked_timeout_s"]
 
 LONGEST_TIMEOUT_S = 86_400.0
-"""A call without a deadline can hang for ever, and timers of the platform end somewhere above a day."""
+"""Longest timeout: one day. A call without a deadline can hang forever, and platform timers do not go far beyond it."""
 
 
 def checked_timeout_s(timeout_s: float) -> float:
@@ -19,7 +19,7 @@ def checked_timeout_s(timeout_s: float) -> float:
         ValueError: The timeout is out of that range.
     """
     if not 0.0 < timeout_s <= LONGEST_TIMEOUT_S:  # NaN compares false
-        raise ValueError(f"timeout_s is {timeout_s}; it is above 0 and at most {LONGEST_TIMEOUT_S:g} seconds")
+        raise ValueError(f"timeout_s must be above 0 and at most {LONGEST_TIMEOUT_S:g} seconds, got {timeout_s}")
     return timeout_s
 
 
@@ -27,7 +27,7 @@ class Deadline:
     """A point in time, `timeout_s` after the start. Immutable and safe to share between threads.
 
     Args:
-        timeout_s: Seconds, at least 0. inf has no end.
+        timeout_s: Seconds, at least 0. inf means no deadline.
         clock: Monotonic time in seconds.
         started_at_s: Time of the clock at which the timeout started. None starts it now.
 

@@ -10,11 +10,11 @@ import math
 __all__ = ["FAILED_FACTOR", "LONGEST_S", "UNKNOWN_S", "Endpoint"]
 
 UNKNOWN_S = 1.0
-"""Latency that an endpoint is taken to have until its first answer, if a request is already waiting for it."""
+"""Assumed latency of an endpoint until its first answer, if it already has a request in flight."""
 LONGEST_S = 3600.0
-"""No average grows beyond this, however many failures multiply it."""
+"""Upper bound of an average, because each failure multiplies it."""
 FAILED_FACTOR = 3.0
-"""A failure counts as a latency of so many averages: one makes it 1.4 of what it was, which is still `similar`."""
+"""A failure counts as this many times the average. One failure raises the average to 1.4 times, still `similar`."""
 
 
 class Endpoint:
@@ -52,13 +52,13 @@ class Endpoint:
 
         Args:
             similar_s: Averages up to this many seconds are usual. 0.0 if none is known.
-            memory_s: Seconds in which an average that no request renews fades.
+            memory_s: Time constant in seconds with which an average fades that no request renews.
             now: Time of the owner's clock in seconds.
         """
         in_flight, latency_s = self.in_flight, self.latency_s
         if not self.samples:
             if not in_flight:
-                return 0.0  # to be known is worth a request
+                return 0.0  # one request measures the endpoint
             latency_s = UNKNOWN_S
         if latency_s <= similar_s or not similar_s:
             return in_flight + 1.0
@@ -68,7 +68,7 @@ class Endpoint:
     def learn(
         self, latency_s: float, failed: bool, unfinished: bool, smoothing: float, memory_s: float, now: float
     ) -> None:
-        """Add the latency of an attempt to the average. An average that was not renewed for long weighs less.
+        """Add the latency of an attempt to the average. The older the average is, the less it weighs.
 
         Args:
             latency_s: Seconds of the attempt.
@@ -90,7 +90,7 @@ class Endpoint:
         self.updated_at = now
 
     def readmit(self, now: float) -> None:
-        """Take the endpoint back into use and drop its average, which is of its bad time."""
+        """Take the endpoint back into use. Its average is dropped, because it is from before the ejection."""
         self.ejected = False
         self.readmitted_at = now
         self.failures = self.slow = self.samples = 0

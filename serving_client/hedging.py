@@ -1,15 +1,16 @@
-"""When is a second copy of a running request worth sending, and may it be?
+"""Decide when to send a second copy of a slow request (a hedge), and whether the budget allows it.
 
-The first answer wins, the other request is cancelled: not done here, this module decides alone.
-Dean and Barroso 2013, "The Tail at Scale", Communications of the ACM 56(2), hedged requests: send the copy once the
-first has been out for longer than most requests take, which bounds the extra load to the share that takes longer.
+The client sends the hedge and cancels the slower request. This module only decides. It follows Dean and Barroso 2013,
+"The Tail at Scale", Communications of the ACM 56(2): send the copy after the time that most requests take. The extra
+load is then the share of requests that take longer.
 
-Two dangers. A slow replica must not set the delay: with one of three at 500 ms, the 95% point of all latencies is
-500 ms, and a hedge after that is none. So each endpoint has a window of its own, and the delay is the lower quartile,
-over endpoints, of their quantiles: three quarters may be slow, and the noise of the fastest of a hundred does not set
-it either. And when all replicas slow down together every request looks late, so a budget bounds the hedges to `ratio`
-of the calls. Where nothing routes around a slow replica (balancing off), its share of the calls has to be
-hedged: `ratio` must be above that share.
+A slow replica must not set the delay. If one of three replicas takes 500 ms, the p95 of all latencies is 500 ms, and a
+hedge after 500 ms does not help. So each endpoint has its own window, and the delay is the lower quartile of the
+endpoints' quantiles. Up to three quarters of the endpoints may be slow, and one very fast endpoint does not set it.
+
+When all replicas slow down together, every request looks late. So a budget limits hedges to `ratio` of the calls. With
+balancing off, nothing routes around a slow replica, and its share of the calls is hedged. `ratio` must be above that
+share.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from serving_client.budget import Budget
 __all__ = ["Hedge", "HedgeBudget", "HedgeDelay"]
 
 WINDOW = 1000
-"""Latencies that are remembered, over all endpoints."""
+"""Latencies that are kept, over all endpoints."""
 ENDPOINT_WINDOW = 50
-"""Latencies that are remembered of one endpoint at least, where there are many endpoints."""
+"""Latencies that are kept per endpoint at least, however many endpoints there are."""
 ENOUGH = 20
-"""Latencies of an endpoint without which its quantile is not believed: one in 20 lies above the 95% point."""
+"""Latencies that an endpoint needs before its quantile is used: one in 20 lies above the p95."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,9 @@ class HedgeBudget(Budget):
 class HedgeDelay:
     """Learns the delay from the latencies of single attempts. Thread-safe.
 
-    Cancelled attempts must be observed too, with the time until they were cancelled. That time is above the delay, so
-    they stay above the quantile. Without them the tail would be missing, the delay would fall, more attempts would be
-    cancelled, and so on. Failed attempts are not observed, because a refused connection is fast.
+    Cancelled attempts must be observed too, with the time until they were cancelled. That time is longer than the
+    delay, so it stays above the quantile. Without it the delay would fall with each cancellation. Failed attempts are
+    not observed, because a refused connection is fast.
 
     Args:
         config: How to hedge.
@@ -108,7 +109,7 @@ class HedgeDelay:
         with self._lock:
             self._windows[index].add(latency_s, self._width)
             self._unread += 1
-            # Sorting n endpoints once per n latencies costs each of them next to nothing, however many there are.
+            # Sorting n endpoints once per n latencies costs little per latency, however many there are.
             if self._delay_s is None or self._unread >= len(self._windows):
                 self._unread = 0
                 self._delay_s = self._learned_s()

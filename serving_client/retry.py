@@ -1,17 +1,18 @@
-"""Is a failed attempt worth another, and after how long a pause? No sleeping here, no calls.
+"""Decide whether to retry a failed attempt, and after how long a pause. This module makes no calls and does not sleep.
 
-What may be repeated: Predict, GetModelMetadata and GetModelStatus change nothing at the server, so an attempt that
-nobody answered (Unavailable) or that was refused unread (Overloaded) can be sent again. Everything else stays:
-DEADLINE_EXCEEDED has no time left to repeat in, a wrong request or a message over a limit stays wrong, a server
-that failed at its work (INTERNAL) is likely to fail at it again, and an open circuit is there to stop calls.
+Which errors: Predict, GetModelMetadata and GetModelStatus change nothing at the server. So an attempt that got no
+answer (Unavailable) or was rejected before it ran (Overloaded) is sent again. Other errors are not retried: after
+DEADLINE_EXCEEDED no time is left, an invalid request stays invalid, a server that failed (INTERNAL) is likely to fail
+again, and an open circuit breaker is there to stop calls.
 
-How often: at most `attempts` per call, and over all calls at most `budget_ratio` of them plus `budget_burst`, because
-retries of every layer of clients multiply; see `budget` (Finagle's RetryBudget has a fifth, here a tenth).
+How often: at most `attempts` per call. Over all calls, retries are at most `budget_ratio` of them plus `budget_burst`,
+because the retries of several layers of clients multiply. See `budget` (Finagle's RetryBudget allows a fifth, this
+module a tenth).
 
-How soon: an unanswered attempt goes to another endpoint at once, it cannot be helped by waiting. A refused one waits
-first, also when it then goes elsewhere: a full queue is seldom alone. The pause is drawn from [0, ceiling), the
-ceiling growing by `factor` ("full jitter", Brooker 2015, AWS Architecture Blog "Exponential Backoff And Jitter"),
-so that clients that failed together do not come back together.
+How soon: an attempt without an answer goes to another endpoint at once, because waiting does not help. A rejected one
+waits first, even if it goes to another endpoint, because queues tend to be full everywhere. The pause is drawn from
+[0, ceiling), and the ceiling grows by `factor`. This "full jitter" (Brooker 2015, AWS Architecture Blog, "Exponential
+Backoff And Jitter") keeps clients that failed together from returning together.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Retry:
         factor: How much that bound grows with every attempt, from 1 to 10.
         max_delay_s: Largest bound of the pause in seconds.
         budget_ratio: Retries as a share of the calls, at most.
-        budget_burst: Retries allowed beyond that share: as many as a stopping server may drop at once.
+        budget_burst: Retries allowed beyond that share. A server that stops may drop this many requests at once.
         reconnect_s: With several targets, how long a call looks for a connected one while none is. This sends no
             request, so it is not a retry.
 
@@ -103,7 +104,7 @@ def retry_delay_s(
     if elsewhere and isinstance(error, Unavailable):
         delay_s = 0.0
     else:
-        # 64: no finite factor allowed here overflows, and every ceiling is reached long before.
+        # At most 64 steps: no allowed factor overflows, and the ceiling is reached long before.
         grown_s = config.first_delay_s * config.factor ** min(attempt - 1, 64)
         delay_s = draw * min(config.max_delay_s, grown_s)
     return delay_s if delay_s < left_s else None

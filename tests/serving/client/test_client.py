@@ -148,7 +148,7 @@ def test_looks_for_the_state_of_a_model_that_is_not_found_share_the_budget_of_re
 
 @pytest.mark.parametrize("timeout_s", [-1, 0, float("nan"), float("inf")])
 def test_wait_until_ready_takes_the_times_that_a_client_takes(timeout_s, client, stub):
-    with pytest.raises(ValueError, match=f"timeout_s is {timeout_s}; it is above 0 and at most 86400 seconds"):
+    with pytest.raises(ValueError, match=f"timeout_s must be above 0 and at most 86400 seconds, got {timeout_s}"):
         client.wait_until_ready(timeout_s)
     assert stub.requests == []
 
@@ -338,8 +338,8 @@ def test_a_request_that_cannot_be_meant_is_refused_unsent(call, says, client, st
         (("localhost",), {}, ValueError, "no port"),
         ((["a:1", "a:1"],), {}, ValueError, "named twice"),
         (([b"a:1"],), {}, TypeError, "is bytes"),
-        (("a:1",), {"timeout_s": 0}, ValueError, "timeout_s is 0"),
-        (("a:1",), {"timeout_s": float("inf")}, ValueError, "timeout_s is inf"),
+        (("a:1",), {"timeout_s": 0}, ValueError, "seconds, got 0"),
+        (("a:1",), {"timeout_s": float("inf")}, ValueError, "seconds, got inf"),
         (("a:1",), {"history_width": 0}, ValueError, "history_width is 0"),
         (("a:1",), {"version": 1, "version_label": "x"}, ValueError, "give one of them"),
     ],
