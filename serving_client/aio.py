@@ -401,7 +401,7 @@ class Client:
                 return plan.succeeded(turn, reply)
 
     async def _hedged(self, plan: Plan[T], connected: _Connected, metadata: Metadata | None, wait: bool) -> T:
-        """Up to two requests beside each other; the first answer wins."""
+        """Send up to two requests at the same time. The first answer wins."""
         operation = plan.operation
         running: dict[asyncio.Task[bytes], Turn] = {}
 
@@ -454,11 +454,11 @@ class Client:
     async def _failed(
         self, plan: Plan[T], turn: Turn, failure: grpc.RpcError, connected: _Connected, metadata: Metadata | None
     ) -> float:
-        """Seconds until the next request; raises the error that the call ends with."""
+        """Return the seconds until the next request, or raise the error that ends the call."""
         error = plan.noted(turn, failure)
         if plan.unclear(error):
             method, request, left_s = plan.status_request()
-            with contextlib.suppress(grpc.RpcError):  # then the first error is all there is to say
+            with contextlib.suppress(grpc.RpcError):  # then the first error is raised
                 reply = await connected.stub(turn.index, method)(request, timeout=left_s, metadata=metadata)
                 error = plan.looked_into(error, reply)
         delay_s = plan.retry_delay_s(error)
@@ -522,7 +522,7 @@ class _Connected:
 def _is_of_the_channel(failure: BaseException) -> bool:
     """Return whether gRPC reports a closed channel.
 
-    gRPC raises UsageError, or cancels a task that nobody else cancelled.
+    gRPC raises UsageError, or cancels a task although no caller did.
     """
     if isinstance(failure, asyncio.CancelledError):
         task = asyncio.current_task()
@@ -536,8 +536,8 @@ def _failed_last(task: asyncio.Task[bytes]) -> bool:
 
 
 _left_behind: list[_Connected] = []
-"""Connections of other loops that go on, and of the parent process: they cannot be closed from here, and gRPC's
-destructors must not try."""
+"""Connections of other running loops and of the parent process. They cannot be closed here, and this list keeps gRPC's
+destructors from trying to."""
 
 
 def _leave_behind(connected: _Connected) -> None:
@@ -547,4 +547,4 @@ def _leave_behind(connected: _Connected) -> None:
         with contextlib.suppress(ValueError):  # another thread has done it
             _left_behind.remove(one)
             for channel in one.channels:
-                channel._channel.close()  # what Channel.close() ends with, which first awaits calls of the loop
+                channel._channel.close()  # the last step of Channel.close(), which first awaits the loop's calls

@@ -24,8 +24,8 @@ class Fallback:
         popularity: Popular items for when no model answers. See `Popularity.from_file`.
         timeout_s: Deadline of a whole call in seconds.
         reserve: Share of the time left that a model leaves to the models after it.
-        observers: Observers of the calls. The method of a call is "Fallback" and its rung is the one that answered. The
-            clients' own observers are told of the calls to the models.
+        observers: Observers of the fallback's calls. The method of a call is "Fallback" and its rung is the one that
+            answered. Calls to the models go to the observers of their clients.
         clock: Monotonic time in seconds.
 
     Raises:

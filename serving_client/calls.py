@@ -10,7 +10,7 @@ or `aio`) does that and reports back:
     plan.retry_delay_s(error)               seconds to wait before the next begin(), None: raise plan.over(error)
 
     plan.hedge_after_s()                    seconds after which a second request may go out beside the first
-    plan.lost(turn)                         a request was given up: the loser of a hedge, or the caller went away
+    plan.lost(turn)                         a request was cancelled: the slower one of a hedge, or the caller went away
 """
 
 from __future__ import annotations
@@ -68,17 +68,18 @@ __all__ = [
 T = TypeVar("T")
 
 Metadata = Sequence[tuple[str, str | bytes]]
-"""Pairs of key and value sent with a call; keys in lower case, values printable ASCII, of keys in -bin bytes."""
+"""Pairs of key and value sent with a call. Keys are lower case. Values are ASCII, or bytes if the key ends in -bin."""
 
 NO_MODEL = Spec("", None, None)
-"""The spec of a call that is about the server, not about a model."""
+"""The spec of a call that concerns the server and not a model."""
 LONGEST_LOOK_S = 0.05
-"""Between two looks whether a target is connected again: short beside a restart, long beside the look's 0.1 ms."""
+"""Longest pause in seconds between two checks for a connected target: short compared with a restart, and long compared
+with a check, which takes 0.1 ms."""
 _UNSENT = ("UNAVAILABLE: failed to connect to all addresses", "UNAVAILABLE: DNS resolution failed")
-"""gRPC core's words for a request that never left the client, as errors.from_status passes them on."""
+"""Start of the message for a request that never left the client: gRPC core's text as errors.from_status has it."""
 _KEY, _VALUE = re.compile(r"[0-9a-z_.-]+"), re.compile(r"[ -~]*")
 _LOADING = ("START", "LOADING")
-_LOST = Cancelled("given up before the answer")
+_LOST = Cancelled("cancelled before the answer")
 _call_ids = itertools.count(1)
 
 
@@ -134,14 +135,14 @@ def checked_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple
             raise InvalidRequest(f"metadata[{place}] is {type(pair).__name__}, not a pair of key and value")
         key, value = pair
         if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise InvalidRequest(f"metadata[{place}] has the key {key!a:.40}; keys are of 0-9 a-z _ . and - alone")
+            raise InvalidRequest(f"metadata[{place}] has the key {key!a:.40}; use only 0-9 a-z _ . and -")
         if (
             not isinstance(value, bytes)
             if key.endswith("-bin")
             else not (isinstance(value, str) and _VALUE.fullmatch(value))
         ):
-            rule = "for -bin it is bytes" if key.endswith("-bin") else "it is text of printable ASCII"
-            raise InvalidRequest(f"metadata[{place}], {key}, has a value that cannot be sent; {rule}")
+            rule = "pass bytes for a key in -bin" if key.endswith("-bin") else "pass text of printable ASCII"
+            raise InvalidRequest(f"metadata[{place}], {key}, has an invalid value; {rule}")
     return pairs
 
 
@@ -176,7 +177,9 @@ class Settings:
         object.__setattr__(self, "targets", target_list(self.targets))
         object.__setattr__(self, "observers", tuple(self.observers))
         if self.version is not None and self.version_label is not None:
-            raise ValueError(f"version={self.version} and version_label={self.version_label!r}: give one of them")
+            raise ValueError(
+                f"version={self.version} and version_label={self.version_label!r} are both given; pass one"
+            )
         protocol: object = self.protocol
         if not isinstance(protocol, ServerProtocol):
             raise TypeError(f"protocol is {type(protocol).__name__}; pass TensorFlowServing() or OpenInference()")
@@ -191,7 +194,7 @@ class Settings:
             raise ValueError(error.message) from None
         for name in ("history_width", "candidates_width", "exclude_width"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; a row has at least one column")
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def widths(self) -> Widths:
@@ -215,7 +218,7 @@ class Settings:
             NotSupported: A label is given and the protocol has none.
             InvalidRequest: The model, version or label is invalid.
         """
-        started_at_s = self.clock()  # before the request is built: that counts against the deadline
+        started_at_s = self.clock()  # before the request is built, because that time counts against the deadline
         if not options:
             spec = self.default_spec if self.model else operations.checked(self.default_spec)
             return Asked(spec, None, None, None, started_at_s)
@@ -265,7 +268,7 @@ class Engine:
         self.clock = settings.clock
         self.targets = settings.targets
         self.observers = settings.observers
-        # One target leaves no choice, and counting its load would only cost time.
+        # With one target there is nothing to choose, and counting its load would only cost time.
         self.endpoints = (
             Endpoints(len(settings.targets), settings.balance, settings.clock) if len(settings.targets) > 1 else None
         )
@@ -288,11 +291,11 @@ class Engine:
             ValueError: The timeout is not a number of seconds.
         """
         if self.closed:
-            raise ClientClosed("the client is closed; make another", "", operation.spec.model, operation.spec.version)
+            raise ClientClosed("the client is closed; make a new one", "", operation.spec.model, operation.spec.version)
         if timeout_s is None:
             timeout_s = self.settings.timeout_s
         elif not timeout_s <= LONGEST_TIMEOUT_S:  # NaN compares false
-            raise ValueError(f"timeout_s is {timeout_s}; it is at most {LONGEST_TIMEOUT_S:g} seconds, never infinite")
+            raise ValueError(f"timeout_s must be at most {LONGEST_TIMEOUT_S:g} seconds, got {timeout_s}")
         return Plan(self, operation, timeout_s, started_at_s)
 
 
@@ -336,7 +339,12 @@ class Plan(Generic[T]):
         if left_s <= 0.0:
             timeout_s = self._deadline.timeout_s
             self._code = "DEADLINE_EXCEEDED"
-            raise self.over(self._error(DeadlineExceeded, f"no time was left of {timeout_s:g} s; raise timeout_s"))
+            raise self.over(
+                self._error(
+                    DeadlineExceeded,
+                    f"the deadline of {timeout_s:g} s passed before a request was sent; raise timeout_s",
+                )
+            )
         engine = self._engine
         index = 0
         if engine.endpoints is not None:
@@ -353,7 +361,7 @@ class Plan(Generic[T]):
         Raises:
             BadResponse: The answer cannot be read.
         """
-        seconds = self._engine.clock() - turn.started_at_s  # reading is not the server's time
+        seconds = self._engine.clock() - turn.started_at_s  # without the time to read the answer
         failure: ServingError
         try:
             result = self.operation.read(reply, Origin(turn.target, self.attempts))
@@ -378,7 +386,7 @@ class Plan(Generic[T]):
         if self._engine.closed and isinstance(found, Cancelled):  # "Channel closed!"
             found = self.cancelled(turn.target)
         found.__cause__ = error
-        code = error.code() if callable(getattr(error, "code", None)) else None  # AioRpcError is no grpc.Call
+        code = error.code() if callable(getattr(error, "code", None)) else None  # AioRpcError is not a grpc.Call
         self._code = code.name if code is not None else "UNKNOWN"
         self._unsent = isinstance(found, Unavailable) and found.message.startswith(_UNSENT)
         self._finish(turn, self._code, self._engine.clock() - turn.started_at_s, found)
@@ -419,7 +427,7 @@ class Plan(Generic[T]):
         if isinstance(error, NotReady) and self._code == "NOT_FOUND" and elsewhere:
             delay_s = 0.0 if self.attempts < engine.retry.attempts and left_s > 0.0 else None
         else:
-            # CANCELLED that nobody here asked for: a server that shuts down drops requests it has not begun so.
+            # The caller did not cancel. A server that shuts down answers CANCELLED to requests that it has not begun.
             judged = Unavailable(error.message) if isinstance(error, Cancelled) else error
             delay_s = retry_delay_s(
                 engine.retry,
@@ -461,23 +469,23 @@ class Plan(Generic[T]):
         return budget is not None and not self._engine.closed and self._deadline.left_s() > 0.0 and budget.withdraw()
 
     def lost(self, turn: Turn) -> None:
-        """Record a request that was given up: the other one of a hedge was faster, or the caller went away."""
+        """Record a request that was cancelled, because the other one of a hedge was faster or the caller went away."""
         self._finish(turn, "CANCELLED", self._engine.clock() - turn.started_at_s, _LOST)
 
     def cancelled(self, target: str) -> ServingError:
         """Return the error of a request that ended because the channel was closed."""
         self._code = "CANCELLED"
         if self._engine.closed:
-            return self._error(ClientClosed, "the client was closed while the call was under way", target)
+            return self._error(ClientClosed, "the client was closed during the call", target)
         return self._error(Cancelled, "the call was cancelled", target)
 
     def over(self, error: ServingError) -> ServingError:
-        """Tell the observers that the call ended with this error, and return the error."""
+        """Report to the observers that the call ended with this error, and return the error."""
         self._end(type(error).__name__, error.target, self.operation.spec.version)
         return error
 
     def abandoned(self) -> None:
-        """Tell the observers, unless they know, that the caller went away (KeyboardInterrupt, a cancelled task)."""
+        """Report to the observers, once, that the caller went away (KeyboardInterrupt, a cancelled task)."""
         self._code = "CANCELLED"
         self._end("Cancelled", "", self.operation.spec.version)
 
@@ -532,14 +540,16 @@ class Plan(Generic[T]):
 
 
 def _refined(error: ServingError, rows: Sequence[VersionStatus]) -> ServingError:
-    """Return NotFound or NotReady with what GetModelStatus says about the versions."""
+    """Return NotFound or NotReady, with the states of the versions from GetModelStatus."""
     for row in rows:
         if row.state in _LOADING:
-            words = f"version {row.version} is not loaded yet ({row.state}); repeat, or wait_until_ready()"
+            words = (
+                f"version {row.version} is not loaded yet ({row.state}); call again later, or call wait_until_ready()"
+            )
             return NotReady(words, error.target, error.model, error.version, error.attempts)
     for row in rows:
-        if row.state == "AVAILABLE":  # it was loaded between the two questions
-            words = f"version {row.version} became available just now; repeat the call"
+        if row.state == "AVAILABLE":  # it was loaded between the two requests
+            words = f"version {row.version} became available just now; call again"
             return NotReady(words, error.target, error.model, error.version, error.attempts)
     for row in rows:
         if row.error:

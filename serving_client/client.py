@@ -81,7 +81,7 @@ class Client:
         candidates_width: Columns that rows of candidates are padded to.
         exclude_width: The columns of excluded items are padded to a multiple of this.
         wait_for_ready: Wait until the deadline for a connection that cannot be made at once, instead of failing.
-        observers: Objects that are told of every attempt and call. See `observing`.
+        observers: Objects that receive every attempt and call. See `observing`.
         clock: Monotonic time in seconds.
 
     Raises:
@@ -419,7 +419,7 @@ class Client:
                 )
             except grpc.RpcError as failure:
                 self._pause(self._failed(plan, turn, failure, connected, metadata), plan, turn)
-            except ValueError as failure:  # that is how gRPC says that the channel was closed
+            except ValueError as failure:  # gRPC raises this if the channel was closed
                 plan.lost(turn)
                 if connected.engine.closed:
                     raise plan.over(plan.cancelled(turn.target)) from failure
@@ -431,7 +431,7 @@ class Client:
                 return plan.succeeded(turn, reply)
 
     def _hedged(self, plan: Plan[T], connected: _Connected, metadata: Metadata | None, wait: bool) -> T:
-        """Up to two requests beside each other; the first answer wins."""
+        """Send up to two requests at the same time. The first answer wins."""
         operation = plan.operation
         done: queue.SimpleQueue[Turn] = queue.SimpleQueue()
         running: dict[Turn, Any] = {}
@@ -464,7 +464,7 @@ class Client:
                 future = running.pop(turn)
                 try:
                     reply = future.result()
-                except grpc.FutureCancelledError as failure:  # by close(), nobody else has it
+                except grpc.FutureCancelledError as failure:  # only close() cancels it
                     plan.lost(turn)
                     raise plan.over(plan.cancelled(turn.target)) from failure
                 except grpc.RpcError as failure:
@@ -485,11 +485,11 @@ class Client:
     def _failed(
         self, plan: Plan[T], turn: Turn, failure: grpc.RpcError, connected: _Connected, metadata: Metadata | None
     ) -> float:
-        """Seconds until the next request; raises the error that the call ends with."""
+        """Return the seconds until the next request, or raise the error that ends the call."""
         error = plan.noted(turn, failure)
         if plan.unclear(error):
             method, request, left_s = plan.status_request()
-            with contextlib.suppress(grpc.RpcError, ValueError):  # then the first error is all there is to say
+            with contextlib.suppress(grpc.RpcError, ValueError):  # then the first error is raised
                 reply = connected.stub(turn.index, method)(request, timeout=left_s, metadata=metadata)
                 error = plan.looked_into(error, reply)
         delay_s = plan.retry_delay_s(error)
@@ -525,7 +525,9 @@ class Client:
 
     def _fork_ended(self) -> None:
         """Let calls begin again. `forking` calls this after a fork."""
-        if threading.get_ident() in self._forking:  # else the lock was not to be had, and may not be now
+        if (
+            threading.get_ident() in self._forking
+        ):  # otherwise _fork_begins did not get the lock, and it may still be taken
             with self._lock:
                 self._forking.pop(threading.get_ident(), None)
                 self._lock.notify_all()
@@ -537,7 +539,7 @@ class Client:
         """
         while self._forking and threading.get_ident() not in self._forking and not connected.engine.closed:
             left_s = max(self._forking.values()) - time.monotonic()
-            if left_s <= 0.0:  # a signal's handler that raises ends Python's calls around a fork
+            if left_s <= 0.0:  # a signal handler that raises prevents the calls after a fork
                 self._forking.clear()
             else:
                 self._lock.wait(left_s)
@@ -584,4 +586,4 @@ class _Connected:
 
 
 _parents: list[_Connected | None] = []
-"""Connections of the process that this one was forked from: never closed here, for their sockets are the parent's."""
+"""Connections of the parent process, kept so that they are never closed here. Their sockets belong to the parent."""

@@ -1,24 +1,24 @@
-"""The errors of a call, one class per thing that a caller would do about it.
+"""The errors of a call. Each class asks for a different reaction of the caller.
 
 The tree:
 
     ServingError            any error of a call
-    ├── InvalidRequest      the request itself is wrong: change it, repeating cannot help
-    ├── NotFound            no such model, version or label on that server
-    ├── NotReady            the model is not served yet (loading), or not in the state that the request needs
-    ├── NotSupported        the model has no such signature, the server or its protocol no such method
-    ├── Overloaded          the server refuses work for now: a queue or quota is full
-    ├── DeadlineExceeded    the time for the call is over; whether the server did the work is unknown
-    ├── Unavailable         no connection, or it broke: no server answered
-    │   └── CircuitOpen     not sent, because the last calls failed: see `breaker`
+    ├── InvalidRequest      the request is invalid; a retry cannot help
+    ├── NotFound            the server does not have this model, version or label
+    ├── NotReady            the model is still loading, or not in the state that the request needs
+    ├── NotSupported        the model lacks the signature, or the server or protocol lacks the method
+    ├── Overloaded          the server rejects requests for now, because a queue or quota is full
+    ├── DeadlineExceeded    the deadline passed; the server may or may not have done the work
+    ├── Unavailable         no server answered: no connection, or a broken one
+    │   └── CircuitOpen     the call was not sent, because the last calls failed (see `breaker`)
     ├── Unauthorized        credentials are missing or not sufficient
-    ├── BadResponse         the answer breaks the protocol or the contract
-    ├── ServerFault         the server failed while it worked on a request it had accepted
-    ├── Cancelled           the caller or the server gave the call up
+    ├── BadResponse         the answer violates the protocol or the contract
+    ├── ServerFault         the server accepted the request and failed
+    ├── Cancelled           the caller or the server cancelled the call
     └── ClientClosed        `close()` was called before
 
-A message is one sentence: where, what with the value, what to do. CODES maps gRPC's codes to classes. If a code covers
-several cases, REFINED tells them apart by the words that servers and gRPC core use.
+A message is one sentence: where, what is wrong with the value, what to do. CODES maps gRPC's codes to classes. If a
+code covers several cases, REFINED distinguishes them by the words of servers and of gRPC core.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ServingError(Exception):
 
     Args:
         message: What went wrong.
-        target: `HOST:PORT` of the server that was asked last. Empty if none was.
+        target: `HOST:PORT` of the server that got the last request. Empty if none was sent.
         model: Model that was called. Empty if unknown.
         version: Version that was called. None if unknown.
         attempts: Requests that were sent. 0 if the call failed before the first.
@@ -117,15 +117,15 @@ class NotSupported(ServingError):
 
 
 class Overloaded(ServingError):
-    """The server takes no more work for now. Another one may; this one later."""
+    """The server rejects requests for now. Another server may accept them, or this one later."""
 
 
 class DeadlineExceeded(ServingError):
-    """The time for the call is over. Never repeated: there is no time left to do it in."""
+    """The deadline of the call passed. It is never retried, because no time is left."""
 
 
 class Unavailable(ServingError):
-    """No server answered: no connection, a failed handshake, or one that broke."""
+    """No server answered: no connection, a failed handshake, or a broken connection."""
 
 
 class CircuitOpen(Unavailable):
@@ -133,19 +133,19 @@ class CircuitOpen(Unavailable):
 
 
 class Unauthorized(ServingError):
-    """The server wants other credentials."""
+    """The server rejects the credentials."""
 
 
 class BadResponse(ServingError):
-    """The answer cannot be read, or lacks what the protocol or the model's contract promises."""
+    """The answer cannot be read, or lacks something that the protocol or the model's contract requires."""
 
 
 class ServerFault(ServingError):
-    """The server failed at its work. Not repeated: the same request is likely to do the same again."""
+    """The server failed while it handled the request. A retry is likely to fail again, so there is none."""
 
 
 class Cancelled(ServingError):
-    """The call was given up, by its caller or by the server."""
+    """The caller or the server cancelled the call."""
 
 
 class ClientClosed(ServingError):
@@ -172,33 +172,33 @@ CODES: Mapping[grpc.StatusCode, type[ServingError]] = types.MappingProxyType(
         grpc.StatusCode.DATA_LOSS: ServerFault,
     }
 )
-"""Every code but OK, the most specific class that the code alone allows."""
+"""The error class of each gRPC code except OK, as specific as the code alone allows."""
 
 REFINED: tuple[tuple[grpc.StatusCode, str, type[ServingError]], ...] = (
     # batching_session.cc: Tensors with name 'x' from different tasks have different shapes and padding is turned off.
     (grpc.StatusCode.FAILED_PRECONDITION, "have different shapes", InvalidRequest),
     # predict_util.cc: Serving signature key "explain" not found.
     (grpc.StatusCode.FAILED_PRECONDITION, "Serving signature key", NotSupported),
-    # server_core.cc: the same as an unknown version, under another code.
+    # server_core.cc: like an unknown version, but with another code.
     (grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", NotFound),
     # basic_batch_scheduler: The batch scheduling queue to which this task was submitted is full.
     (grpc.StatusCode.UNAVAILABLE, "batch scheduling queue", Overloaded),
     # gRPC core, at either end: Received message larger than max (5000000 vs. 4194304), or "Sent message …", or
-    # "CLIENT: Received message …": it will be as large the next time.
+    # "CLIENT: Received message …". A retry would be as large.
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max", InvalidRequest),
     # grpc/_channel.py, where a deserializer raises.
     (grpc.StatusCode.INTERNAL, "Exception deserializing response", BadResponse),
     # gRPC core, where a connection breaks under a call.
     (grpc.StatusCode.UNKNOWN, "Stream removed", Unavailable),
 )
-"""Cases that the code does not tell apart: code, words of the details (any case), class; the first match counts."""
+"""Cases that share a code: code, words of the details in any case, class. The first match counts."""
 
 _ADVICE: Mapping[type[ServingError], str] = types.MappingProxyType(
     {
-        Unavailable: "is the server up, and does it speak TLS exactly where the client does?",
-        DeadlineExceeded: "raise timeout_s, or look at the server's latency",
+        Unavailable: "check that the server runs, and that client and server both use TLS or both do not",
+        DeadlineExceeded: "raise timeout_s, or check the server's latency",
         Overloaded: "lower the rate, or add replicas",
-        NotFound: "does the server hold this model and version? ask it with status()",
+        NotFound: "list the versions that the server has with client.status() or `serving-client status`",
         Unauthorized: "check the credentials of the client",
     }
 )
@@ -216,7 +216,7 @@ def from_status(
     """Return the error for a gRPC status other than OK.
 
     Args:
-        code: gRPC's code. None, if the library gave none, becomes a ServerFault.
+        code: gRPC's code. None gives a ServerFault.
         details: gRPC's text.
         target: `HOST:PORT` of the server.
         model: Model that was called.
@@ -238,10 +238,10 @@ def from_status(
 def from_rpc(
     error: grpc.RpcError, *, target: str = "", model: str = "", version: int | None = None, attempts: int = 0
 ) -> ServingError:
-    """Return the error for what a stub raised: blocking, future or aio. The caller raises it `from` that.
+    """Return the error for an exception of a stub: blocking, future or aio. The caller raises it `from` that exception.
 
     Args:
-        error: What the stub raised.
+        error: Exception of the stub.
         target: `HOST:PORT` of the server.
         model: Model that was called.
         version: Version that was called, or None.

@@ -1,7 +1,7 @@
 """The import of optional dependencies, with an error that says what to install.
 
 Call `require` where the dependency is used, not at the head of a module: importing serving_client must need only
-grpcio, protobuf and numpy. The pipelines have `transforms.extras`, because the client imports nothing of theirs.
+grpcio, protobuf and numpy. The pipelines use `transforms.extras`, because the client does not import their packages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["MissingExtra", "require"]
 
 
 class MissingExtra(ImportError):
-    """An optional dependency is not installed; the message is the pip command that installs it."""
+    """An optional dependency is not installed. The message has the pip command that installs it."""
 
 
 def require(module: str, extra: str) -> types.ModuleType:

@@ -1,12 +1,12 @@
-"""A list for the page whatever happens to the servers: first model, next model, then popularity from a file.
+"""Recommend with the first model that answers, and with popular items from a file if none does.
 
     popular = Popularity.from_file("models/cf/1732000000/assets.extra/popularity.json")
     fallback = Fallback([Rung(client, model="vae"), Rung(client, model="cf")], popular, timeout_s=0.3)
     answer = fallback.recommend(["c07", "c12"], exclude=["c40"], k=20)
     answer.items, answer.rung  # rung is "model vae", "model cf" or "popularity"
 
-How the time is shared out, which errors fall through and which open a rung's breaker: `fallback_chain`. `aio_fallback`
-is the same for asyncio.
+`fallback_chain` describes how the time is shared, which errors lead to the next rung, and which count for a breaker.
+`aio_fallback` is the same for asyncio.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Fallback:
         popularity: Popular items for when no model answers. See `Popularity.from_file`.
         timeout_s: Deadline of a whole call in seconds.
         reserve: Share of the time left that a model leaves to the models after it.
-        observers: Observers of the calls. The method of a call is "Fallback" and its rung is the one that answered. The
-            clients' own observers are told of the calls to the models.
+        observers: Observers of the fallback's calls. The method of a call is "Fallback" and its rung is the one that
+            answered. Calls to the models go to the observers of their clients.
         clock: Monotonic time in seconds.
 
     Raises:
@@ -61,7 +61,7 @@ class Fallback:
         k: int | None = None,
         timeout_s: float | None = None,
     ) -> Recommendation:
-        """Recommend items for a history. It returns a list in time even if no server answers.
+        """Recommend items for a history, within the deadline even if no server answers.
 
         Args:
             history: Item ids, oldest first. They are not recommended.

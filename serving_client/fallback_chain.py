@@ -1,23 +1,27 @@
-"""Which rung of a fallback chain is asked next, for how long, and what its error means: `fallback` and `aio_fallback`.
+"""Decide which rung of a fallback chain is called next, how long it may take, and what its errors do.
 
-A chain is one or more models, best first, and below them a Popularity, which needs no server and cannot fail. One
-deadline covers the climb down:
+A chain has one or more models, best first. Popularity is below them. It needs no server and cannot fail. `fallback` and
+`aio_fallback` make the calls, and this module does no I/O.
 
-    of the time left, a rung gets    1 - reserve   (70%)  while a later model may still be asked
-                                     1 - LAST      (95%)  where popularity alone is left
-    and what it does not use goes to the rungs after it. A model whose breaker is open is passed over at once.
+One deadline covers the whole chain. A rung may use a share of the time left:
 
-What an error of a rung does:
+    1 - reserve   (70%)  while a later model can still be called
+    1 - LAST      (95%)  if only popularity is left
 
-    raised to the caller       ClientClosed, and InvalidRequest of the client, before anything was sent: the next model
-                               would say the same, and the caller must know
-    falls through and counts   Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady,
-      for the breaker          Unauthorized, Cancelled and InvalidRequest (by the server: another model may take it)
-    falls through alone        NotSupported: a model without `filtered` is no reason to stop asking it without exclude;
-                               DeadlineExceeded where the caller gave less time than the chain has by default: nothing
-                               is known of a server that was not waited for; and an answer without any item
+Time that a rung does not use goes to the next rungs. A model whose breaker is open is skipped.
 
-Anything else (a TypeError, a cancelled task) is raised and counts for nobody. No I/O here: a shell makes the calls.
+Errors of a rung:
+
+    raised to the caller       ClientClosed, and InvalidRequest from the client, because the next model would reject the
+                               same request.
+    next rung, and counts      Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady,
+      for the breaker          Unauthorized, Cancelled, and InvalidRequest from the server, because another model may
+                               accept the request.
+    next rung, and does not    NotSupported, because a model without `filtered` still answers calls without exclude.
+      count for the breaker    DeadlineExceeded if the caller gave less time than the chain's default, because the
+                               server may be healthy. An answer without items.
+
+Any other exception (a TypeError, a cancelled task) is raised, and no breaker counts it.
 """
 
 from __future__ import annotations
@@ -57,10 +61,10 @@ C = TypeVar("C")
 """The client of a rung: Client, aio.Client, or another with their `recommend`."""
 
 RESERVE = 0.3
-"""Share of the time left that a model leaves to the models after it: the second choice answers as fast as the first
-does when both are well, and most of the deadline belongs to the better list."""
+"""Share of the time left that a model leaves to the models after it. Healthy models answer about equally fast, so the
+better one gets most of the time."""
 LAST = 0.05
-"""Share that the last model leaves: popularity takes below a millisecond, and gRPC's timers are a few late."""
+"""Share that the last model leaves. Popularity takes under 1 ms, and gRPC's timers fire a few milliseconds late."""
 COUNTED = (
     *(Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady, Unauthorized, Cancelled),
 )
@@ -97,7 +101,11 @@ class Rung(Generic[C]):
 
 
 class Chain(Generic[C]):
-    """The rungs, checked. Raises ValueError for no rung, two of one name, a breaker used twice, or bad times."""
+    """The rungs and settings of a fallback, checked.
+
+    Raises:
+        ValueError: There is no rung, two rungs share a name or a breaker, or a time is out of range.
+    """
 
     def __init__(
         self,
@@ -115,10 +123,10 @@ class Chain(Generic[C]):
             if name == POPULARITY_RUNG or names.count(name) > 1:
                 raise ValueError(f"two rungs are called {name!r}; give one of them another name=")
         if len({id(rung.breaker) for rung in rungs}) < len(rungs):
-            raise ValueError("two rungs share a circuit breaker; give each its own, or one model closes the other")
+            raise ValueError("two rungs share a circuit breaker; give each rung its own CircuitBreaker()")
         checked_timeout_s(timeout_s)
         if not LAST <= reserve < 1.0:
-            raise ValueError(f"reserve is a share of the time, from {LAST} to below 1, got {reserve}")
+            raise ValueError(f"reserve must be at least {LAST} and below 1, got {reserve}")
         self.rungs = tuple(rungs)
         self.popularity = popularity
         self.timeout_s = timeout_s
@@ -140,7 +148,9 @@ class Chain(Generic[C]):
         """
         asked = _ids(history, "history"), _ids(() if exclude is None else exclude, "exclude")
         if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
-            raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
+            raise InvalidRequest(
+                f"k is {k!r}; pass a whole number from 1, or None for all items that the model returns"
+            )
         try:
             timeout_s = self.timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
         except ValueError as error:
@@ -149,10 +159,11 @@ class Chain(Generic[C]):
 
 
 class Climb(Generic[C]):
-    """The way down the rungs for one call, told to the observers as a Call "Fallback" when the `with` block ends.
+    """One call of a fallback. When the `with` block ends, the observers get a Call with the method "Fallback".
 
-    for turn in climb: the models to be asked, in order; a shell asks each in a `with turn:` block, which swallows the
-    errors that fall through, and returns `turn.answered(…)` at the first answer with items, `popular()` after the last.
+    Iterating gives the models to call, in order. The caller calls each model in a `with turn:` block, which drops the
+    errors that lead to the next rung. It returns `turn.answered(…)` at the first answer with items, or `popular()`
+    after the last turn.
     """
 
     def __init__(
@@ -211,7 +222,7 @@ class Climb(Generic[C]):
 
 
 class Turn(Generic[C]):
-    """One rung's turn to be asked, once: the block tells the rung's breaker how it went."""
+    """One call of one rung. The `with` block reports the outcome to the rung's breaker."""
 
     def __init__(self, climb: Climb[C], rung: Rung[C], timeout_s: float, whole_time: bool, allowed: int) -> None:
         self._climb, self._rung, self._whole_time, self._allowed = climb, rung, whole_time, allowed
@@ -223,7 +234,7 @@ class Turn(Generic[C]):
             "model": rung.model or None,
             "version": rung.version,
         }
-        if rung.version_label is not None:  # not every client knows labels
+        if rung.version_label is not None:  # not every client takes a label
             self.arguments["version_label"] = rung.version_label
 
     def answered(self, answer: Recommendation) -> Recommendation:
@@ -237,7 +248,7 @@ class Turn(Generic[C]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Return True, which drops the error, if the next rung is to be asked."""
+        """Return True, which drops the error, if the next rung is called."""
         if error is None:
             self._rung.breaker.succeeded(self._allowed)
             return False
@@ -252,7 +263,7 @@ class Turn(Generic[C]):
     def _counts(self, error: BaseException) -> bool:
         if isinstance(error, DeadlineExceeded):
             return self._whole_time
-        # A breaker of the client's own turned the call away: nothing new is known.
+        # CircuitOpen: the call was not sent, so it shows nothing new about the server.
         return (isinstance(error, COUNTED) and not isinstance(error, CircuitOpen)) or _refused(error)
 
 
@@ -262,7 +273,7 @@ def _refused(error: BaseException) -> bool:
 
 
 def _ids(ids: Sequence[str], name: str) -> list[str]:
-    """Return the ids in a list, which every rung can read again. Raises InvalidRequest as a client does."""
+    """Return the ids as a list, which several rungs can read. Raise InvalidRequest as a client does."""
     found = list(listed(ids, name))
     encode(found, name)
     return found

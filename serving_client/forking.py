@@ -22,8 +22,7 @@ from serving_client.errors import ClientClosed
 __all__ = ["WAIT_S", "use_grpc", "watch"]
 
 WAIT_S = 2.0
-"""Seconds that a fork waits for calls under way: more than a call takes unless its caller gave it longer than the
-default."""
+"""Seconds that a fork waits for running calls. Only a call with a longer timeout than the default takes longer."""
 
 
 class _Watch(NamedTuple):
@@ -33,9 +32,9 @@ class _Watch(NamedTuple):
 
 
 _watched: list[_Watch] = []
-_lock = threading.Lock()  # of changes to the list
+_lock = threading.Lock()  # guards changes to the list
 _state = {"spoilt": False}
-_kept: dict[int, grpc.Channel] = {}  # by process: a parent's channel is never closed here
+_kept: dict[int, grpc.Channel] = {}  # by process id; the parent's channel is never closed here
 
 
 def watch(
@@ -72,14 +71,14 @@ def use_grpc() -> None:
     """
     if _state["spoilt"]:
         raise ClientClosed(
-            "this process was forked while gRPC was in use, which gRPC does not survive; fork before the first call, "
-            "close asynchronous clients before forking, or start processes by spawn"
+            "this process was forked while gRPC was in use, so gRPC does not work here; fork before the first call, "
+            "close asynchronous clients before forking, or start processes with spawn"
         )
     if os.getpid() not in _kept:
         _kept[os.getpid()] = grpc.insecure_channel("localhost:1")
 
 
-# Each looks at a copy: a client that another thread makes meanwhile moves the others in the list.
+# Each function iterates over a copy, because another thread may add a client to the list meanwhile.
 def _before_fork() -> None:
     until_s = time.monotonic() + WAIT_S
     for one in tuple(_watched):
@@ -97,7 +96,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()  # the thread that may have held it is not here
+    _lock = threading.Lock()  # the thread that held the old lock does not exist in the child
     for one in tuple(_watched):
         forked = one.forked()
         if forked is not None and forked():

@@ -52,7 +52,7 @@ class Call:
         method: Last part of gRPC's path, as in "Predict".
         model: Model that was called.
         version: Version that answered, or the version that was called if none answered.
-        target: `HOST:PORT` of the server that was asked last. Empty if none was.
+        target: `HOST:PORT` of the server that got the last request. Empty if none was sent.
         code: gRPC's code of the outcome, as in "OK".
         seconds: Time of the whole call.
         attempts: Requests that were sent.
@@ -76,7 +76,7 @@ class Call:
 
 
 class Observer(Protocol):
-    """Is told of attempts and calls on the thread or loop that made them. It must return fast and not block."""
+    """Receives attempts and calls, on the thread or loop that made them. Its methods must return fast and not block."""
 
     def attempt(self, attempt: Attempt, /) -> None:
         """Handle the end of one request."""
@@ -87,7 +87,7 @@ class Observer(Protocol):
 
 @runtime_checkable
 class Starter(Protocol):
-    """An Observer that is also told of calls before they are sent."""
+    """An Observer that also receives calls before they are sent."""
 
     def start(self, call_id: int, method: str, model: str, /) -> Iterable[tuple[str, str]]:
         """Handle the start of a call.
@@ -103,7 +103,7 @@ class Starter(Protocol):
 
 
 def start_call(observers: Iterable[Observer], call_id: int, method: str, model: str) -> list[tuple[str, str]]:
-    """Tell all observers that are Starters, and return the metadata of all. What an observer raises is logged."""
+    """Call `start` of all observers that have it, and return their metadata. Exceptions of an observer are logged."""
     metadata: list[tuple[str, str]] = []
     for observer in observers:
         if isinstance(observer, Starter):
@@ -115,7 +115,7 @@ def start_call(observers: Iterable[Observer], call_id: int, method: str, model: 
 
 
 def tell_attempt(observers: Iterable[Observer], attempt: Attempt) -> None:
-    """Tell all observers of an attempt. What an observer raises is logged, because it must not fail the call."""
+    """Pass an attempt to all observers. Their exceptions are logged, because an observer must not fail the call."""
     for observer in observers:
         try:
             observer.attempt(attempt)
@@ -124,7 +124,7 @@ def tell_attempt(observers: Iterable[Observer], attempt: Attempt) -> None:
 
 
 def tell_call(observers: Iterable[Observer], call: Call) -> None:
-    """Tell all observers of a call. What an observer raises is logged."""
+    """Pass a call to all observers. Their exceptions are logged."""
     for observer in observers:
         try:
             observer.call(call)

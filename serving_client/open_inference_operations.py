@@ -94,14 +94,14 @@ def recommend(
         None if history and exclude leave no item to rank.
     """
     if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
-        raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all", "", spec.model)
+        raise InvalidRequest(f"k is {k!r}; pass a whole number from 1, or None for all items", "", spec.model)
     history, exclude = listed(history, "history"), listed(() if exclude is None else exclude, "exclude")
     candidates = None if candidates is None else listed(candidates, "candidates")
     for ids, name in ((history, "history"), (exclude, "exclude"), (candidates or (), "candidates")):
         encode(ids, name)
     if candidates is None and not scorer.catalogue:
         if scorer.featurize is not None:
-            words = "a model of features ranks nothing by itself; pass candidates=…, or catalogue=… to the client"
+            words = "a model with featurize needs items to rank; pass candidates=…, or catalogue=… to OpenInference"
             raise InvalidRequest(words, "", spec.model)
         return _model_ranks(spec, scorer, widths, history, exclude, k)
     hidden = {*history, *exclude}
@@ -221,7 +221,7 @@ def _infer(
 
     def read_reply(reply: bytes, origin: Origin) -> T:
         response = messages.ModelInferResponse.FromString(reply)
-        # Versions are words in this protocol; where they are numbers, as a TF Serving model's are, they are told.
+        # A version is text in this protocol. It is reported if it is a number, as for TF Serving models.
         version = int(response.model_version) if response.model_version.isdecimal() else None
         return read(read_tensors(response), response.model_name or spec.model, version, origin)
 
@@ -232,13 +232,13 @@ def _features(featurize: Featurize, history: Sequence[str], candidates: Sequence
     """Call `featurize` and check that the rows of its arrays are the candidates."""
     inputs = featurize(history, candidates)
     if not isinstance(inputs, Mapping) or not inputs:
-        raise InvalidRequest(f"featurize gave {type(inputs).__name__}, not a mapping from input names to arrays")
+        raise InvalidRequest(f"featurize returned {type(inputs).__name__}, not a mapping from input names to arrays")
     arrays = {name: value if isinstance(value, np.ndarray) else np.asarray(value) for name, value in inputs.items()}
     for name, array in arrays.items():
         if array.ndim == 0 or array.shape[0] != len(candidates):
             raise InvalidRequest(
-                f"featurize gave {name!r} the shape {list(array.shape)} for {len(candidates)} candidates; "
-                "the first dimension is the candidates"
+                f"featurize returned {name!r} with the shape {list(array.shape)} for {len(candidates)} candidates; "
+                "return one row per candidate"
             )
     return arrays
 
@@ -252,7 +252,7 @@ def _column(found: npt.NDArray[Any], name: str, count: int, column: int | None) 
     elif column is not None or (found.ndim == 2 and found.shape[1] != 1) or found.ndim not in (1, 2):
         asked = "one score a row" if column is None else f"column {column}"
         raise ValueError(
-            f"output {name!r} has the shape {list(found.shape)}, which holds not {asked}; see scores_column"
+            f"output {name!r} has the shape {list(found.shape)}, which does not hold {asked}; see scores_column"
         )
     if found.shape[0] != count:
         raise ValueError(f"output {name!r} has {found.shape[0]} rows for {count} candidates")
@@ -285,7 +285,7 @@ def _rows(rows: list[list[bytes]]) -> npt.NDArray[Any]:
 
 def _named(arrays: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
     if name not in arrays:
-        raise ValueError(f"the model gave no output {name!r}, but {sorted(arrays)}")
+        raise ValueError(f"the model returned no output {name!r}; it returned {sorted(arrays)}")
     return arrays[name]
 
 

@@ -57,10 +57,10 @@ __all__ = [
 T = TypeVar("T")
 
 QUESTION_S = 2.0
-"""wait_until_ready asks again after this: the status is a look into a table."""
+"""Deadline in seconds of one request of wait_until_ready. A healthy server answers from memory."""
 _DT_STRING = 7
 _DTYPE_NAMES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16", "DT_STRING": "str"}
-"""The others are called in numpy as in TensorFlow, but for DT_ and capitals."""
+"""Names that differ. numpy's other names are TensorFlow's in lower case without DT_."""
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 _LARGEST_VERSION = 2**63 - 1
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -114,15 +114,15 @@ def checked(spec: Spec) -> Spec:
     """Return the spec if a server can have it, else raise InvalidRequest."""
     model, version, label = spec
     if not isinstance(model, str) or not model:
-        raise InvalidRequest(f"model is {model!r}; name one in the call, or as model=… of the client")
+        raise InvalidRequest(f"model is {model!r}; pass model=… to the call or to the client")
     if version is not None and label is not None:
-        raise InvalidRequest(f"version={version} and version_label={label!r} are both given; give one", "", model)
+        raise InvalidRequest(f"version={version} and version_label={label!r} are both given; pass one", "", model)
     if version is not None and not (
         isinstance(version, int | np.integer) and not isinstance(version, bool) and 0 <= version <= _LARGEST_VERSION
     ):
-        raise InvalidRequest(f"version is {version!r}; versions are whole numbers from 0", "", model)
+        raise InvalidRequest(f"version is {version!r}; pass a whole number from 0", "", model)
     if label is not None and (not isinstance(label, str) or not label):
-        raise InvalidRequest(f"version_label is {label!r}; labels are text, not empty", "", model)
+        raise InvalidRequest(f"version_label is {label!r}; pass text that is not empty", "", model)
     text(model, "model")
     text(label or "", "version_label")
     return spec
@@ -188,7 +188,7 @@ def batch(
     if excludes is not None:
         excludes = listed(excludes, "excludes", "lists")
         if len(excludes) != len(histories):
-            raise InvalidRequest(f"{len(excludes)} excludes for {len(histories)} histories; give one list for each")
+            raise InvalidRequest(f"{len(excludes)} excludes for {len(histories)} histories; pass one list per history")
     return histories, excludes
 
 
@@ -213,7 +213,7 @@ def recommend_many(
         names: What messages call a history and its excludes. By default histories[0] and so on.
     """
     if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
-        raise InvalidRequest(f"k is {k!r}; it is a whole number from 1, or None for all that the model gives")
+        raise InvalidRequest(f"k is {k!r}; pass a whole number from 1, or None for all items that the model returns")
     rows, excluded = [], []
     for place, history in enumerate(histories):
         ids = encode(history, names[0] if names else f"histories[{place}]")
@@ -332,9 +332,11 @@ def reload_config(config: str) -> Operation[None]:
     try:
         text_format.Parse(config, request.config)
     except (text_format.ParseError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"config is no ModelServerConfig in text form: {' '.join(str(error).split())}") from error
+        raise InvalidRequest(
+            f"config is not a ModelServerConfig in text form: {' '.join(str(error).split())}"
+        ) from error
     if not request.config.WhichOneof("config"):
-        raise InvalidRequest("config is empty; the server would unload all models, write model_config_list {} for that")
+        raise InvalidRequest("config is empty; to unload all models pass model_config_list {}")
 
     def read(reply: bytes, origin: Origin) -> None:
         answered = messages.ReloadConfigResponse.FromString(reply).status
@@ -345,7 +347,7 @@ def reload_config(config: str) -> Operation[None]:
 
 
 def _predict(spec: Spec, signature: str, inputs: bytes, read: Callable[[bytes, Origin], T]) -> Operation[T]:
-    # Two messages one after the other are one with the fields of both, and the first is the same in every call.
+    # Two encoded messages in a row are one message with the fields of both. The first is the same in every call.
     return Operation(methods.PREDICT, spec, _spec_bytes(spec, signature) + inputs, read, True, True)
 
 
@@ -391,8 +393,8 @@ def _with_candidates(widths: Widths, history: Sequence[str], candidates: Sequenc
 
 
 def _output(outputs: Any, name: str, signature: str) -> Any:
-    if name not in outputs:  # reading a missing key of a proto map would make it
-        raise ValueError(f"signature {signature} gave no output {name!r}, but {sorted(outputs)}")
+    if name not in outputs:  # reading a missing key of a proto map would add it
+        raise ValueError(f"signature {signature} returned no output {name!r}; it returned {sorted(outputs)}")
     return outputs[name]
 
 
@@ -475,6 +477,6 @@ class Wait:
             self._heard = error
         pause_s = next(self._pauses)
         if pause_s >= self._deadline.left_s():
-            said = f"not ready within {self._deadline.timeout_s:g} s; last heard: {self._heard.message}"
+            said = f"not ready within {self._deadline.timeout_s:g} s; last answer: {self._heard.message}"
             raise DeadlineExceeded(said, self._heard.target, self._spec.model, self._spec.version) from self._heard
         return pause_s

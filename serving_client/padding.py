@@ -55,7 +55,7 @@ def text(value: object, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest(f"{name} {value!a:.40} is no UTF-8: it holds half of a surrogate pair") from None
+        raise InvalidRequest(f"{name} {value!a:.40} is not valid UTF-8: it holds half of a surrogate pair") from None
     return value
 
 
@@ -76,7 +76,7 @@ def encode(ids: Iterable[str], name: str) -> list[bytes]:
     except (AttributeError, TypeError, UnicodeEncodeError):
         raise InvalidRequest(_fault(ids, name)) from None
     if _PAD in row:
-        raise InvalidRequest(f"{name}[{row.index(_PAD)}] is empty; ids are not, leave it out")
+        raise InvalidRequest(f"{name}[{row.index(_PAD)}] is empty; leave it out, because an id is never empty")
     return row
 
 
@@ -115,7 +115,7 @@ def _fault(ids: Sequence[object], name: str) -> str:
     """Say which id of a list cannot be sent, and why."""
     for place, item in enumerate(ids):
         if not isinstance(item, str):
-            return f"{name}[{place}] is {type(item).__name__} {item!r:.40}, not text; ids are str, write str(…)"
+            return f"{name}[{place}] is {type(item).__name__} {item!r:.40}, not text; convert ids with str(…)"
         try:
             text(item, f"{name}[{place}]")
         except InvalidRequest as error:

@@ -22,26 +22,25 @@ from serving_client.results import Recommendation
 __all__ = ["POPULARITY_RUNG", "Popularity", "PopularityError"]
 
 POPULARITY_RUNG = "popularity"
-"""Stands in Recommendation.rung."""
-
+"""Value of Recommendation.rung for popular items."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class PopularityError(ValueError):
-    """The file is missing, unreadable, or no ranking; the message names the file and what to do."""
+    """The file is missing, unreadable or invalid. The message names the file and what to do."""
 
 
 class Popularity:
     """A fixed ranking, most popular first. Immutable and safe to share between threads.
 
     Args:
-        items: At least one item id, none empty, none twice.
-        scores: One finite score per item, never rising.
+        items: Distinct, non-empty item ids, at least one.
+        scores: One finite score per item, in falling order or equal.
         source: Path of the file, or another name for `Recommendation.target`.
 
     Raises:
-        PopularityError: The lists break these rules.
+        PopularityError: The items or scores are invalid.
     """
 
     __slots__ = ("_items", "_scores", "source")
@@ -71,11 +70,13 @@ class Popularity:
         except OSError as error:
             message = f"{source}: cannot be read ({error.strerror}); it lies in assets.extra of every published version"
             raise PopularityError(message) from error
-        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested beyond reason
-            message = f"{source}: is no JSON ({type(error).__name__}: {error}); copy it from the model's version again"
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
+            message = (
+                f"{source}: is not valid JSON ({type(error).__name__}: {error}); copy it from the model's version again"
+            )
             raise PopularityError(message) from error
         if not isinstance(value, dict) or not {"items", "scores"} <= value.keys():
-            raise PopularityError(f'{source}: is no object with "items" and "scores"; is it a popularity.json?')
+            raise PopularityError(f'{source}: is not an object with "items" and "scores"; pass a popularity.json')
         return cls(value["items"], value["scores"], source)
 
     def __len__(self) -> int:
@@ -116,11 +117,11 @@ class Popularity:
 
 
 def _problem(items: Any, scores: Any) -> str:
-    """Say what is wrong with the two lists, or return ""."""
+    """Return the problem of the two lists, or "" if they are valid."""
     if not isinstance(items, list | tuple) or not isinstance(scores, list | tuple):
         return '"items" and "scores" must be lists'
     if not items:
-        return "holds no item, so it could never fill a page; take it from a model with items to recommend"
+        return "has no items; use the file of a model with items to recommend"
     if len(items) != len(scores):
         return f"{len(items)} items and {len(scores)} scores; there must be one score for each item"
     seen: set[str] = set()
@@ -129,11 +130,13 @@ def _problem(items: Any, scores: Any) -> str:
         if not isinstance(item, str) or not item:
             return f"item {place} is {item!r}; ids are non-empty strings"
         if item in seen:
-            return f"item {place}, {item!r}, stands there twice"
+            return f"item {place}, {item!r}, is listed twice"
         seen.add(item)
         if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= _LARGEST:
-            return f"the score of item {place}, {item!r}, is no finite float32"
+            return f"the score of item {place}, {item!r}, is not a finite float32"
         if score > previous:
-            return f"item {place}, {item!r}, has a higher score than the item before it; the most popular stands first"
+            return (
+                f"item {place}, {item!r}, has a higher score than the item before it; put the most popular item first"
+            )
         previous = score
     return ""

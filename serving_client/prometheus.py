@@ -7,8 +7,8 @@
     serving_client_attempts_total    requests sent, by method, model, target, code and kind: first, retry or hedge
     serving_client_errors_total      calls that raised, by method, model and error (class of serving_client.errors)
 
-A Fallback's calls have the method "Fallback", and their rung tells which rung answered. The version is not a label,
-because a new one is published every night and a series never goes away.
+A Fallback's calls have the method "Fallback" and the rung that answered. The version is not a label, because a new one
+is published every night and a series never goes away.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["BUCKETS_S", "PrometheusObserver"]
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Upper bounds in seconds: a loopback call takes 0.7 ms, and a page waits for no more than a second or so."""
+"""Upper bounds in seconds. A loopback call takes 0.7 ms, and a page waits for about a second at most."""
 
 
 class PrometheusObserver:
@@ -59,7 +59,7 @@ class PrometheusObserver:
 
 
 class _Metrics:
-    """The metrics, registered; prometheus_client allows each name once in a registry."""
+    """The registered metrics. prometheus_client allows each name once per registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         library = require("prometheus_client", "prometheus")

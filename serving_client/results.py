@@ -1,4 +1,4 @@
-"""The results of calls. Each tells which server answered, for logs and tests."""
+"""The results of calls. Each names the server that answered, for logs and tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Prediction:
     Args:
         outputs: Arrays by name. Strings are object arrays of bytes.
         model: Model that answered.
-        version: Version that answered, or None if the server did not tell.
+        version: Version that answered, or None if the answer does not name it.
         signature: Signature that answered.
         target: `HOST:PORT` of the server that answered.
         attempts: Requests that were sent.
@@ -41,7 +41,7 @@ class Recommendation:
         items: At most k item ids, none of the history or of `exclude`.
         scores: Scores, float32 [len(items)], falling.
         model: Model that answered.
-        version: Version that answered, or None if the server did not tell.
+        version: Version that answered, or None if the answer does not name it.
         target: `HOST:PORT` of the server that answered.
         attempts: Requests that were sent.
         rung: "model", or the rung of a Fallback that answered.

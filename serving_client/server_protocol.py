@@ -25,8 +25,8 @@ __all__ = ["TENSORFLOW_SERVING", "ServerProtocol", "TensorFlowServing"]
 class ServerProtocol:
     """The interface between a client and the protocol of its servers.
 
-    There is one method per method of the client. Here each of them raises NotSupported, and a protocol overrides those
-    that it has. A method that returns None says that there is nothing to ask a server for.
+    There is one method per method of the client. Here each of them raises NotSupported, and a protocol overrides the
+    ones that it has. A method returns None if no request is needed.
     """
 
     name: ClassVar[str]
@@ -92,11 +92,11 @@ class ServerProtocol:
         raise self.lacks("reload_config()")
 
     def readiness(self, spec: Spec) -> Operation[Any]:
-        """Ask what `wait_until_ready` asks again and again."""
+        """Send the request that `wait_until_ready` repeats."""
         raise self.lacks("wait_until_ready()")
 
     def unready(self, answer: Any) -> str:
-        """Return why the answer to `readiness` means that the model is not ready, or "" if the model is ready."""
+        """Return why the model is not ready according to the answer to `readiness`, or "" if it is ready."""
         raise self.lacks("wait_until_ready()")
 
     def lacks(self, what: str, instead: str = "") -> NotSupported:
@@ -179,7 +179,7 @@ class TensorFlowServing(ServerProtocol):
         if isinstance(answer, ModelMetadata) or any(row.state == "AVAILABLE" for row in answer):
             return ""
         states = ", ".join(f"version {row.version} is {row.state} {row.error}".rstrip() for row in answer)
-        return states or "no version is known"
+        return states or "the server has no version of it"
 
 
 TENSORFLOW_SERVING = TensorFlowServing()

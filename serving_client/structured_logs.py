@@ -8,8 +8,8 @@
     {"at": "2026-01-05T10:00:00.123456+00:00", "level": "WARNING", "logger": "serving_client.calls",
      "message": "call failed", "method": "Predict", "model": "cf", "version": null, "code": "UNAVAILABLE", …}
 
-The fields are those of `observing.Attempt` and `observing.Call`, which hold no ids, no histories and no text of a
-server's error, which may quote an input.
+The fields are those of `observing.Attempt` and `observing.Call`. They hold no ids, no histories and no error text of a
+server, because such a text may quote an input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from serving_client.popularity import POPULARITY_RUNG
 __all__ = ["JsonFormatter", "LoggingObserver"]
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-"""What logging itself puts into a record; the rest came with `extra`."""
+"""Fields that logging itself adds to a record. All other fields come from `extra`."""
 _FIXED = frozenset({"at", "level", "logger", "message", "error_trace"})
 
 
@@ -68,10 +68,10 @@ class LoggingObserver:
 
 
 class JsonFormatter(logging.Formatter):
-    """Any log record as one line of JSON: at (RFC 3339, UTC), level, logger, message, then what came with `extra`.
+    """Formats a log record as one line of JSON: at (RFC 3339, UTC), level, logger, message, and the fields of `extra`.
 
-    An exception's stack trace is `error_trace`. A value that JSON has no form for is written as its str; NaN and the
-    infinities as null. All of it is ASCII, so that no id and no stream's encoding can break a line.
+    `error_trace` is the stack trace of an exception. Values that JSON cannot hold are written as text, and NaN and
+    infinities as null. The line is ASCII, so that neither an id nor the encoding of the stream can break it.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -82,7 +82,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        # A field of the same name must not replace ours: it gets an underscore.
+        # A field of `extra` with the name of a fixed field gets an underscore.
         extra = {name: value for name, value in vars(record).items() if name not in _OWN}
         line |= {f"{name}_" if name in _FIXED else name: _plain(value) for name, value in extra.items()}
         if record.exc_info:
@@ -95,7 +95,7 @@ def _fields(record: Attempt | Call) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value in a form that JSON has."""
+    """Return the value in a form that JSON can hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

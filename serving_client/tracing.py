@@ -1,11 +1,11 @@
-"""Calls as OpenTelemetry spans, and their trace context in what is sent to the server; needs the extra `otel`.
+"""Record calls as OpenTelemetry spans, and send their trace context to the server. This needs the extra `otel`.
 
     client = Client("localhost:8500", model="cf", observers=[TracingObserver()])
 
-A call is one span of kind CLIENT below the caller's current span; its attempts are child spans of kind INTERNAL, so a
-hedge and what it was sent beside show side by side and service maps count a call once. The call's context goes with
-every attempt as metadata (`traceparent`, `tracestate`, whatever the installed propagator writes). The attributes are
-those of OpenTelemetry's conventions for RPC and `serving.*`; none holds an id, a history or the text of an error.
+A call is a span of kind CLIENT below the caller's current span. Its attempts are child spans of kind INTERNAL, so both
+requests of a hedge are visible and service maps count a call once. Every attempt carries the call's context as metadata
+(`traceparent`, `tracestate`, or other keys of the installed propagator). The attributes follow OpenTelemetry's
+conventions for RPC, and `serving.*`. No attribute holds an id, a history or the text of an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["TracingObserver"]
 
 REMEMBERED = 1024
-"""Calls that ended last: the loser of a hedge may be told of after its call, and belongs below it all the same."""
+"""Number of ended calls to keep. The slower request of a hedge may be reported after its call has ended."""
 
 
 class TracingObserver:
@@ -49,7 +49,9 @@ class TracingObserver:
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._ended: collections.OrderedDict[int, Span] = collections.OrderedDict()
-        self._open: dict[int, Span] = {}  # by call_id; the client ends every call that it starts
+        self._open: dict[
+            int, Span
+        ] = {}  # by call_id; the client ends every call that it starts, so none is left behind
 
     def start(self, call_id: int, method: str, model: str, /) -> Sequence[tuple[str, str]]:
         """Open the call's span below the current one.
@@ -72,13 +74,13 @@ class TracingObserver:
         self._inject(carrier, context=self._trace.set_span_in_context(span))
         with self._lock:
             self._open[call_id] = span
-        return [(name.lower(), value) for name, value in carrier.items()]  # gRPC refuses capitals
+        return [(name.lower(), value) for name, value in carrier.items()]  # gRPC rejects upper case
 
     def attempt(self, attempt: Attempt, /) -> None:
         """Record one request as a span that ends now."""
         with self._lock:
             parent = self._open.get(attempt.call_id) or self._ended.get(attempt.call_id)
-        if parent is None:  # of a call that was over long ago: there is nothing to hang it below
+        if parent is None:  # its call ended long ago, so there is no parent
             return
         now_ns = self._clock_ns()
         span = self._tracer.start_span(
@@ -99,7 +101,7 @@ class TracingObserver:
                 if len(self._ended) > REMEMBERED:
                     self._ended.popitem(last=False)
         now_ns = self._clock_ns()
-        if span is None:  # a Fallback's: its models' calls have spans of their own
+        if span is None:  # a Fallback's call has no start; the calls to its models have their own spans
             span = self._tracer.start_span(call.method, start_time=now_ns - round(call.seconds * 1e9))
         span.set_attributes(
             {

@@ -1,20 +1,25 @@
-"""How do Python values become a TensorProto, and how does one become a numpy array again?
+"""Convert Python values to TensorProto, and TensorProto to numpy arrays.
 
     proto = to_tensor([["a", "b", ""]])     # DT_STRING [1, 3]
     array = to_array(proto)                 # object [1, 3] of bytes
 
-What goes out. numpy arrays and scalars keep their dtype. Of Python values the first one decides: float gives float32
-(models are; a value beyond its range is refused), int gives int64, bool gives bool, str (as UTF-8) and bytes give
-strings; bools may stand among ints, and both among floats. An empty list is float32. `dtype` says otherwise: a numpy
-dtype, or str for strings; values that it cannot hold are refused, floats may lose digits. Lists nest, all of a level
-equally long. Numbers go as `tensor_content`, strings as `string_val`.
+To a tensor: numpy arrays and scalars keep their dtype. For Python values the type of the first value decides:
 
-What comes in. All that a server may send: `tensor_content` (strings, too), the `*_val` lists, and `*_val` cut short,
-where the last value stands for all that follow and none stands for zeros. Arrays are fresh and writable. Strings are
-bytes in an object array; bfloat16 becomes float32, which holds it exactly.
+    float         float32, the dtype of most models; a value beyond its range raises
+    int, bool     int64, bool
+    str, bytes    strings; str is encoded as UTF-8
+    empty list    float32
 
-A value or message that makes no sense raises CodecError. Memory stays in proportion to the message, but for lists cut
-short: those of one response may grow to MAX_REPEATED_BYTES.
+Bools may occur among ints, and both among floats. `dtype` overrides this: a numpy dtype, or str for strings. A value
+that the dtype cannot hold raises, but floats may lose digits. Lists may be nested, with equal lengths at each level.
+Numbers are written as `tensor_content`, strings as `string_val`.
+
+From a tensor: every form that a server may send is read. These are `tensor_content` (also for strings), the `*_val`
+lists, and shortened `*_val` lists, whose last value is repeated (zeros if the list is empty). Arrays are new and
+writable. Strings become bytes in an object array. bfloat16 becomes float32, which holds it exactly.
+
+An invalid value or message raises CodecError. Memory stays in proportion to the message, except for shortened lists.
+Those of one response may grow to MAX_REPEATED_BYTES.
 """
 
 from serving_client.codec.decoding import MAX_REPEATED_BYTES, strings, to_array, to_arrays

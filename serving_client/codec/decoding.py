@@ -15,12 +15,12 @@ from serving_client.protocol import messages
 __all__ = ["MAX_REPEATED_BYTES", "strings", "to_array", "to_arrays"]
 
 MAX_REPEATED_BYTES = 2**28
-"""What all tensors of one response may take whose lists were cut short: 256 MiB, 67 million floats. A message of ten
-bytes can claim 2^40 elements; that a model answers with so many equal ones is far less likely than a broken server."""
+"""Largest size of all shortened lists of one response: 256 MiB, 67 million floats. A message of ten bytes can claim
+2^40 elements, and a broken server is more likely than a model that answers with so many equal values."""
 
 _WIRE_NUMBERS = {"float_val": 5, "double_val": 6}
 _MANY = 64
-"""From so many floats on it pays to read them from the serialized message (10,000: 4 instead of 300 us)."""
+"""Number of floats from which reading the serialized message is faster (10,000 floats: 4 instead of 300 us)."""
 
 Array = npt.NDArray[Any]
 
@@ -59,7 +59,7 @@ def strings(proto: messages.TensorProto) -> list[str]:
     """
     kind = _kind(proto)
     if kind is not STRING:
-        raise CodecError(f"the tensor is {kind.name}, strings were expected")
+        raise CodecError(f"the tensor is {kind.name}, not strings")
     values, count = _string_values(proto), math.prod(_shape(proto))
     _check_length(len(values), count, count * STRING.dtype.itemsize, MAX_REPEATED_BYTES)
     if len(values) < count:
@@ -71,7 +71,7 @@ def strings(proto: messages.TensorProto) -> list[str]:
 
 
 def _decode(proto: messages.TensorProto, limit_bytes: int) -> tuple[Array, int]:
-    """Return the array, and its bytes if its list was cut short (at most limit_bytes), else 0."""
+    """Return the array, and its size in bytes if its list was shortened (at most limit_bytes), else 0."""
     kind, shape = _kind(proto), _shape(proto)
     count = math.prod(shape)
     if kind is STRING:
@@ -139,7 +139,7 @@ def _from_content(kind: Kind, content: bytes, count: int) -> Array:
             f"{len(content)} bytes of content for a shape of {count} elements {kind.name}, "
             f"{kind.dtype.itemsize} bytes each"
         )
-    if kind is BOOL:  # numpy's own booleans are 0 and 1, anything else is undefined
+    if kind is BOOL:  # numpy defines only the bytes 0 and 1 as booleans
         return np.frombuffer(content, np.uint8).astype(np.bool_)
     return np.frombuffer(content, kind.dtype).copy()
 

@@ -15,7 +15,7 @@ from serving_client.protocol import messages
 __all__ = ["MAX_CONTENT_BYTES", "to_tensor", "write_tensor"]
 
 MAX_CONTENT_BYTES = 2**31 - 2**16
-"""protobuf writes no message of 2 GiB and no server reads one; some room is left for names and shape."""
+"""protobuf's limit for a message is 2 GiB. This leaves room for names and shapes."""
 _TEXT_KINDS = "USOT"
 
 
@@ -82,7 +82,7 @@ def _write_values(proto: messages.TensorProto, value: Any) -> None:
             _write_content(proto, INT64.number, shape, struct.pack(f"<{len(flat)}q", *flat))
         except struct.error as error:
             if not any(isinstance(item, float) for item in flat):
-                raise CodecError(f"not all values fit int64 ({error}); pass dtype=, or integers alone") from error
+                raise CodecError(f"not all values fit int64 ({error}); pass dtype=, or only integers") from error
             _write_content(proto, FLOAT.number, shape, _pack("f", flat))
     else:
         _write_array(proto, _as_array(value), None)
@@ -100,12 +100,12 @@ def _write_array(proto: messages.TensorProto, array: npt.NDArray[Any] | np.gener
     elif array.dtype.newbyteorder("<") in BY_DTYPE:
         array = array.astype(array.dtype.newbyteorder("<"))
         number = BY_DTYPE[array.dtype].number
-    elif array.dtype.name == "bfloat16":  # of the package ml_dtypes, which a caller may have
+    elif array.dtype.name == "bfloat16":  # from the package ml_dtypes, if the caller uses it
         number = BFLOAT16.number
     else:
-        raise CodecError(f"no tensor holds dtype {array.dtype}; convert the array first")
-    if array.nbytes > MAX_CONTENT_BYTES:  # before tobytes: a broadcast array takes no memory until then
-        raise CodecError(f"{array.nbytes} bytes exceed the {MAX_CONTENT_BYTES} that one message may have; send parts")
+        raise CodecError(f"a tensor cannot hold dtype {array.dtype}; convert the array")
+    if array.nbytes > MAX_CONTENT_BYTES:  # check before tobytes, because a broadcast array takes no memory until then
+        raise CodecError(f"{array.nbytes} bytes exceed the {MAX_CONTENT_BYTES} of one message; send the array in parts")
     _write_content(proto, number, array.shape, array.tobytes())
 
 
@@ -154,7 +154,7 @@ def _flatten(value: Any) -> tuple[tuple[int, ...], Any, Any]:
         width = len(flat[0])
         for row in flat:
             if not isinstance(row, list | tuple) or len(row) != width:
-                raise CodecError(f"lists of unequal length or depth at level {len(shape)}; fill them up first")
+                raise CodecError(f"lists have unequal lengths or depths at level {len(shape)}; pad them")
         shape.append(width)
         if len(shape) > MAX_RANK:
             raise CodecError(f"lists nest deeper than {MAX_RANK} levels")
@@ -166,26 +166,26 @@ def _pack(letter: str, flat: Any) -> bytes:
     try:
         return struct.pack(f"<{len(flat)}{letter}", *flat)
     except (struct.error, OverflowError) as error:
-        raise CodecError(f"not all values fit float32 ({error}); pass dtype=, or numbers alone") from error
+        raise CodecError(f"not all values fit float32 ({error}); pass dtype=, or only numbers") from error
 
 
 def _as_array(value: Any) -> npt.NDArray[Any]:
-    """Return numpy's array of a value that has no Python type, or for which a dtype was given."""
+    """Return the numpy array of a value of another type, or of a value for which a dtype was given."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise CodecError(f"not an array of one type and shape: {error}") from error
     if array.dtype.kind in _TEXT_KINDS and (isinstance(value, list | tuple) or not array.shape):
-        for item in _flatten(value)[1]:  # numpy writes numbers among strings out as text
+        for item in _flatten(value)[1]:  # numpy would convert numbers among strings to text
             if not isinstance(item, str | bytes) and getattr(item, "dtype", np.dtype(float)).kind not in _TEXT_KINDS:
-                raise CodecError(f"{type(item).__name__} has no tensor, or stands among values of another type")
+                raise CodecError(f"{type(item).__name__} cannot be in a tensor, or not among values of another type")
     return array
 
 
 def _cast(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Cast the array. Raise CodecError for values that the dtype cannot hold. Floats may lose digits."""
     if (array.dtype.kind in _TEXT_KINDS) != (dtype.kind in _TEXT_KINDS):
-        raise CodecError(f"{array.dtype} values are no {dtype}")
+        raise CodecError(f"{array.dtype} values cannot become {dtype}")
     if dtype.kind in _TEXT_KINDS or array.dtype == dtype:
         return array
     refusal = f"not all {array.dtype} values fit {dtype}"

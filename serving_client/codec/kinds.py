@@ -1,4 +1,4 @@
-"""Which of TensorFlow's types the codec knows, and how the values of each travel in a TensorProto."""
+"""The TensorFlow types that the codec supports, and how a TensorProto holds the values of each."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 __all__ = ["BFLOAT16", "BOOL", "BY_DTYPE", "BY_NUMBER", "FLOAT", "INT64", "MAX_RANK", "STRING", "CodecError", "Kind"]
 
 MAX_RANK = 64
-"""Dimensions of a tensor; numpy has no more."""
+"""Largest number of dimensions of a tensor. It is numpy's limit."""
 
 
 class CodecError(ValueError):
-    """A value that has no tensor, or a tensor that contradicts itself."""
+    """A value cannot be put into a tensor, or a tensor is invalid."""
 
 
 class Kind(NamedTuple):
-    """One type. On the wire numbers are little-endian, whatever the machine is."""
+    """One type. Encoded numbers are little-endian on every machine."""
 
     number: int
-    """Of the enum DataType in TensorFlow's types.proto."""
+    """Number in the enum DataType of TensorFlow's types.proto."""
     name: str
     dtype: np.dtype[Any]
-    """Of the array, and of `tensor_content`."""
+    """dtype of the array and of `tensor_content`."""
     field: str
     """The `*_val` list of TensorProto that holds such values."""
     carrier: np.dtype[Any]
-    """Of the numbers in that list: integers of fewer bits travel as int32, complex numbers as pairs."""
+    """dtype of the numbers in that list. Smaller integers are stored as int32, complex numbers as pairs."""
 
 
 def _kind(number: int, name: str, dtype: str, field: str, carrier: str) -> Kind:
@@ -39,7 +39,7 @@ INT64 = _kind(9, "DT_INT64", "i8", "int64_val", "i8")
 BOOL = _kind(10, "DT_BOOL", "?", "bool_val", "?")
 STRING = _kind(7, "DT_STRING", "O", "string_val", "O")
 BFLOAT16 = _kind(14, "DT_BFLOAT16", "u2", "half_val", "i4")
-"""The upper half of a float32. numpy has no such type: `dtype` is that of the bits."""
+"""The upper half of a float32. numpy lacks this type, so `dtype` is the type of the bits."""
 
 _NUMBERS = (
     FLOAT,

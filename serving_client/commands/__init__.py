@@ -1,1 +1,1 @@
-"""The commands of `serving-client`, a module each: `add_to` declares the options, `run` gives the exit code."""
+"""The commands of `serving-client`, one module each. `add_to` declares the options, and `run` returns the exit code."""

@@ -1,7 +1,7 @@
 """`serving-client bench`: measure how many recommendations a second a server gives, and how long each takes.
 
-The loop is closed: every thread waits for its answer before the next call. A server that stalls is asked less in that
-time, and the percentiles are those of the calls that were made. They cover the whole call, retries included. Errors are
+The loop is closed: every thread waits for its answer before the next call. So a server that stalls gets fewer calls in
+that time, and the percentiles cover only calls that were made. They cover the whole call, retries included. Errors are
 counted by class and are not part of the percentiles.
 """
 
@@ -177,7 +177,7 @@ def report(measured: Measured) -> str:
         ["answered/s", f"{len(times_ms) / measured.elapsed_s:.1f}"],
     ]
     if len(times_ms):
-        # A time that some call took, not one between two: the smallest that this share of the calls stayed within.
+        # Not interpolated: the time of a call that this share of the calls did not exceed.
         found = np.percentile(times_ms, PERCENTILES, method="inverted_cdf").tolist()
         rows += [[f"p{rank:.0f} ms", f"{value:.3f}"] for rank, value in zip(PERCENTILES, found, strict=True)]
         rows.append(["max ms", f"{times_ms.max():.3f}"])

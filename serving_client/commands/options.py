@@ -114,7 +114,7 @@ def _name(given: str) -> str:
     try:
         return text(given, "it")
     except InvalidRequest:
-        raise argparse.ArgumentTypeError(f"{given!a} is no UTF-8") from None
+        raise argparse.ArgumentTypeError(f"{given!a} is not valid UTF-8") from None
 
 
 def _version(text: str) -> int:

@@ -66,12 +66,12 @@ def read_titles(path: str) -> dict[str, str]:
             missing = [name for name in ("item_id", "title") if name not in (reader.fieldnames or ())]
             if missing:
                 has = ", ".join(map(repr, reader.fieldnames or ())) or "none"
-                raise BadInput(f"{path}: has no column {' and no column '.join(missing)}; its columns are {has}")
+                raise BadInput(f"{path}: lacks the column {' and the column '.join(missing)}; its columns are {has}")
             return {row["item_id"]: row["title"] or "" for row in reader if row["item_id"]}
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: is no CSV in UTF-8 ({error})") from error
+        raise BadInput(f"{path}: is not a CSV file in UTF-8 ({error}); save it as UTF-8") from error
 
 
 def _table(answer: Recommendation, titles: Mapping[str, str] | None) -> str:

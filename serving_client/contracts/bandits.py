@@ -1,7 +1,7 @@
-"""What a bandits file says: the bandits, their arms and the rules by which decisions and rewards are counted.
+"""The content of a bandits file: bandits, their arms, and the rules for counting decisions and rewards.
 
-Values only. `bandits_document.bandits_of` makes them from a parsed document, and `transforms.attribution.bandits_file`
-reads the YAML. The hashes here tell whether two bandits count, or decide, alike.
+`bandits_document.bandits_of` makes these values from a parsed document. `transforms.attribution.bandits_file` reads the
+YAML. Two bandits with equal hashes count, or decide, in the same way.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ __all__ = [
 
 
 class BanditsError(ValueError):
-    """A bandits file contradicts itself; the message is a sentence that says where and what to do."""
+    """A bandits file is invalid. The message names the place and says what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ramp:
-    """A canary's schedule. steps: (microseconds after the start, largest share from then on), ascending."""
+    """A canary's schedule.
+
+    Args:
+        started_at_us: Start in microseconds since 1970.
+        steps: Pairs of microseconds after the start and largest share from then on, ascending.
+    """
 
     started_at_us: int
     steps: tuple[tuple[int, float], ...]
@@ -44,7 +49,16 @@ class Ramp:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arm:
-    """One option. state: active, draining or retired. generation: which treatment the name stands for."""
+    """One arm of a bandit.
+
+    Args:
+        arm_id: Name of the arm.
+        generation: Number of the treatment that the name stands for.
+        model: Served model of the arm.
+        version_label: Label of the model's version. None calls the newest version.
+        state: "active", "draining" or "retired".
+        ramp: Schedule of a canary, or None.
+    """
 
     arm_id: str
     generation: int
@@ -56,7 +70,7 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attribution:
-    """How rewards are joined to decisions; durations in microseconds."""
+    """How rewards are joined to decisions. Durations are in microseconds."""
 
     window_us: int
     allowed_lateness_us: int
@@ -68,11 +82,23 @@ class Attribution:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Feature:
-    """One entry of `features`; source is the file's `from`: user, model or item.
+    """One entry of `features`.
 
-    How a router writes it into a decision's vector, in the file's order and without an intercept (one that is wanted is
-    a feature of type bool that is always true): numeric, one number, value / scale cut to [-max, max]; bool, 0 or 1;
-    categorical, `buckets` numbers, all 0 but a 1 in the value's bucket. A missing value is 0 throughout.
+    A router writes the features into a decision's vector, in the file's order:
+
+        numeric        one number: value / scale, limited to [-max, max]
+        bool           0 or 1
+        categorical    `buckets` numbers: 1 at the value's bucket, 0 elsewhere
+
+    A missing value is 0 everywhere. There is no intercept. For one, add a bool feature that is always true.
+
+    Args:
+        name: Name of the feature.
+        type: "numeric", "bool" or "categorical".
+        source: The file's `from`: "user", "model" or "item".
+        buckets: Number of buckets of a categorical feature.
+        scale: Divisor of a numeric feature.
+        max: Limit of a numeric feature.
     """
 
     name: str
@@ -85,10 +111,15 @@ class Feature:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bandit:
-    """One bandit. arms: by id, in the file's order. half_lives: as written ("1h") and in microseconds.
+    """One bandit, with defaults filled in. Fields that are not listed are as in the file.
 
-    policy, guardrails: as in the file, defaults filled in. prior: of every arm, empty for kinds without. prior_from: by
-    arm, the earlier generation and the weight. staleness: `fresh` and `hard` in microseconds.
+    Args:
+        arms: Arms by id, in the file's order.
+        half_lives: Microseconds by the half-life as written, for example "1h".
+        prior: Prior of every arm. Empty for a kind of policy without priors.
+        prior_from: Earlier generation and weight by arm.
+        retain_generations_us: Microseconds for which statistics of earlier generations are kept.
+        staleness: Microseconds of `fresh` and `hard`.
     """
 
     bandit_id: str
@@ -114,24 +145,24 @@ class Bandit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bandits:
-    """A whole file, by bandit id."""
+    """All bandits of a file, by id."""
 
     bandits: Mapping[str, Bandit]
 
 
 def check_disorder(bandits: Bandits, max_disorder_us: int) -> None:
-    """Raise BanditsError if a bandit calls late what --max_disorder, in microseconds, promises to wait for."""
+    """Raise BanditsError if a bandit's allowed_lateness is less than --max_disorder, in microseconds."""
     for bandit in bandits.bandits.values():
         lateness_us = bandit.attribution.allowed_lateness_us
         if lateness_us < max_disorder_us:
             raise BanditsError(
                 f"{bandit.bandit_id}.attribution.allowed_lateness {format_duration(lateness_us)} is less than "
-                f"--max_disorder {format_duration(max_disorder_us)}; raise the one or lower the other"
+                f"--max_disorder {format_duration(max_disorder_us)}; raise allowed_lateness or lower --max_disorder"
             )
 
 
 def attribution_key(bandit: Bandit) -> dict[str, Any]:
-    """By which rules statistics are counted, as JSON: with another value under any key they could not be added up."""
+    """Return the rules of counting as JSON. Statistics can be added only if all values are equal."""
     rules = bandit.attribution
     return {
         "window": format_duration(rules.window_us),
@@ -157,18 +188,18 @@ def config_hash(bandit: Bandit) -> str:
 
 
 def feature_schema(bandit: Bandit) -> str:
-    """16 hex digits that name the meaning of each number of a decision's `features`: of a hash over the features."""
+    """Return 16 hex digits of a hash over the features. Equal digits mean that the numbers have the same meaning."""
     features = [dataclasses.asdict(feature) for feature in bandit.features]
     return hashlib.sha256(canonical_json(features)).hexdigest()[:16]
 
 
 def feature_width(bandit: Bandit) -> int:
-    """d, how many numbers a decision's `features` has: one per numeric or bool feature, `buckets` per categorical."""
+    """Return the length of a decision's `features`: one per numeric or bool feature, `buckets` per categorical one."""
     return sum(feature.buckets or 1 for feature in bandit.features)
 
 
 def _alike(value: Any) -> Any:
-    """1.0 as 1, which a YAML file may write either way."""
+    """Return the value with 1.0 as 1, because a YAML file may contain either."""
     if isinstance(value, Mapping):
         return {name: _alike(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -34,14 +34,14 @@ def bandits_of(document: Mapping[str, Any], where: str) -> Bandits:
         where: Path of the file, for messages.
 
     Raises:
-        BanditsError: The document contradicts itself.
+        BanditsError: A value is invalid, or two values contradict each other.
     """
     bandits = {}
     for bandit_id, entry in document["bandits"].items():
         try:
             bandit = _bandit(bandit_id, entry)
             fault = next(bandit_faults(bandit, entry.get("prior", {}), feature_width(bandit)), None)
-        except ValueError as error:  # a time such as 31 February, which the schema's pattern lets through
+        except ValueError as error:  # for example 31 February, which the schema's pattern accepts
             raise BanditsError(f"{where}: {bandit_id}: {error}") from error
         if fault is not None:
             raise BanditsError(f"{where}: {bandit_id}.{fault}")
@@ -53,7 +53,7 @@ def _bandit(bandit_id: str, entry: Mapping[str, Any]) -> Bandit:
     policy = policy_of(entry["policy"])
     return Bandit(
         bandit_id=bandit_id,
-        policy_epoch=int(entry["policy_epoch"]),  # 1.0 is an integer to JSON Schema
+        policy_epoch=int(entry["policy_epoch"]),  # JSON Schema accepts 1.0 as an integer
         default_arm=entry["default_arm"],
         arms={arm_id: _arm(arm_id, arm) for arm_id, arm in entry["arms"].items()},
         policy=policy,

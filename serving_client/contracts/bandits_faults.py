@@ -1,4 +1,4 @@
-"""What in a bandits file contradicts itself though the JSON Schema accepts it, in sentences for its author."""
+"""Find contradictions in a bandits file that a JSON Schema cannot express, as sentences for its author."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ __all__ = ["bandit_faults"]
 
 # A row keeps d (d + 1) / 2 sums of products, 8 bytes each: 1 MB per row at this width.
 _MOST_FEATURES = 512
-# Spans are held in state and added up to times; ten years stay far from where either overflows.
+# Durations are stored in state and added to times. Ten years cannot overflow either.
 _LONGEST_US = 3_650 * 86_400_000_000
 # Decayed sums are exact, with a bit for each half-life between the oldest decision and the newest.
 _SHORTEST_HALF_LIFE_US = 1_000_000
 
 
 def bandit_faults(bandit: Bandit, prior: Mapping[str, Any], width: int) -> Iterator[str]:
-    """Each a sentence that goes on from the bandit's name and a dot.
+    """Yield the contradictions of a bandit. Each message continues after the bandit's name and a dot.
 
-    prior: as the file has it, where a bandit has one for every arm. width: of the feature vector.
+    Args:
+        bandit: The bandit, with defaults filled in.
+        prior: `prior` as in the file.
+        width: Length of the feature vector.
     """
     active = [arm.arm_id for arm in bandit.arms.values() if arm.state == "active"]
     if bandit.default_arm not in active:
-        yield f"default_arm {bandit.default_arm} is no active arm; {_choice(active)}"
+        yield f"default_arm {bandit.default_arm} is not an active arm; {_choice(active)}"
     for arm in bandit.arms.values():
         yield from _arm_faults(bandit, arm)
     yield from _duration_faults(bandit)
     names = [feature.name for feature in bandit.features]
     if len(set(names)) < len(names):
-        yield f"features names {next(name for name in names if names.count(name) > 1)} twice; give each its own name"
+        yield f"features lists {next(name for name in names if names.count(name) > 1)} twice; rename one of them"
     if width > _MOST_FEATURES:
         yield f"features make a vector of {width} numbers; use fewer buckets, {_MOST_FEATURES} numbers at most"
     yield from policy_faults(
@@ -49,18 +52,18 @@ def _arm_faults(bandit: Bandit, arm: Arm) -> Iterator[str]:
     if arm.ramp is not None:
         afters = [after for after, _ in arm.ramp.steps]
         if any(later <= earlier for earlier, later in itertools.pairwise(afters)):
-            yield f"{place}.ramp.steps are out of order; let `after` grow from step to step"
+            yield f"{place}.ramp.steps are out of order; sort them by `after`, without equal values"
         if arm.arm_id == bandit.default_arm:
-            yield f"{place}.ramp: the default arm takes what ramps leave; remove the ramp or name another default_arm"
+            yield f"{place}.ramp: the default arm takes the rest; remove the ramp or name another default_arm"
     earlier = bandit.prior_from.get(arm.arm_id)
     if earlier is None:
         return
     if bandit.policy["kind"] in NO_PRIOR:
-        yield f"{place}.prior_from: policy.kind {bandit.policy['kind']} takes no prior; remove it"
+        yield f"{place}.prior_from: policy.kind {bandit.policy['kind']} does not use a prior; remove it"
     if earlier["generation"] >= arm.generation:
         yield (
             f"{place}.prior_from.generation {earlier['generation']} is not before the arm's generation "
-            f"{arm.generation}; name an earlier one"
+            f"{arm.generation}; use an earlier generation"
         )
 
 
@@ -77,29 +80,29 @@ def _duration_faults(bandit: Bandit) -> Iterator[str]:
         if span_us > _LONGEST_US:
             yield f"{name} is longer than {format_duration(_LONGEST_US)}; use less"
     if rules.window_us == 0:
-        yield "attribution.window is 0, so that no reward would count; use the time in which a reward belongs"
+        yield "attribution.window is 0, so no reward would count; use the time within which a reward counts"
     for text, half_life_us in bandit.half_lives.items():
         if half_life_us < _SHORTEST_HALF_LIFE_US:
             yield f"half_lives {text} is shorter than {format_duration(_SHORTEST_HALF_LIFE_US)}; use that or more"
     if len(set(bandit.half_lives.values())) < len(bandit.half_lives):
-        yield f"half_lives {', '.join(bandit.half_lives)} name one duration twice; leave one of them out"
+        yield f"half_lives {', '.join(bandit.half_lives)} list one duration twice; remove one of them"
     if bandit.staleness["fresh"] > bandit.staleness["hard"]:
         fresh, hard = (format_duration(bandit.staleness[name]) for name in ("fresh", "hard"))
-        yield f"staleness.fresh {fresh} is longer than staleness.hard {hard}; make it the shorter one"
+        yield f"staleness.fresh {fresh} is longer than staleness.hard {hard}; use a shorter one"
 
 
 def _guardrail_faults(guardrail: Mapping[str, Any], bandit: Bandit) -> Iterator[str]:
     if ("max" in guardrail) == ("min" in guardrail):
-        yield f" has {'both max and min' if 'max' in guardrail else 'no max and no min'}; give it one of the two"
+        yield f" has {'both max and min' if 'max' in guardrail else 'neither max nor min'}; set one of them"
     arm, against = guardrail["arm"], guardrail.get("against")
     if arm != "*" and arm not in bandit.arms:
-        yield f".arm {arm} is no arm; {_choice(['*', *bandit.arms])}"
+        yield f".arm {arm} is not an arm; {_choice(['*', *bandit.arms])}"
     if arm == bandit.default_arm:
-        yield f".arm {arm} is the default arm, which stays whatever happens; watch another arm"
+        yield f".arm {arm} is the default arm, which a guardrail cannot stop; use another arm"
     if against is not None and against not in bandit.arms:
-        yield f".against {against} is no arm; {_choice(list(bandit.arms))}"
+        yield f".against {against} is not an arm; {_choice(list(bandit.arms))}"
     if against == arm:
-        yield f".against {against} is the arm itself; compare it with another"
+        yield f".against {against} is the same arm; use another arm"
 
 
 def _choice(names: list[str]) -> str:

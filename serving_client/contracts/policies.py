@@ -1,6 +1,6 @@
-"""The kinds of policy of a bandits file: their parameters, their priors, and which values contradict each other.
+"""The kinds of policy in a bandits file: their parameters, their priors, and contradictions between values.
 
-This module checks values as they stand in the file. The router computes probabilities from a snapshot.
+This module checks values as written in the file. The router computes probabilities from a snapshot.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["DEFAULT_PRIORS", "NO_PRIOR", "policy_faults", "policy_of", "prior_faults"]
 
-# What a parameter is where the file does not say; beside `floor`, which every kind has.
+# Defaults of the parameters by kind. Every kind also has `floor`.
 _DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "thompson_beta": {},
     "thompson_gaussian": {},
@@ -30,10 +30,10 @@ DEFAULT_PRIORS: Mapping[str, tuple[float, float]] = {
     "ucb1": (0.0, 0.0),
     "softmax": (0.0, 0.0),
 }
-"""By kind, an arm's prior where the file names none: [alpha, beta], elsewhere [mean, weight in decisions]."""
+"""Default prior of an arm by kind: [alpha, beta] for thompson_beta, else [mean, weight in decisions]."""
 
 NO_PRIOR = frozenset(_DEFAULTS) - frozenset(DEFAULT_PRIORS)
-"""Kinds that take no prior: theirs is `ridge`, or they learn nothing."""
+"""Kinds without a prior. They use `ridge` instead, or do not learn."""
 
 _LINEAR = frozenset({"linucb", "lints"})
 
@@ -51,7 +51,7 @@ def policy_faults(
     hours_kept: int,
     features: int,
 ) -> Iterator[str]:
-    """Yield what is wrong with a policy. Each message continues after the bandit's name and a dot.
+    """Yield the contradictions of a policy. Each message continues after the bandit's name and a dot.
 
     Args:
         policy: Policy with its defaults filled in.
@@ -66,23 +66,23 @@ def policy_faults(
         yield f"policy.floor {floor:g} times {arms} arms exceeds 1; use {_at_most(arms):g} or less"
     if kind == "thompson_beta" and aggregate != "any":
         yield (
-            f"attribution.aggregate {aggregate} can leave [0, 1], which policy.kind thompson_beta cannot learn from; "
+            f"attribution.aggregate {aggregate} can leave [0, 1], but policy.kind thompson_beta needs [0, 1]; "
             f"use aggregate any or kind thompson_gaussian"
         )
     if kind in _LINEAR and not features:
-        yield f"policy.kind {kind} needs features and there are none; list them under features or use another kind"
+        yield f"policy.kind {kind} needs features and the bandit has none; list features or use another kind"
     if policy.get("half_life", next(iter(half_lives), None)) not in (*half_lives, None):
-        yield f"policy.half_life {policy['half_life']} is none of half_lives; add it there, written alike"
+        yield f"policy.half_life {policy['half_life']} is not in half_lives; add it there, in the same form"
     if policy.get("hours", 0) > hours_kept:
-        yield f"policy.hours {policy['hours']} is more than hours_kept {hours_kept}; raise that or use fewer hours"
+        yield f"policy.hours {policy['hours']} is more than hours_kept {hours_kept}; raise hours_kept or lower it"
     if "half_life" in policy and "hours" in policy:
-        yield "policy has both half_life and hours; leave one of them out"
+        yield "policy has both half_life and hours; remove one of them"
     if kind == "fixed":
         yield from _weight_faults(policy["weights"], active)
 
 
 def prior_faults(kind: str, prior: Mapping[str, Any], arms: Collection[str]) -> Iterator[str]:
-    """Yield what is wrong with the file's `prior`. Each message continues after the bandit's name and a dot.
+    """Yield the contradictions of the file's `prior`. Each message continues after the bandit's name and a dot.
 
     Args:
         kind: The policy's kind.
@@ -90,24 +90,24 @@ def prior_faults(kind: str, prior: Mapping[str, Any], arms: Collection[str]) -> 
         arms: Names of all arms.
     """
     if kind in NO_PRIOR and prior:
-        yield f"prior: policy.kind {kind} takes none; remove it"
+        yield f"prior: policy.kind {kind} does not use a prior; remove it"
         return
     for arm_id, (first, second) in prior.items():
         if arm_id not in arms:
-            yield f"prior.{arm_id} is the prior of no arm; the arms are {', '.join(arms)}"
+            yield f"prior.{arm_id} does not belong to an arm; the arms are {', '.join(arms)}"
         elif kind == "thompson_beta" and min(first, second) <= 0:
-            yield f"prior.{arm_id} [{first:g}, {second:g}] is no Beta distribution; both numbers must be above 0"
+            yield f"prior.{arm_id} [{first:g}, {second:g}] is not a Beta distribution; make both numbers greater than 0"
         elif second < 0 or (kind == "thompson_gaussian" and second == 0):
-            least = "above 0" if kind == "thompson_gaussian" else "0 or more"
+            least = "greater than 0" if kind == "thompson_gaussian" else "0 or more"
             yield f"prior.{arm_id} [{first:g}, {second:g}] has a weight of {second:g}; make it {least}"
 
 
 def _weight_faults(weights: Mapping[str, float], active: Collection[str]) -> Iterator[str]:
     for arm_id in weights:
         if arm_id not in active:
-            yield f"policy.weights.{arm_id} is the weight of no active arm; the active arms are {', '.join(active)}"
+            yield f"policy.weights.{arm_id} does not belong to an active arm; the active arms are {', '.join(active)}"
     total = math.fsum(weights.values())
-    if abs(total - 1) > 1e-9:  # three times 0.333333333 is not meant to be 1, 0.1 + 0.2 + 0.7 is
+    if abs(total - 1) > 1e-9:  # accepts 0.1 + 0.2 + 0.7, but not three times 0.333333333
         yield f"policy.weights add up to {total:g}; make them add up to 1"
 
 

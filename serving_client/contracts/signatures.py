@@ -1,7 +1,6 @@
-"""What a servable model is called by: signatures, their tensors, and how lists of unequal length are padded.
+"""The names and widths of the contract "Servable model": signatures, their tensors, and the padding of lists.
 
-Every trainer exports these names and every client sends them; shapes and rules are the contract "Servable model". This
-module holds names and numbers alone: no tensors, no I/O.
+Every trainer exports these names and every client sends them. This module holds only names and numbers.
 """
 
 from __future__ import annotations
@@ -42,40 +41,40 @@ EXPLAIN = "explain"
 HISTORY = "history"
 """string [batch, n], a user's items, oldest first."""
 EXCLUDE = "exclude"
-"""string [batch, e], further items that must not be recommended."""
+"""string [batch, e], further items that are not recommended."""
 CANDIDATES = "candidates"
-"""string [batch, m], items to be scored or explained."""
+"""string [batch, m], items to score or explain."""
 
 ITEMS = "items"
 """string [batch, K], best first."""
 SCORES = "scores"
 """float32 [batch, K] beside `items`, or [batch, m] beside `candidates`."""
 CONTRIBUTIONS = "contributions"
-"""float32 [batch, m, n], what each item of the history adds to the score of each candidate."""
+"""float32 [batch, m, n], the contribution of each item of the history to the score of each candidate."""
 
 PAD_ID = ""
-"""Fills `history`, `exclude`, `candidates` and `items` up to their width; never an item, ids are not empty."""
+"""Pads `history`, `exclude`, `candidates` and `items` to their width. It is not an item, because ids are not empty."""
 PAD_SCORE = float("-inf")
-"""Stands beside PAD_ID in `scores`, and for candidates that the model does not know."""
+"""The score of PAD_ID, and of candidates that the model does not contain."""
 
 HISTORY_WIDTH = 128
-"""Columns a client pads `history` to (newest kept): a server's batching joins equal shapes alone."""
+"""Columns that a client pads `history` to, with the newest items. A server's batching joins only equal shapes."""
 CANDIDATES_WIDTH = 256
-"""Columns a client pads `candidates` to; longer lists go in parts."""
+"""Columns that a client pads `candidates` to. Longer lists take several rows."""
 EXCLUDE_WIDTH = 128
-"""Columns a client pads `exclude` to."""
+"""Columns that a client pads `exclude` to, or a multiple of it."""
 SERVING_TOP_K = 100
-"""K of a model whose trainer was given no --serving_top_k."""
+"""K of a model that was trained without --serving_top_k."""
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 MODEL_CARD_FILE = "model_card.json"
 POPULARITY_FILE = "popularity.json"
-"""These three lie in a version's folder assets.extra; the name of the first is TF Serving's."""
+"""These three files are in assets.extra of a version. TF Serving sets the name of the first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """Names of the tensors that go in, all string, and of those that come out."""
+    """Names of the input tensors, which are all strings, and of the output tensors."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -89,4 +88,4 @@ SIGNATURES: Mapping[str, Signature] = types.MappingProxyType(
         EXPLAIN: Signature((HISTORY, CANDIDATES), (CONTRIBUTIONS,)),
     }
 )
-"""Every signature of the contract; `explain` is batch_cf's alone."""
+"""All signatures of the contract. Only models of batch_cf have `explain`."""

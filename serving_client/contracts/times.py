@@ -1,6 +1,6 @@
-"""How times and durations are written: RFC 3339 in UTC with microseconds, and `30m`.
+"""Parse and format times (RFC 3339 in UTC with microseconds) and durations (`30m`).
 
-Inside, a time is an int: microseconds since 1970.
+In Python a time is an int: microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
 BEFORE_ALL_US = -(2**62)
 """A watermark before any event."""
 AFTER_ALL_US = 2**62
-"""A time that no event reaches."""
+"""A time after any event."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(?:Z|\+00:00)", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
@@ -38,38 +38,49 @@ def wall_clock_us() -> int:
 
 
 def parse_time(text: str) -> int:
-    """`2026-11-24T06:00:00.000001Z`, or with `+00:00`, and up to six decimals, to microseconds since 1970.
+    """Parse a time such as `2026-11-24T06:00:00.000001Z`, with up to six decimals and `Z` or `+00:00`.
 
-    Raises ValueError for anything else, a leap second and the year 0 included.
+    Returns:
+        Microseconds since 1970.
+
+    Raises:
+        ValueError: The text has another form, or is a leap second or in the year 0.
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no RFC 3339 UTC time such as 2026-11-24T06:00:00.000000Z")
+        raise ValueError(f"{text!r} is not an RFC 3339 UTC time; write it like 2026-11-24T06:00:00.000000Z")
     seconds = datetime.datetime.fromisoformat(match[1])
     return (seconds - _EPOCH) // _MICROSECOND + int((match[2] or "0").ljust(6, "0"))
 
 
 def format_time(time_us: int) -> str:
-    """Microseconds since 1970 to `2026-11-24T06:00:00.000001Z`; a time outside the years 1 to 9999 is their limit."""
+    """Format microseconds since 1970 as `2026-11-24T06:00:00.000001Z`, limited to the years 1 to 9999."""
     time_us = min(max(time_us, _FIRST_US), _LAST_US)
     return (_EPOCH + datetime.timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_duration(text: str) -> int:
-    """`500ms`, `20s`, `30m`, `1.5h`, `7d` to microseconds; raises ValueError for anything else, or less than zero."""
+    """Parse a duration such as `500ms`, `20s`, `30m`, `1.5h` or `7d`.
+
+    Returns:
+        Microseconds.
+
+    Raises:
+        ValueError: The text has another form, or is too long.
+    """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no duration; write a number and ms, s, m, h or d, such as 30m")
+        raise ValueError(f"{text!r} is not a duration; write a number and ms, s, m, h or d, such as 30m")
     duration_us = float(match[1]) * _UNITS_US[match[2]]
     if duration_us > AFTER_ALL_US:
-        raise ValueError(f"{text!r} is longer than any time that is counted here")
+        raise ValueError(f"{text!r} is longer than 146,000 years; use a shorter duration")
     return round(duration_us)
 
 
 def format_duration(duration_us: int) -> str:
-    """Microseconds to the form `parse_duration` reads, in the largest unit that divides it: `90m`, not `1.5h`.
+    """Format microseconds for `parse_duration`, in the largest unit that divides them: `90m`, not `1.5h`.
 
-    Two durations are written alike only if they are equal.
+    Equal texts mean equal durations.
     """
     for unit in ("d", "h", "m", "s"):
         if duration_us and duration_us % _UNITS_US[unit] == 0:

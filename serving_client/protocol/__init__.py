@@ -1,1 +1,1 @@
-"""What goes over the wire: messages and methods of TensorFlow Serving and of the Open Inference Protocol v2."""
+"""Messages and methods of TensorFlow Serving and of the Open Inference Protocol v2."""

@@ -1,15 +1,15 @@
-"""The classes of all messages that go over the wire, without tensorflow_serving's modules and beside them.
+"""The classes of all protocol messages, without tensorflow_serving's modules.
 
     from serving_client.protocol import messages
     request = messages.PredictRequest(model_spec=messages.ModelSpec(name="cf"))
 
-tensorflow_serving's own modules import TensorFlow (11 s, 657 MB) and register their descriptors in protobuf's one
-default pool, where two copies of a file clash. Here descriptors come from two files (`tools/generate_protocol.py`
-writes them) into a private pool each, so both can live in one process, imported in any order. Instances are not of
-tensorflow_serving's classes: pass bytes across that border.
+tensorflow_serving's own modules import TensorFlow (11 s, 657 MB) and register their descriptors in protobuf's default
+pool, where two copies of a file clash. This module reads the descriptors from two files, which
+`tools/generate_protocol.py` writes, into a private pool for each file. So both packages work in one process, imported
+in any order. The classes differ from tensorflow_serving's, so pass serialized bytes from one package to the other.
 
-A file is read when the first of its messages is asked for: serving.binpb for package tensorflow.serving,
-inference.binpb for the Open Inference Protocol v2 (package inference).
+A file is read when one of its messages is first used: serving.binpb for package tensorflow.serving, and inference.binpb
+for the Open Inference Protocol v2 (package inference).
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ FILES: dict[str, tuple[str, ...]] = {
         "inference.ServerReadyResponse",
     ),
 }
-"""Per file of this folder the full names of the messages it is there for; what they refer to is in it, too."""
+"""Full names of the messages of each file. The file also holds the messages that these refer to."""
 
-# Made by __getattr__ when they are asked for; what a type checker knows of them is in messages.pyi.
+# __getattr__ makes these classes at their first use. messages.pyi describes them for type checkers.
 GetModelMetadataRequest: Any
 GetModelMetadataResponse: Any
 GetModelStatusRequest: Any
@@ -136,7 +136,9 @@ def __getattr__(name: str) -> Any:
     for file, full_names in FILES.items():
         if any(full_name.rpartition(".")[2] == name for full_name in full_names):
             with _lock:
-                if name not in globals():  # another thread may have been first, and a second pool has other classes
+                if (
+                    name not in globals()
+                ):  # another thread may have made the classes already; a second pool would make different ones
                     globals().update(_classes(file))
             return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -146,11 +148,11 @@ def _classes(file: str) -> dict[str, Any]:
     """Make the message classes of a file, by short name, in their own pool."""
     described = descriptor_pb2.FileDescriptorSet.FromString((pathlib.Path(__file__).parent / file).read_bytes())
     pool = descriptor_pool.DescriptorPool()
-    for proto in described.file:  # in the order of their imports
+    for proto in described.file:  # files are in the order of their imports
         pool.AddSerializedFile(proto.SerializeToString())
     classes = {}
     for full_name in FILES[file]:
         message = message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
-        message.__module__ = __name__  # else None, and pickle searches all modules for the class
+        message.__module__ = __name__  # otherwise it is None, and pickle searches all modules for the class
         classes[message.__name__] = message
     return classes

@@ -1,5 +1,5 @@
-# Message classes to a type checker. Fields are Any: the descriptors, which know them, are read at run time.
-# Fields are not listed, so a misspelt one is found when it runs (protobuf raises), not here.
+# Message classes for type checkers. Fields are Any, because the descriptors are read at run time. A misspelt field is
+# not found by a type checker. protobuf raises at run time.
 from collections.abc import Mapping
 from typing import Any, Self
 

@@ -1,4 +1,4 @@
-"""Under which path each remote procedure is called, as gRPC wants it: /PACKAGE.SERVICE/METHOD."""
+"""The gRPC path of each remote procedure: /PACKAGE.SERVICE/METHOD."""
 
 from __future__ import annotations
 

@@ -99,5 +99,5 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
 
 def test_a_duration_that_no_clock_reaches_is_refused() -> None:
     for text in ("9" * 20 + "d", "9" * 400 + "s"):
-        with pytest.raises(ValueError, match="longer than any time"):
+        with pytest.raises(ValueError, match="longer than 146,000 years"):
             parse_duration(text)

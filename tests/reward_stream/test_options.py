@@ -28,7 +28,7 @@ def test_a_good_command_line_has_no_problems() -> None:
 def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
     for flags, sentence in (
         ({"bandits": ""}, "--bandits is missing; pass the bandits file"),
-        ({"publish_interval": "soon"}, "--publish_interval=soon: 'soon' is no duration"),
+        ({"publish_interval": "soon"}, "--publish_interval=soon: 'soon' is not a duration"),
         ({"poll_interval": "0s"}, "--poll_interval=0s: must be greater than 0"),
         ({"bandits_poll": "0ms"}, "--bandits_poll=0ms: must be greater than 0"),
         ({"decisions": "kafka://h:1/t"}, "--decisions=kafka://h:1/t: kafka:// is not supported yet"),

@@ -322,7 +322,7 @@ def test_the_live_watermark_says_what_is_late(place, capsys):
             "--from works only with --snapshots",
         ),
         (["--dead_letters=x", "--decisions_dir=a", "--rewards_dir=b", "--sahrds=3"], "unknown argument --sahrds=3"),
-        (["--snapshots=x", "--decisions=a", "--rewards=b", "--from=monday"], "'monday' is no RFC 3339"),
+        (["--snapshots=x", "--decisions=a", "--rewards=b", "--from=monday"], "'monday' is not an RFC 3339"),
         (["--snapshots=x", "--decisions=a", "--rewards=b", RANGE[0], "--to=2026-11-24T13:00:00Z"], "is not before"),
     ],
 )

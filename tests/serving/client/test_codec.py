@@ -236,18 +236,18 @@ def test_a_dtype_says_otherwise(value, dtype, expected):
         ([1, None], None, "not all values fit int64"),
         (["a", 1], None, "not all values are strings"),
         ([b"a", None], None, "not all values are strings"),
-        (None, None, "NoneType has no tensor"),
-        ([None, 1], None, "NoneType has no tensor"),
-        ({"a": 1}, None, "dict has no tensor"),
-        ([np.float32(1), "a"], None, "float32 has no tensor, or stands among values of another type"),
-        ([[1.0], [1.0, 2.0]], None, "lists of unequal length or depth at level 1"),
-        ([[[1], [2]], [[1], 2]], None, "lists of unequal length or depth at level 2"),
-        ([["a"], "b"], None, "lists of unequal length or depth at level 1"),
+        (None, None, "NoneType cannot be in a tensor"),
+        ([None, 1], None, "NoneType cannot be in a tensor"),
+        ({"a": 1}, None, "dict cannot be in a tensor"),
+        ([np.float32(1), "a"], None, "float32 cannot be in a tensor, or not among values of another type"),
+        ([[1.0], [1.0, 2.0]], None, "lists have unequal lengths or depths at level 1"),
+        ([[[1], [2]], [[1], 2]], None, "lists have unequal lengths or depths at level 2"),
+        ([["a"], "b"], None, "lists have unequal lengths or depths at level 1"),
         (["a", ["b"]], None, "not all values are strings"),
         ([1.0, [2.0]], None, "not all values fit float32"),
         ("\ud800", None, "a string has no UTF-8 form"),
         (np.array(["a", 1], dtype=object), None, "not all values are strings"),
-        (np.array(["2026-01-01"], "M8[D]"), None, r"no tensor holds dtype datetime64\[D\]"),
+        (np.array(["2026-01-01"], "M8[D]"), None, r"a tensor cannot hold dtype datetime64\[D\]"),
         (np.broadcast_to(np.float64(1), (2**28,)), None, "2147483648 bytes exceed the 2147418112"),
         ([1.5], "i8", "not all float64 values fit int64"),
         ([math.nan], "i8", "not all float64 values fit int64"),
@@ -256,13 +256,13 @@ def test_a_dtype_says_otherwise(value, dtype, expected):
         ([2], bool, "not all int64 values fit bool"),
         (np.array([1e39]), "f4", "not all float64 values fit float32"),
         ([1j], "f4", "not all complex128 values fit float32"),
-        (["1"], "f4", "<U1 values are no float32"),
-        ([1.0, None], "f4", "float has no tensor, or stands among values of another type"),
-        (np.array([1.0, None]), "f4", "object values are no float32"),
+        (["1"], "f4", "<U1 values cannot become float32"),
+        ([1.0, None], "f4", "float cannot be in a tensor, or not among values of another type"),
+        (np.array([1.0, None]), "f4", "object values cannot become float32"),
         ([[1], [1, 2]], "f4", "not an array of one type and shape"),
-        ([1, 2], str, "int64 values are no <U0"),
+        ([1, 2], str, "int64 values cannot become <U0"),
         (["a", 2], str, "not all values are strings"),
-        (np.array([1]), str, "int64 values are no <U0"),
+        (np.array([1]), str, "int64 values cannot become <U0"),
     ],
 )
 def test_what_has_no_tensor_is_refused_with_its_reason(value, dtype, message):
@@ -358,7 +358,7 @@ def test_a_tensor_that_contradicts_itself_is_refused_in_little_memory(proto, mes
 def test_text_that_is_none_is_refused():
     with pytest.raises(codec.CodecError, match="a string is not UTF-8"):
         codec.strings(tensor(7, [1], string_val=[b"\xff"]))
-    with pytest.raises(codec.CodecError, match="the tensor is DT_FLOAT, strings were expected"):
+    with pytest.raises(codec.CodecError, match="the tensor is DT_FLOAT, not strings"):
         codec.strings(tensor(1, [1]))
     with pytest.raises(codec.CodecError, match="may be repeated values"):
         codec.strings(tensor(7, [2**40], string_val=[b"a"]))

@@ -249,9 +249,9 @@ def test_what_the_server_says_is_one_sentence_and_its_exit_code(command, argumen
             ["recommend", "--server=h:1", "--model=cf", "--timeout=100000"],
             "a number of seconds above 0 and at most 86400",
         ),
-        (["recommend", "--server=h:1", "--model=\udcff"], "argument --model: '\\udcff' is no UTF-8"),
-        (["bench", "--server=h:1", "--model=cf", "--label=\udcff"], "argument --label: '\\udcff' is no UTF-8"),
-        (["status", "--server=\udcff:1", "--model=cf"], "argument --server: '\\udcff:1' is no UTF-8"),
+        (["recommend", "--server=h:1", "--model=\udcff"], "argument --model: '\\udcff' is not valid UTF-8"),
+        (["bench", "--server=h:1", "--model=cf", "--label=\udcff"], "argument --label: '\\udcff' is not valid UTF-8"),
+        (["status", "--server=\udcff:1", "--model=cf"], "argument --server: '\\udcff:1' is not valid UTF-8"),
         (["bench", "--server=h:1", "--model=cf", "--seconds=0"], "0 is not a number of seconds above 0"),
         (["status", "--server=h:1", "--model=cf", "--label=stable"], "unknown argument --label=stable"),
     ],
@@ -268,10 +268,10 @@ def test_a_command_line_that_cannot_be_meant_exits_2(arguments, says, capsys):
     ("content", "says"),
     [
         (None, "cannot be read (No such file or directory)"),
-        (b"item,title\na,b\n", "has no column item_id; its columns are 'item', 'title'"),
-        (b"", "has no column item_id and no column title; its columns are none"),
-        (b"item_id,title\n\xff,b\n", "is no CSV in UTF-8"),
-        (b"item_id,title\n" + b"x" * 200_000 + b",b\n", "is no CSV in UTF-8"),
+        (b"item,title\na,b\n", "lacks the column item_id; its columns are 'item', 'title'"),
+        (b"", "lacks the column item_id and the column title; its columns are none"),
+        (b"item_id,title\n\xff,b\n", "is not a CSV file in UTF-8"),
+        (b"item_id,title\n" + b"x" * 200_000 + b",b\n", "is not a CSV file in UTF-8"),
     ],
 )
 def test_titles_that_cannot_be_read_exit_3_before_the_server_is_asked(content, says, server, tmp_path, capsys):

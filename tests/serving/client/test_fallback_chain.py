@@ -185,7 +185,7 @@ def test_names_of_rungs_are_told_by_the_model():
         ([Rung(None)], {"timeout_s": 0.0}, "timeout_s must be above 0 and at most 86400 seconds, got 0.0"),
         ([Rung(None)], {"timeout_s": 200_000}, "above 0 and at most 86400 seconds, got 200000"),
         ([Rung(None)], {"timeout_s": float("inf")}, "seconds, got inf"),
-        ([Rung(None)], {"reserve": 1.0}, "reserve is a share of the time, from 0.05 to below 1, got 1.0"),
+        ([Rung(None)], {"reserve": 1.0}, "reserve must be at least 0.05 and below 1, got 1.0"),
         ([Rung(None)], {"reserve": 0.0}, "got 0.0"),
     ],
 )

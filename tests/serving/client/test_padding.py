@@ -56,7 +56,7 @@ def test_rounded_up_is_the_smallest_multiple_that_holds_them(longest, width):
         (b"abc", "history is one bytes"),
         (5, "history is int, not a list of ids"),
         (["a", None], r"history\[1\] is NoneType None"),
-        (["a", "b\udc00"], r"history\[1\] 'b\\udc00' is no UTF-8"),
+        (["a", "b\udc00"], r"history\[1\] 'b\\udc00' is not valid UTF-8"),
         (["a", "", "b"], r"history\[1\] is empty"),
     ],
 )
