@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None, drain_s: float | None = None, prog: 
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         if flags.ignored:
             names = ", ".join(f"--{name}" for name in flags.ignored)
-            logging.getLogger(__name__).warning("without effect in local_serving: %s", names)
+            logging.getLogger(__name__).warning("no effect in local_serving: %s", names)
         return _serve(flags, drain_s)
     except StartError as error:
         print(f"{prog}: {error}", file=sys.stderr)

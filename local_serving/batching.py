@@ -112,7 +112,7 @@ class Batcher:
             inputs = join([request.inputs for request in requests], size, pad)
             results = self._run(signature, inputs, sorted(outputs), timeout_s)
             parts = cut(results, [task.rows for task in batch.tasks], size)
-        except BaseException as error:  # whatever it is, somebody waits for it in another thread
+        except BaseException as error:  # a caller waits for the result in another thread
             for request in requests:
                 request.fail(error)
             return

@@ -89,7 +89,7 @@ def read_text(path: str | os.PathLike[str], message: Any, flag: str, kind: str) 
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise StartError(f"{path}: cannot be read ({reason}); check {flag}") from error
     except text_format.ParseError as error:
-        raise StartError(f"{path}: is no {kind} ({error}); correct it") from error
+        raise StartError(f"{path}: is not a valid {kind} ({error}); correct it") from error
 
 
 def models_of(config: Any, before: Sequence[Model] = ()) -> tuple[Model, ...]:

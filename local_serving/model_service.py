@@ -68,7 +68,7 @@ def reload_config(core: Core, request: Any, wanted: Callable[[], bool] = lambda:
         _log.error("ReloadConfig failed: %s", error.message)
         failed = error
     except Exception as error:
-        _log.exception("a fault of local_serving's own")
+        _log.exception("an error in local_serving")
         failed = Status(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
     else:
         return response, None

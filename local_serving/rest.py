@@ -150,7 +150,7 @@ def answer(
     except Status as error:
         return HTTP_CODES[error.code], _json({"error": error.message})
     except Exception as error:  # the client gets the fault and not a broken connection
-        _log.exception("a fault of local_serving's own")
+        _log.exception("an error in local_serving")
         return 500, _json({"error": f"{type(error).__name__}: {error}"})
 
 

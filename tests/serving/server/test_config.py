@@ -63,7 +63,7 @@ def test_a_platform_that_is_none_is_refused(entry, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("model_config_list { config { nme: 'm' } }", "is no model server config ("),
+        ("model_config_list { config { nme: 'm' } }", "is not a valid model server config ("),
         ("\udcff", "cannot be read (not UTF-8); check --model_config_file"),
         (None, "cannot be read (No such file or directory); check --model_config_file"),
     ],
