@@ -1,5 +1,7 @@
 """Parse the flags of tensorflow_model_server that this server supports, with the same names, defaults and spelling.
 
+`--host` is the one flag that tensorflow_model_server lacks.
+
 Flags are written `--name=value`, or `--name` for a bool. A flag of the real server that has no effect here is accepted
 and named in a warning, so that one command line fits both servers. A flag that neither server has raises UsageError.
 (The real server only warns, so a typing error goes unnoticed.)
@@ -29,6 +31,10 @@ def _flag(default: Any, text: str) -> Any:
 class Flags:
     """The value of every flag. `ignored` lists the given flags that have no effect here."""
 
+    host: str = _flag(
+        "127.0.0.1",
+        "address to listen on; 0.0.0.0: all of this machine's (only here; tensorflow_model_server listens on all)",
+    )
     port: int = _flag(8500, "port for gRPC; 0 uses any free port (tensorflow_model_server: no gRPC)")
     grpc_socket_path: str = _flag("", "UNIX socket to listen on for gRPC as well")
     rest_api_port: int = _flag(0, "port for REST; 0: no REST; -1 (only here): any free port")
@@ -42,7 +48,7 @@ class Flags:
         False, "allow a new label for a version that is not loaded; needed for labels when the server starts"
     )
     file_system_poll_wait_seconds: float = _flag(
-        1.0, "seconds between two looks for versions (here fractions too); 0: look once; below 0: never"
+        1.0, "seconds between two searches for new versions (fractions only here); 0: search once; below 0: never"
     )
     max_num_load_retries: int = _flag(5, "how often a failed load is retried")
     load_retry_interval_micros: int = _flag(60_000_000, "microseconds between two tries of a load; below 0: no wait")
@@ -118,7 +124,7 @@ def usage(program: str) -> str:
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         lines.append(f"  --{name}" + (f" (default {default})" if default not in ("", "false") else ""))
         lines.append(f"      {field.metadata['help']}")
-    lines += ["", "Taken, without effect here: " + ", ".join(f"--{name}" for name in _NO_EFFECT) + "."]
+    lines += ["", "Accepted without effect: " + ", ".join(f"--{name}" for name in _NO_EFFECT) + "."]
     return "\n".join(lines)
 
 
@@ -136,7 +142,9 @@ def _value(name: str, text: str | None) -> Any:
             raise ValueError(text)
         return value
     except ValueError:
-        raise UsageError(f"--{name}={text} is no {'whole number' if kind is int else 'number'}; correct it") from None
+        raise UsageError(
+            f"--{name}={text} is not a {'whole number' if kind is int else 'number'}; correct it"
+        ) from None
 
 
 def channel_arguments(text: str) -> list[tuple[str, int | str]]:
@@ -162,9 +170,11 @@ def _check(flags: Flags) -> None:
     for name, lowest in {"port": 0, "rest_api_port": -1}.items():
         value = getattr(flags, name)
         if not lowest <= value <= 65535:
-            raise UsageError(f"--{name}={value} is no port; use {lowest} to 65535")
+            raise UsageError(f"--{name}={value} is not a port; use {lowest} to 65535")
+    if not flags.host or ":" in flags.host:
+        raise UsageError(f"--host={flags.host} is not an IPv4 address or a name; use for example 127.0.0.1 or 0.0.0.0")
     if flags.port == flags.rest_api_port != 0:
-        raise UsageError(f"--rest_api_port={flags.port} is --port as well; use another one")
+        raise UsageError(f"--rest_api_port={flags.port} is the same as --port; use another port")
     for name in ("rest_api_num_threads", "grpc_max_threads"):
         if getattr(flags, name) < 1:
             raise UsageError(f"--{name}={getattr(flags, name)} is less than 1; use at least 1")

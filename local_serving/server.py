@@ -27,7 +27,6 @@ from serving_client.protocol import messages, methods
 
 __all__ = ["DRAIN_S", "Server"]
 
-HOST = "0.0.0.0"
 DRAIN_S = 20.0
 """Below the 30 s after which Kubernetes kills a process that got SIGTERM."""
 UNLOAD_S = 1.0
@@ -40,11 +39,10 @@ class Server:
 
     Args:
         flags: The server's flags.
-        host: Address to listen on.
     """
 
-    def __init__(self, flags: Flags, host: str = HOST) -> None:
-        self._flags, self._host = flags, host
+    def __init__(self, flags: Flags) -> None:
+        self._flags, self._host = flags, flags.host
         make_runner = None
         if flags.enable_batching:
             from local_serving.batching import make_batchers
@@ -63,8 +61,8 @@ class Server:
         """Load the models, then listen. Raise StartError for a bad model, port or file named by a flag."""
         flags = self._flags
         credentials = _credentials(flags)
-        for port in {flags.port, flags.rest_api_port} - {0, -1}:
-            _check_free(self._host, port)  # fail at once and not after a minute of loading
+        for port in {flags.port, max(0, flags.rest_api_port)}:
+            _check_free(self._host, port)  # fail at once, before models load for a minute
         try:
             self.core.start()
             self._listen(credentials)
@@ -113,7 +111,9 @@ class Server:
             if flags.grpc_socket_path:
                 server.add_insecure_port(f"unix:{flags.grpc_socket_path}")
         except RuntimeError as error:
-            raise StartError(f"cannot listen on {self._host}:{flags.port} ({error}); use another --port") from error
+            raise StartError(
+                f"cannot listen on {self._host}:{flags.port} ({error}); use another --host or --port"
+            ) from error
         if flags.rest_api_port:
             from local_serving.rest import RestApi
 
@@ -145,7 +145,7 @@ class Server:
     def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         timeout_s = context.time_remaining()
         if timeout_s is not None and timeout_s <= 0:
-            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request was looked at")
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request was handled")
         with _aborted(context):
             return predict(self.core, request, timeout_s, self._flags.enable_serialization_as_tensor_content)
 
@@ -197,7 +197,7 @@ def _aborted(context: grpc.ServicerContext) -> Any:
     except Status as error:
         code, message = error.code, error.message
     except Exception as error:
-        _log.exception("a fault of local_serving's own")
+        _log.exception("an error in local_serving")
         code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
     else:
         return
@@ -233,4 +233,5 @@ def _check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"{host}:{port}: cannot listen there ({error.strerror}); use another port") from error
+            reason = error.strerror
+            raise StartError(f"{host}:{port}: cannot listen there ({reason}); use another --host or port") from error

@@ -76,7 +76,7 @@ def local(request, tmp_path_factory):
     def start(**flags):
         both = {"port": 0, "model_config_file": str(base / "models.config"), "file_system_poll_wait_seconds": 0.1}
         both["allow_version_labels_for_unavailable_models"] = True
-        started.append(Server(Flags(**both, **flags), "127.0.0.1"))
+        started.append(Server(Flags(**both, **flags)))
         started[-1].start()
         return started[-1]
 

@@ -186,7 +186,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"guardrails": [{"metric": "reward"}]}, "home_row.guardrails[0] has neither max nor min; set one of them"),
     ({"guardrails": [{"metric": "reward", "max": 1, "min": 0}]}, "home_row.guardrails[0] has both max and min"),
-    ({"guardrails": [{"metric": "reward", "max": 1, "arm": "x"}]}, "guardrails[0].arm x is not an arm; use one of *, cf"),
+    ({"guardrails": [{"metric": "reward", "max": 1, "arm": "x"}]}, "guardrails[0].arm x is not an arm; use one of *"),
     ({"guardrails": [{"metric": "reward", "max": 1, "arm": "cf"}]}, "guardrails[0].arm cf is the default arm"),
     ({"guardrails": [{"metric": "reward", "max": 1, "against": "x"}]}, "guardrails[0].against x is not an arm"),
     (

@@ -41,7 +41,7 @@ def server(served_models, tmp_path_factory):
 
     config = tmp_path_factory.mktemp("server") / "models.config"
     config.write_text(models.config_text(served_models))
-    started = Server(flags.parse(["--port=0", "--rest_api_port=-1", f"--model_config_file={config}"]), "127.0.0.1")
+    started = Server(flags.parse(["--port=0", "--rest_api_port=-1", f"--model_config_file={config}"]))
     started.start()
     yield started
     started.stop(5.0)

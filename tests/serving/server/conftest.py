@@ -45,7 +45,7 @@ def make_server():
         given = {one.partition("=")[0].removeprefix("--") for one in arguments}
         quick = [f"--{name}={value}" for name, value in QUICK.items() if name not in given]
         model = ["--model_name=m", f"--model_base_path={base}"] if base else []
-        made.append(Server(flags.parse([*quick, *model, *arguments]), "127.0.0.1"))
+        made.append(Server(flags.parse([*quick, *model, *arguments])))
         return made[-1]
 
     yield make

@@ -47,7 +47,7 @@ def test_sigterm_lets_the_requests_in_flight_finish_and_takes_no_new_ones(served
     """With REST, so that the line that says where it listens is seen whole."""
     slow = served_models["slow"]
     with process("--model_name=m", f"--model_base_path={slow}", "--rest_api_port=-1") as running:
-        found = line(running, r"^listening: grpc 0\.0\.0\.0:(\d+) rest 0\.0\.0\.0:(\d+)$")
+        found = line(running, r"^listening: grpc 127\.0\.0\.1:(\d+) rest 127\.0\.0\.1:(\d+)$")
         wire = Wire(found[1])
         rounds = 2 * models.SLOW_ROUNDS_PER_S
         answers = []
@@ -74,7 +74,7 @@ def test_requests_that_do_not_end_are_given_up_and_the_exit_code_says_so(served_
     program = "import sys; from local_serving.__main__ import main; sys.exit(main(sys.argv[1:], drain_s=0.3))"
     slow = served_models["slow"]
     with process("--model_name=m", f"--model_base_path={slow}", start=("-c", program)) as running:
-        wire = Wire(line(running, r"^listening: grpc 0\.0\.0\.0:(\d+)")[1])
+        wire = Wire(line(running, r"^listening: grpc 127\.0\.0\.1:(\d+)")[1])
         flying = wire.channel.unary_unary(
             methods.PREDICT, request_serializer=messages.PredictRequest.SerializeToString
         ).future(request("m", {"rounds": tensor([10**12], np.int64)}))
@@ -148,12 +148,34 @@ def test_no_thread_takes_a_signal_from_the_one_that_waits_for_it(tmp_path):
 
 
 def test_a_port_in_use_is_one_sentence_and_exit_code_1(base, capsys):
-    with socket.create_server(("0.0.0.0", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main([f"--port={port}", f"--model_base_path={base}"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"local-serving: 0.0.0.0:{port}: cannot listen there (Address already in use); use another port"
+        f"local-serving: 127.0.0.1:{port}: cannot listen there (Address already in use); use another --host or port"
     )
+
+
+@pytest.mark.parametrize(("host", "reached"), [(None, False), ("127.0.0.1", False), ("0.0.0.0", True)])
+def test_only_this_machine_reaches_it_unless_host_says_otherwise(host, reached, base, make_server):
+    """127.0.0.2 is this machine too, but another address: what listens on 127.0.0.1 alone is not found there."""
+    server = make_server(base, "--rest_api_port=-1", *([f"--host={host}"] if host else []))
+    server.start()
+    for port in (server.grpc_port, server.rest_port):
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+        with contextlib.ExitStack() as stack:
+            if not reached:
+                stack.enter_context(pytest.raises(ConnectionRefusedError))
+            stack.enter_context(socket.create_connection(("127.0.0.2", port), timeout=5))
+    assert server.listening() == (
+        f"grpc {host or '127.0.0.1'}:{server.grpc_port} rest {host or '127.0.0.1'}:{server.rest_port}"
+    )
+
+
+def test_a_host_that_is_not_this_machine_is_one_sentence(base, make_server):
+    with pytest.raises(StartError, match=r"^192\.0\.2\.1:0: cannot listen there \(.*\); use another --host or port$"):
+        make_server(base, "--host=192.0.2.1").start()
 
 
 def test_two_servers_do_not_share_a_port(base, serve, make_server):

@@ -93,8 +93,7 @@ def test_a_label_goes_only_to_a_version_that_the_server_has_available(served_mod
             model_config_file=str(path),
             file_system_poll_wait_seconds=0.05,
             allow_version_labels_for_unavailable_models=True,
-        ),
-        "127.0.0.1",
+        )
     )
     server.start()
     try:
