@@ -198,7 +198,6 @@ _ADVICE: Mapping[type[ServingError], str] = types.MappingProxyType(
         Unavailable: "check that the server runs, and that client and server both use TLS or both do not",
         DeadlineExceeded: "raise timeout_s, or check the server's latency",
         Overloaded: "lower the rate, or add replicas",
-        NotFound: "list the versions that the server has with client.status() or `serving-client status`",
         Unauthorized: "check the credentials of the client",
     }
 )
@@ -232,6 +231,9 @@ def from_status(
             break
     said = f"{'no status' if code is None else code.name}: {text or 'no details'}"
     advice = _ADVICE.get(kind)
+    if kind is NotFound:
+        command = f"serving-client status --server={target or 'HOST:PORT'} --model={model or 'NAME'}"
+        advice = f"check the name; `{command}` lists the versions of a model"
     return kind(f"{said.rstrip('.')}; {advice}" if advice else said, target, model, version, attempts)
 
 

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 
 from serving_client.client import Client
 from serving_client.commands.options import BadInput, add_model, add_query, add_version
-from serving_client.commands.tables import counted, table
+from serving_client.commands.tables import counted, printable, table
+from serving_client.contracts.signatures import PAD_SCORE
+from serving_client.errors import ServingError
 from serving_client.results import Recommendation
 
 __all__ = ["add_to", "read_titles", "run"]
 
+LISTED = 5
+"""Unknown items that the message names."""
 EXAMPLE = "example: %(prog)s --server=localhost:8500 --model=cf --k=5 --items=items.csv c07 c12"
 
 
@@ -29,7 +33,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print rank, item, title and score, and on stderr the server that answered."""
+    """Print rank, item, title and score. Print on stderr the given items that the model lacks, and who answered."""
     titles = None if options.items is None else read_titles(options.items)
     with Client(options.server, model=options.model, timeout_s=options.timeout) as client:
         started_at = time.monotonic()
@@ -41,8 +45,13 @@ def run(options: argparse.Namespace) -> int:
             version_label=options.label,
         )
         seconds = time.monotonic() - started_at
+        unknown = _unknown(client, [*options.history, *options.exclude], answer)
     print(_table(answer, titles))
     which = answer.model if answer.version is None else f"{answer.model} version {answer.version}"
+    if unknown:
+        popular = bool(options.history) and set(options.history) <= set(unknown)
+        then = "so these are popular items" if popular else "so they have no effect"
+        print(f"model {which} does not contain {_listed(unknown)}, {then}; check the ids", file=sys.stderr)
     items, tries = counted(len(answer.items), "item"), counted(answer.attempts, "attempt")
     print(
         f"{answer.target}: {items} of model {which} in {seconds * 1000.0:.1f} ms, {tries}",
@@ -72,6 +81,23 @@ def read_titles(path: str) -> dict[str, str]:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path}: is not a CSV file in UTF-8 ({error}); save it as UTF-8") from error
+
+
+def _unknown(client: Client, items: list[str], answer: Recommendation) -> list[str]:
+    """Return the items that the model does not contain, or none if the model cannot tell."""
+    if not items:
+        return []
+    try:
+        scores = client.score_items([], items, version=answer.version)
+    except ServingError:  # a model without the signature score_items; the recommendations are printed all the same
+        return []
+    scored = zip(items, scores.tolist(), strict=True)
+    return list(dict.fromkeys(item for item, score in scored if score == PAD_SCORE))
+
+
+def _listed(items: list[str]) -> str:
+    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return ", ".join(map(printable, items[:LISTED])) + more
 
 
 def _table(answer: Recommendation, titles: Mapping[str, str] | None) -> str:

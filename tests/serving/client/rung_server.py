@@ -4,7 +4,9 @@
         server.behave("cf", Hang())
 
 Predict answers with the contract's `items` and `scores`; GetModelStatus lists version 7 of the models that are told to
-answer. What was asked is kept: `asked(model)` counts, `requests` and `metadata` hold all, oldest first.
+answer. What was asked is kept: `asked(model)` counts, `requests` and `metadata` hold all, oldest first. The signature
+score_items is kept apart, in `scored`: it gives -inf to the items in `unknown`, 0 to all others, and NotSupported
+while `unknown` is None.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ class RungServer:
             self.target = f"127.0.0.1:{free.getsockname()[1]}"
         self.requests: list[Any] = []
         self.metadata: list[dict[str, Any]] = []
+        self.scored: list[Any] = []
+        self.unknown: set[str] | None = None
         self.states: list[tuple[int, int, int, str]] | None = None
         self._models: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -96,7 +100,22 @@ class RungServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def _score(self, request: Any, context: grpc.ServicerContext) -> bytes:
+        self.scored.append(request)
+        if self.unknown is None:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "score_items" not found.')
+        candidates = [item.decode() for item in request.inputs["candidates"].string_val]
+        response = messages.PredictResponse()
+        scores = response.outputs["scores"]
+        scores.dtype = 1
+        for size in (1, len(candidates)):
+            scores.tensor_shape.dim.add(size=size)
+        scores.float_val.extend(float("-inf") if item in ("", *self.unknown) else 0.0 for item in candidates)
+        return bytes(response.SerializeToString())
+
     def _predict(self, request: Any, context: grpc.ServicerContext) -> bytes:
+        if request.model_spec.signature_name == "score_items":
+            return self._score(request, context)
         with self._lock:
             self.requests.append(request)
             self.metadata.append(dict(context.invocation_metadata()))

@@ -32,7 +32,8 @@ def running():
 @pytest.fixture
 def server(running):
     running.requests.clear()
-    running.states = None
+    running.states = running.unknown = None
+    running.scored.clear()
     running.behave("cf", Answer(("c1", "c2", "c3")))
     return running
 
@@ -66,6 +67,41 @@ def test_recommend_passes_on_exclude_k_and_version_or_label(server, capsys):
     first, second = server.requests
     assert [item for item in first.inputs["exclude"].string_val if item] == [b"c1", b"c9"]
     assert (first.model_spec.version.value, second.model_spec.version_label) == (7, "stable")
+
+
+def test_recommend_names_the_items_that_the_model_lacks(server, capsys):
+    server.unknown = {"c77", "c9"}
+    command = ["recommend", f"--server={server.target}", "--model=cf", "c07", "c77", "c77", "--exclude=c9"]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1] == "   1  c1        3"
+    assert err.splitlines()[0] == ("model cf version 7 does not contain c77, c9, so they have no effect; check the ids")
+    (scored,) = server.scored
+    assert scored.model_spec.version.value == 7  # the version that recommended
+    server.unknown = {f"x{number}" for number in range(7)}
+    assert main([*command[:3], *sorted(server.unknown)]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "model cf version 7 does not contain x0, x1, x2, x3, x4 and 2 more, so these are popular items; check the ids"
+    )
+    server.unknown = set()
+    assert main(command) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_recommend_asks_for_no_scores_without_items_and_does_without_the_signature(server, capsys):
+    assert main(["recommend", f"--server={server.target}", "--model=cf"]) == 0
+    assert server.scored == []
+    assert main(["recommend", f"--server={server.target}", "--model=cf", "c77"]) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 2  # a closing sentence each
+    assert len(server.scored) == 1
+
+
+@pytest.mark.parametrize("command", ["recommend", "bench", "status"])
+def test_a_wrong_model_names_the_command_that_lists_versions(command, server, capsys):
+    assert main([command, f"--server={server.target}", "--model=cff"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    named = f"`serving-client status --server={server.target} --model=cff` lists the versions of a model"
+    assert line.endswith(f"check the name; {named}")
 
 
 def test_recommend_without_items_asks_for_what_is_popular(server, capsys):
