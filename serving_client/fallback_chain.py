@@ -22,11 +22,17 @@ Errors of a rung:
                                server may be healthy. An answer without items.
 
 Any other exception (a TypeError, a cancelled task) is raised, and no breaker counts it.
+
+NotFound is a mistake in the configuration, because the server is healthy and lacks the model. So a warning is logged,
+at most once per rung in WARN_S, and `Call.not_found` lists the rung.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -57,6 +63,7 @@ from serving_client.results import Recommendation
 
 __all__ = ["LAST", "RESERVE", "Chain", "Climb", "Rung", "Turn"]
 
+_LOG = logging.getLogger("serving_client")
 C = TypeVar("C")
 """The client of a rung: Client, aio.Client, or another with their `recommend`."""
 
@@ -65,6 +72,8 @@ RESERVE = 0.3
 better one gets most of the time."""
 LAST = 0.05
 """Share that the last model leaves. Popularity takes under 1 ms, and gRPC's timers fire a few milliseconds late."""
+WARN_S = 60.0
+"""Least seconds between two warnings about one rung."""
 COUNTED = (
     *(Unavailable, Overloaded, DeadlineExceeded, ServerFault, BadResponse, NotFound, NotReady, Unauthorized, Cancelled),
 )
@@ -133,6 +142,21 @@ class Chain(Generic[C]):
         self.reserve = reserve
         self.observers = tuple(observers)
         self.clock = clock
+        self._lock = threading.Lock()
+        self._warned_at: dict[str, float] = {}
+        self._unlogged: dict[str, int] = {}
+
+    def not_found(self, rung: str, error: NotFound) -> None:
+        """Log a warning about a rung whose model the server lacks, unless one was logged less than WARN_S ago."""
+        now = self.clock()
+        with self._lock:
+            self._unlogged[rung] = self._unlogged.get(rung, 0) + 1
+            if now - self._warned_at.get(rung, -math.inf) < WARN_S:
+                return
+            self._warned_at[rung] = now
+            count = self._unlogged.pop(rung)
+        calls = "1 call" if count == 1 else f"{count} calls"
+        _LOG.warning("fallback: rung %r failed with NotFound in %s since the last warning: %s", rung, calls, error)
 
     def climb(self, history: Sequence[str], exclude: Sequence[str], k: int | None, timeout_s: float | None) -> Climb[C]:
         """Begin one call of `recommend`.
@@ -174,6 +198,7 @@ class Climb(Generic[C]):
         self._deadline = Deadline(timeout_s, chain.clock)
         self._whole_time = timeout_s >= chain.timeout_s
         self._attempts = 0
+        self._not_found: list[str] = []
         self._answer: Recommendation | None = None
 
     def __iter__(self) -> Iterator[Turn[C]]:
@@ -204,12 +229,18 @@ class Climb(Generic[C]):
             hedged=False,
             error=kind.__name__ if kind else "",
             rung=answer.rung if answer else "",
+            not_found=tuple(self._not_found),
         )
         tell_call(self._chain.observers, call)
 
     def count(self, attempts: int) -> None:
         """Add the requests that a rung sent to the record of the call."""
         self._attempts += attempts
+
+    def not_found(self, rung: str, error: NotFound) -> None:
+        """Log that the model of a rung does not exist, and add the rung to the record of the call."""
+        self._not_found.append(rung)
+        self._chain.not_found(rung, error)
 
     def keep(self, answer: Recommendation) -> Recommendation:
         """Keep the answer for the record of the call, and return it."""
@@ -254,6 +285,8 @@ class Turn(Generic[C]):
             return False
         if isinstance(error, ServingError):
             self._climb.count(error.attempts)
+        if isinstance(error, NotFound):
+            self._climb.not_found(self._rung.name, error)
         if self._counts(error):
             self._rung.breaker.failed(self._allowed)
         else:

@@ -60,6 +60,7 @@ class Call:
         error: Class of the error that was raised. Empty for none.
         rung: "model", or the rung of a Fallback.
         call_id: Number of the call within the process, from 1. 0 for a call that used several clients.
+        not_found: Rungs of a Fallback that failed with NotFound in this call.
     """
 
     method: str
@@ -73,6 +74,7 @@ class Call:
     error: str = ""
     rung: str = "model"
     call_id: int = 0
+    not_found: tuple[str, ...] = ()
 
 
 class Observer(Protocol):

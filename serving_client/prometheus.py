@@ -6,6 +6,7 @@
     serving_client_attempt_seconds   histogram of requests sent, by method, target and code
     serving_client_attempts_total    requests sent, by method, model, target, code and kind: first, retry or hedge
     serving_client_errors_total      calls that raised, by method, model and error (class of serving_client.errors)
+    serving_client_not_found_total   rungs of a Fallback whose model the server does not have, by rung
 
 A Fallback's calls have the method "Fallback" and the rung that answered. The version is not a label, because a new one
 is published every night and a series never goes away.
@@ -56,6 +57,8 @@ class PrometheusObserver:
         metrics.call_seconds.labels(call.method, call.model, call.rung, call.code).observe(call.seconds)
         if call.error:
             metrics.errors.labels(call.method, call.model, call.error).inc()
+        for rung in call.not_found:
+            metrics.not_found.labels(rung).inc()
 
 
 class _Metrics:
@@ -87,6 +90,12 @@ class _Metrics:
             "serving_client_errors_total",
             "Calls that raised, by class of the error.",
             ("method", "model", "error"),
+            registry=registry,
+        )
+        self.not_found: Counter = library.Counter(
+            "serving_client_not_found_total",
+            "Calls of a Fallback whose rung failed because its model does not exist.",
+            ("rung",),
             registry=registry,
         )
 

@@ -12,6 +12,7 @@ import inspect
 import time
 
 import grpc
+import prometheus_client
 import pytest
 
 from serving_client import aio, aio_fallback, fallback
@@ -20,6 +21,7 @@ from serving_client.client import Client
 from serving_client.errors import ClientClosed, InvalidRequest
 from serving_client.fallback_chain import Rung
 from serving_client.popularity import Popularity
+from serving_client.prometheus import PrometheusObserver
 from tests.serving.client.rung_server import Answer, Fail, Hang, Nonsense, RungServer
 
 POPULAR = Popularity([f"c{number:02d}" for number in range(50)], [50.0 - number for number in range(50)])
@@ -392,6 +394,31 @@ def test_observers_learn_which_rung_answered_and_what_was_raised(kind, servers, 
         ("Fallback", "", "", 0, "UNKNOWN", "ClientClosed"),
     ]
     assert all(0.0 < call.seconds < 5.0 for call in records.calls)
+
+
+def test_a_rung_whose_model_does_not_exist_is_logged_and_counted_and_other_failures_are_not(
+    kind, servers, clock, caplog
+):
+    """A misspelt model is a mistake in the configuration, a server that is down is not. One warning per minute."""
+    records, registry = Records(), prometheus_client.CollectorRegistry()
+    rungs = [
+        Rung(kind.client(servers[0].target), model=model, breaker=CircuitBreaker(100, clock=clock))
+        for model in ("vaee", "vae")
+    ]
+    servers[0].behave("vae", Fail(grpc.StatusCode.UNAVAILABLE))
+    chain = kind.fallback(rungs, POPULAR, observers=[records, PrometheusObserver(registry)], clock=clock)
+    for now_s in (0.0, 1.0, 59.0, 60.0):
+        clock.now_s = now_s
+        assert kind.recommend(chain, ["c07"]).rung == "popularity"
+    assert [call.not_found for call in records.calls] == [("model vaee",)] * 4
+    assert registry.get_sample_value("serving_client_not_found_total", {"rung": "model vaee"}) == 4.0
+    assert registry.get_sample_value("serving_client_not_found_total", {"rung": "model vae"}) is None
+    warnings = [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "serving_client"]
+    assert [level for level, _ in warnings] == ["WARNING"] * 2
+    command = f"`serving-client status --server={servers[0].target} --model=vaee` lists the versions of a model"
+    for (_, text), calls in zip(warnings, ("1 call", "3 calls"), strict=True):
+        assert text.startswith(f"fallback: rung 'model vaee' failed with NotFound in {calls} since the last warning: ")
+        assert text.endswith(command)
 
 
 def test_threads_get_their_lists_in_time_while_the_first_server_hangs(servers, clock):
