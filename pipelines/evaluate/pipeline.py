@@ -21,17 +21,17 @@ from pipelines.evaluate.steps.build_dataset import BuildDataset
 from pipelines.evaluate.steps.read_given import ReadGiven
 from pipelines.evaluate.steps.score_blocks import FitBaselines, ScoreBlocks
 from pipelines.evaluate.steps.split_rows import SplitRows
-from pipelines.evaluate.steps.store_list import StoreList
 from transforms.dead_letters import WriteDeadLetters
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.read import ReadInteractions
+from transforms.runs.facts import WriteFacts, name_report
 
 __all__ = ["build_read", "build_score", "build_split"]
 
 
 def build_split(
-    root: beam.Pipeline, files: Sequence[InputFile], format: InteractionFormat, rule: SplitRule, output: str, work: str
+    root: beam.Pipeline, files: Sequence[InputFile], format: InteractionFormat, rule: SplitRule, output: str
 ) -> None:
     """Add the steps that divide interactions into train and holdout.
 
@@ -40,14 +40,14 @@ def build_split(
         files: The interactions.
         format: How to read them.
         rule: Which rows are held out.
-        output: Folder for train/, holdout/ and dead_letters/.
-        work: Folder of the workspace.
+        output: Folder for train/, holdout/, dead_letters/ and facts.json.
     """
     read = root | "ReadInteractions" >> ReadInteractions(files, format)
     _ = read.rejected | "WriteDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters")
-    _ = read.reports | "StoreReports" >> StoreList(work, "reports")
     counts = read.blocks | "SplitRows" >> SplitRows(rule, output)
-    _ = counts | "StoreCounts" >> StoreList(work, "counts")
+    reports = read.reports | "NameReports" >> beam.Map(name_report)
+    facts = (counts, reports) | "FlattenFacts" >> beam.Flatten()
+    _ = facts | "WriteFacts" >> WriteFacts(f"{output}/facts.json")
 
 
 def build_read(
@@ -69,15 +69,18 @@ def build_read(
         given: Whether the holdout files have the column `given`.
         format: How to read both.
         protocol: `fold_in`, `per_user`, or None to choose by the holdout's rows.
-        output: Folder for dead_letters/.
+        output: Folder for dead_letters/ and facts.json.
         work: Folder of the workspace.
     """
     rows = root | "ReadTrain" >> ReadInteractions(train, format)
     asked = root | "ReadHoldout" >> (ReadGiven(holdout, format) if given else ReadInteractions(holdout, format))
     _ = rows.rejected | "WriteTrainDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters/train")
     _ = asked.rejected | "WriteHoldoutDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters/holdout")
-    _ = rows.reports | "StoreTrainReports" >> StoreList(work, "train-reports")
-    _ = asked.reports | "StoreHoldoutReports" >> StoreList(work, "holdout-reports")
+    reports = (
+        rows.reports | "NameTrainReports" >> beam.Map(name_report, "train"),
+        asked.reports | "NameHoldoutReports" >> beam.Map(name_report, "holdout"),
+    )
+    _ = reports | "FlattenReports" >> beam.Flatten() | "WriteFacts" >> WriteFacts(f"{output}/facts.json")
     _ = (rows.blocks, asked.blocks) | "BuildDataset" >> BuildDataset(protocol, work)
 
 
@@ -99,14 +102,14 @@ def build_score(
         blocks: First user and one past the last of each block.
         names: Models and baselines, in the order of the sums.
         sources: The models that are not baselines.
-        baselines: Kinds of baselines to fit, as `scoring.fit` takes them.
+        baselines: Kinds of baselines to fit, as `fitting.fit` takes them.
         ks: Cut-offs of the metrics.
         ease_lambda: Regularization of EASE.
         tune: Choose the baselines' parameters on users held out of the train rows.
-        work: Folder of the workspace.
+        work: Folder of the workspace, which also gets baselines.json.
     """
     kinds = root | "ListBaselines" >> beam.Create(list(baselines), reshuffle=False)
     fitted = kinds | "FitBaselines" >> FitBaselines(work, ease_lambda, tune)
-    _ = fitted | "StoreFitted" >> StoreList(work, "fitted")
+    _ = fitted | "WriteFacts" >> WriteFacts(f"{work}/baselines.json")
     users = root | "ListUserBlocks" >> beam.Create(list(blocks))
     _ = users | "ScoreBlocks" >> ScoreBlocks(work, tuple(names), tuple(sources), tuple(ks), fitted)

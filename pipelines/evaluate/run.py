@@ -18,15 +18,15 @@ from pipelines.evaluate.holdout import has_given
 from pipelines.evaluate.options import EvaluateSettings, SplitSettings
 from pipelines.evaluate.pipeline import build_read, build_score, build_split
 from pipelines.evaluate.report import render
-from pipelines.evaluate.scoring import Fitted, user_blocks
 from pipelines.evaluate.split_files import SplitCounts
 from pipelines.evaluate.splitting import SplitRule
 from pipelines.evaluate.summary import summarize, to_json
 from pipelines.evaluate.sums import Sums
 from pipelines.evaluate.terminal import print_evaluation, print_split
+from pipelines.evaluate.user_blocks import user_blocks
 from transforms.errors import BadInput, BadUsage, Refused
 from transforms.files import storage
-from transforms.interactions.read import check_first, check_reports
+from transforms.interactions.read import check_first
 from transforms.models import publish
 from transforms.ranking.metrics import columns
 from transforms.runs.run import PipelineFactory, Run
@@ -57,14 +57,13 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
     if run.reuse():
         return f"{output}: already done"
     with run.open() as folder:
-        work = folder.path("work")
-        for name in ("train", "holdout", "work"):
+        for name in ("train", "holdout"):
             storage.make_folder(folder.path(name))
         with run.stage("split", "splitting"):
-            run.run_pipeline(lambda root: build_split(root, files, format, rule, folder.work, work))
-        reports = workspace.get(work, "reports")
-        check_reports(reports, most_bad, f"{output}/rejected")
-        counts = sum(workspace.get(work, "counts"), SplitCounts())
+            run.run_pipeline(lambda root: build_split(root, files, format, rule, folder.work))
+        facts = run.read_facts(folder.path("facts.json"))
+        reports = run.check_reports(facts, most_bad)
+        counts = SplitCounts.of(facts)
         _check_split(counts, rule)
         rejected = sum(report.rows_rejected for report in reports)
         unused = sum(report.rows_read - report.rows_filtered for report in reports) - rejected
@@ -119,7 +118,7 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
             places = (settings.protocol, folder.work, work)
             run.run_pipeline(lambda root: build_read(root, train, holdout, given, format, *places))
         for part in ("train", "holdout"):
-            check_reports(workspace.get(work, f"{part}-reports"), most_bad, f"{output}/rejected")
+            run.check_reports(run.read_facts(folder.path("facts.json")), most_bad, part)
         dataset: Dataset = workspace.get(work, "dataset")
         _check_dataset(dataset)
         kinds = _kinds(dataset, settings.ease_items, conditions, notes)
@@ -133,8 +132,7 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
             )
         sums: Sums = workspace.get(work, "sums")
         notes += _strangers(sums, names, list(sources), ks)
-        fitted: list[Fitted] = workspace.get(work, "fitted")
-        how = {name: one.note for one in fitted for name in one.names} | {"popularity": "users of the item"}
+        how = run.read_facts(f"{work}/baselines.json") | {"popularity": "users of the item"}
         described: list[tuple[str, str, str]] = [(name, one.kind, one.uri) for name, one in sources.items()]
         described += [(name, "baseline", how[name]) for name in baselines]
         verdicts = [gates.decide(condition, sums, names, columns(ks)) for condition in conditions]

@@ -7,7 +7,8 @@ Files: DIR/train/part-00003-of-00016.parquet and DIR/holdout/..., columns user_i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,11 @@ class SplitCounts:
     target_rows: int = 0
     holdout_users: int = 0
     users_empty_holdout: int = 0
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> SplitCounts:
+        """Return the counts that the shards reported as facts, 0 where there was no shard."""
+        return cls(**{field.name: facts.get(field.name, 0) for field in dataclasses.fields(cls)})
 
     def __add__(self, other: SplitCounts) -> SplitCounts:
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)

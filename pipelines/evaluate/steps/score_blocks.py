@@ -9,16 +9,17 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from pipelines.evaluate import workspace
+from pipelines.evaluate.fitting import fit
 from pipelines.evaluate.models import ModelSource
-from pipelines.evaluate.scoring import Arena, Fitted, fit, load_arena, score_block
 from pipelines.evaluate.sums import Sums, merge
+from pipelines.evaluate.user_blocks import Scorer, load_scorer
 
 __all__ = ["FitBaselines", "ScoreBlocks", "ScoreBlocksFn"]
 
 
 @dataclasses.dataclass
-class FitBaselines(beam.PTransform[beam.PCollection[str], beam.PCollection[Fitted]]):
-    """Fit kinds of baselines on the stored dataset and store the rankers.
+class FitBaselines(beam.PTransform[beam.PCollection[str], beam.PCollection[dict[str, str]]]):
+    """Fit kinds of baselines on the stored dataset and store the rankers. The output is facts, see `fitting.fit`.
 
     Args:
         work: Folder of the workspace.
@@ -30,9 +31,11 @@ class FitBaselines(beam.PTransform[beam.PCollection[str], beam.PCollection[Fitte
     ease_lambda: float
     tune: bool
 
-    def expand(self, kinds: beam.PCollection[str]) -> beam.PCollection[Fitted]:
-        """Return one Fitted for each kind."""
-        fitted: beam.PCollection[Fitted] = kinds | "Fit" >> beam.Map(fit, self.work, self.ease_lambda, self.tune)
+    def expand(self, kinds: beam.PCollection[str]) -> beam.PCollection[dict[str, str]]:
+        """Return the facts of each kind."""
+        fitted: beam.PCollection[dict[str, str]] = kinds | "Fit" >> beam.Map(
+            fit, self.work, self.ease_lambda, self.tune
+        )
         return fitted
 
 
@@ -52,7 +55,7 @@ class ScoreBlocks(beam.PTransform[beam.PCollection[tuple[int, int]], beam.PColle
     names: tuple[str, ...]
     sources: tuple[ModelSource, ...]
     ks: tuple[int, ...]
-    fitted: beam.PCollection[Fitted]
+    fitted: beam.PCollection[dict[str, str]]
 
     def expand(self, blocks: beam.PCollection[tuple[int, int]]) -> beam.PCollection[str]:
         """Return the name of the stored sums."""
@@ -81,15 +84,15 @@ class ScoreBlocksFn(beam.DoFn):
         self._work, self._names, self._sources, self._ks = work, names, sources, ks
         self._shared = Shared()
 
-    def process(self, block: tuple[int, int], fitted: list[Fitted]) -> Iterator[Sums]:
+    def process(self, block: tuple[int, int], fitted: list[dict[str, str]]) -> Iterator[Sums]:
         """Yield the Sums of a block.
 
         Args:
             block: First user and one past the last.
             fitted: Not read. The side input makes this step wait for the baselines.
         """
-        arena = self._shared.acquire(self._load, tag=self._work)
-        yield score_block(arena, *block, self._ks)
+        scorer = self._shared.acquire(self._load, tag=self._work)
+        yield scorer.score(*block, self._ks)
 
-    def _load(self) -> Arena:
-        return load_arena(self._work, self._names, self._sources)
+    def _load(self) -> Scorer:
+        return load_scorer(self._work, self._names, self._sources)
