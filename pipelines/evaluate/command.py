@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.evaluate import run
 from pipelines.evaluate.options import (
     EvaluateOptions,
     SplitOptions,
@@ -17,6 +16,8 @@ from pipelines.evaluate.options import (
     evaluate_settings,
     split_settings,
 )
+from pipelines.evaluate.run import evaluate
+from pipelines.evaluate.run_split import split
 from recbeam.arguments import EXIT_CODES, closest
 from transforms.errors import BadUsage
 from transforms.interactions.options import InteractionOptions
@@ -29,14 +30,14 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], list[str]], Callable[[Any], Any],
         SplitOptions,
         check_split,
         split_settings,
-        run.split,
+        split,
         "Divide an interaction log into rows to train on and held-out rows.",
     ),
     "evaluate": (
         EvaluateOptions,
         check_evaluate,
         evaluate_settings,
-        run.evaluate,
+        evaluate,
         "Measure models and baselines on held-out interactions. Optionally gate and publish a model.",
     ),
 }

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from transforms.errors import BadInput
 from transforms.ranking.lists import Lists
 
-__all__ = ["Counts", "Dataset", "build", "compact"]
+__all__ = ["Counts", "Dataset", "build", "check_counts", "compact"]
 
 TRAIN, GIVEN, TARGET = 0, 1, 2
 SCHEMA = pa.schema(
@@ -75,6 +76,19 @@ class Dataset:
     def item_users(self) -> npt.NDArray[np.int64]:
         """Return the train users of every item, int64 [items]; 0 = not in train."""
         return np.bincount(self.train.indices, minlength=len(self.items)).astype(np.int64)
+
+
+def check_counts(counts: Counts) -> None:
+    """Check that a user can be evaluated.
+
+    Raises:
+        BadInput: No user has an item to find.
+    """
+    if counts.users_evaluated == 0:
+        raise BadInput(
+            f"--holdout: none of {counts.users_empty_holdout} users has an item to find ({counts.holdout_rows} rows, "
+            f"{counts.targets_in_history} of them already in a history); check --holdout and --protocol"
+        )
 
 
 def compact(block: pa.RecordBatch, holdout: bool) -> pa.RecordBatch:

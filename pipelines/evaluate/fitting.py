@@ -1,12 +1,35 @@
-"""Fit one kind of baseline on the stored dataset, on one worker, and store its rankers."""
+"""Choose the kinds of baselines to fit, and fit one kind on the stored dataset, on one worker."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipelines.evaluate import baselines, workspace
 from pipelines.evaluate.dataset import Dataset
+from pipelines.evaluate.gate import Gate
 from pipelines.evaluate.rankers import Ranker
+from transforms.errors import BadUsage
 
-__all__ = ["fit", "load_baseline"]
+__all__ = ["fit", "kinds_to_fit", "load_baseline"]
+
+
+def kinds_to_fit(items: int, ease_items: int, gates: Sequence[Gate]) -> tuple[list[str], list[str]]:
+    """Return the kinds of baselines to fit, as `fit` takes them, and notes on those left out.
+
+    Args:
+        items: Number of items in train.
+        ease_items: EASE is left out for more items than this.
+        gates: The conditions for publishing.
+
+    Raises:
+        BadUsage: A gate names a baseline that is left out.
+    """
+    if items <= ease_items:
+        return ["neighbors", "rp3beta", "ease"], []
+    for gate in gates:
+        if "ease" in (gate.candidate, gate.baseline):
+            raise BadUsage(f"--gate={gate}: EASE is left out for {items} items; raise --ease_items={ease_items}")
+    return ["neighbors", "rp3beta"], [f"EASE left out: {items} items are more than --ease_items={ease_items}"]
 
 
 def fit(kind: str, folder: str, ease_lambda: float, tune: bool) -> dict[str, str]:

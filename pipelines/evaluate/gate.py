@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.evaluate.models import newest_version
 from pipelines.evaluate.sums import Sums, paired
-from transforms.errors import BadUsage
+from transforms.errors import BadUsage, Refused
 from transforms.ranking.metrics import METRICS
 
-__all__ = ["SERVING", "Z95", "Gate", "Verdict", "as_json", "decide", "parse", "with_baseline"]
+__all__ = ["SERVING", "Z95", "Gate", "Verdict", "as_json", "decide", "parse", "refuse", "with_serving"]
 
 SERVING = "serving"
 """As a baseline: the newest version in the folder that --publish names; popularity where there is none."""
@@ -131,6 +133,37 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def with_baseline(gate: Gate, baseline: str) -> Gate:
-    """Return the same gate against another baseline."""
-    return dataclasses.replace(gate, baseline=baseline)
+def refuse(verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Check that every gate passed.
+
+    Args:
+        verdicts: The verdicts as `as_json` returns them.
+
+    Raises:
+        Refused: A gate did not pass.
+    """
+    for verdict in verdicts:
+        if not verdict["passed"]:
+            raise Refused(f"gate {verdict['gate']} refused, nothing was published: {verdict['sentence']}")
+
+
+def with_serving(gates: Sequence[Gate], publishing: tuple[str, str] | None) -> tuple[list[Gate], str | None]:
+    """Resolve the baseline `serving` to the newest published version, or to popularity if there is none.
+
+    Args:
+        gates: The conditions for publishing.
+        publishing: Name of the model to publish and the folder of its versions.
+
+    Returns:
+        The gates, and the folder of the newest version if a gate compares with it.
+    """
+    if publishing is None or not any(gate.baseline == SERVING for gate in gates):
+        return list(gates), None
+    version = newest_version(publishing[1])
+    if version:
+        return list(gates), version
+    print(f"{publishing[1]} holds no version yet: the gate compares with popularity", file=sys.stderr)
+    replaced = [
+        dataclasses.replace(gate, baseline="popularity") if gate.baseline == SERVING else gate for gate in gates
+    ]
+    return replaced, None

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.evaluate.models import ModelSource
 from transforms.errors import Refused
 from transforms.files import storage
 from transforms.runs.run_record import Artifact
 
-__all__ = ["SPLIT", "Fingerprint", "check", "fingerprints", "inputs_of", "model_record", "split_record"]
+__all__ = ["SPLIT", "Fingerprint", "check", "check_models", "fingerprints", "inputs_of", "model_record", "split_record"]
 
 SPLIT = "evaluate split"
 """Name of the split pipeline in run.json."""
@@ -28,6 +29,33 @@ class Fingerprint:
 
     uri: str
     digest: str | None
+
+
+def check_models(sources: Mapping[str, ModelSource], holdout: Sequence[Artifact]) -> list[str]:
+    """Check that no model was trained on the holdout.
+
+    Args:
+        sources: The models by name.
+        holdout: The holdout files.
+
+    Returns:
+        Notes on the models that cannot be checked.
+
+    Raises:
+        Refused: A model was trained on the holdout.
+    """
+    forbidden = fingerprints(holdout)
+    for folder in sorted({os.path.dirname(file.uri) for file in holdout}):
+        record = split_record(folder)
+        forbidden += inputs_of(record) if record else []
+    notes = []
+    for name, source in sources.items():
+        record = model_record(source.given) or model_record(source.uri)
+        if record is None:
+            notes.append(f"{name} has no run.json: whether it was trained on the holdout is not known")
+        else:
+            check(name, inputs_of(record), forbidden)
+    return notes
 
 
 def model_record(folder: str) -> dict[str, Any] | None:

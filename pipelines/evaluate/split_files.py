@@ -39,6 +39,10 @@ class SplitCounts:
         """Return the counts that the shards reported as facts, 0 where there was no shard."""
         return cls(**{field.name: facts.get(field.name, 0) for field in dataclasses.fields(cls)})
 
+    def rows(self) -> int:
+        """Return the number of rows in train and holdout."""
+        return self.train_rows + self.given_rows + self.target_rows
+
     def __add__(self, other: SplitCounts) -> SplitCounts:
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
         return SplitCounts(**{name: mine[name] + theirs[name] for name in mine})

@@ -88,7 +88,7 @@ def summarize(
         ks: Cut-offs of the metrics.
         described: (name, kind, source) of every model in the order of the sums. Kind `baseline` marks a baseline.
         verdicts: The results of the gates.
-        notes: Notes for the user.
+        notes: Notes for the user. Notes on models without an item of the data are added.
 
     Returns:
         The results.
@@ -123,6 +123,7 @@ def summarize(
                 buckets=tuple(_bucket(sums, model, bucket, names) for bucket in range(len(BUCKETS))),
             )
         )
+    notes = [*notes, *_strangers(sums, described, len(ks))]
     return Evaluation(tuple(ks), dataset.counts, described[reference][0], tuple(results), tuple(verdicts), tuple(notes))
 
 
@@ -189,6 +190,15 @@ def to_json(evaluation: Evaluation) -> str:
         "interval_z": Z95,
     }
     return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _strangers(sums: Sums, described: Sequence[tuple[str, str, str]], cut_offs: int) -> list[str]:
+    """Return notes on models whose lists hold no item of the data. Their ids are most likely of another kind."""
+    return [
+        f"{name} recommended no item of train or holdout to anybody; are its item ids those of --interactions?"
+        for model, (name, kind, _) in enumerate(described)
+        if kind != "baseline" and not sums.recommended[[(model + 1) * cut_offs - 1]].nnz
+    ]
 
 
 def _bucket(sums: Sums, model: int, bucket: int, names: Sequence[str]) -> Bucket:

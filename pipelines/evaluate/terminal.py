@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +17,7 @@ WIDE = 118
 """Columns of a terminal that show the whole table with names of a usual length."""
 
 
-def print_split(console: Console, counts: SplitCounts, unused: int, rejected: int, output: str) -> None:
+def print_split(counts: SplitCounts, unused: int, rejected: int, output: str) -> None:
     """Print the counts of a split, one line per number."""
     table = Table(title=f"split in {output}", show_header=False, title_justify="left")
     table.add_column(justify="left")
@@ -32,14 +34,15 @@ def print_split(console: Console, counts: SplitCounts, unused: int, rejected: in
     }
     for name, value in rows.items():
         table.add_row(name, f"{value:,}")
-    console.print(table)
+    _console().print(table)
 
 
-def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+def print_evaluation(evaluation: Evaluation) -> None:
     """Print models by quality with the baselines among them, then notes and gates.
 
     A narrow terminal gets fewer columns, and no column is cut.
     """
+    console = _console()
     low, high = evaluation.ks[0], evaluation.ks[-1]
     wide = console.width >= WIDE
     shown = list(dict.fromkeys([f"recall@{low}", f"recall_plain@{low}", f"ndcg@{low}", f"ndcg@{high}", f"map@{high}"]))
@@ -76,6 +79,10 @@ def ranked(evaluation: Evaluation) -> list[ModelResult]:
     """Return the models with the best ndcg at the largest k first."""
     column = f"ndcg@{evaluation.ks[-1]}"
     return sorted(evaluation.models, key=lambda model: -model.metrics[column].mean)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120)  # a pipe has no width; 80 would cut the table
 
 
 def _short(value: Moments) -> str:

@@ -192,7 +192,7 @@ def test_a_passed_gate_publishes_and_the_next_run_compares_with_it(world: pathli
 def test_the_table_fits_the_terminal_and_no_cell_is_cut(
     width: int, world: pathlib.Path, tmp_path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr("pipelines.evaluate.run._console", lambda: Console(width=width))
+    monkeypatch.setattr("pipelines.evaluate.terminal._console", lambda: Console(width=width))
     assert evaluate(world, tmp_path / "out") == 0
     told = capsys.readouterr().out
     assert "…" not in told and max(map(len, told.splitlines())) <= width
