@@ -1,12 +1,19 @@
-"""Print the summary of a run of vae_train."""
+"""Summarize a run of vae_train: counters and notes for run.json, and a table on the terminal."""
 
 from __future__ import annotations
 
-from transforms.runs.run import RunResult
+from typing import Any
+
+from pipelines.vae_train.featuring import Features
+from pipelines.vae_train.fitting import Fitted
+from transforms.runs.facts import reports_of
+from transforms.runs.run import RunResult, count_rows
 from transforms.runs.summary import closing_sentence, print_summary
 
-__all__ = ["show"]
+__all__ = ["counters", "notes", "show"]
 
+_FEW_USERS = 100
+_FACTS = ("interactions", "items", "users", "train_users", "validation_users", "test_users")
 _COUNTS = (
     ("rows read", "rows_read"),
     ("rows rejected", "rows_rejected"),
@@ -18,6 +25,42 @@ _COUNTS = (
     ("users that test", "test_users"),
     ("users of the refit", "refit_users"),
 )
+
+
+def counters(made: Features, fitted: Fitted) -> dict[str, int | float]:
+    """Return the counts and scores for run.json."""
+    facts = made.facts
+    found: dict[str, int | float] = {name: facts[name] for name in _FACTS}
+    if fitted.training["refit"]:
+        found["refit_users"] = fitted.features.facts["train_users"]
+    found |= count_rows(reports_of(facts))
+    if fitted.linear is not None and fitted.blend is not None:
+        found["blend: validation ndcg@100"] = fitted.blend["ndcg@100"]
+    found |= {f"validation {name}": value for name, value in fitted.validation.items()}
+    found |= {f"test {name}": value for name, value in fitted.test.items()}
+    return found
+
+
+def notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str]:
+    """Return the notes for the user, in addition to the counts."""
+    found = [f"best epoch {fitted.training['best_epoch']} of {fitted.training['epochs_run']}"]
+    if fitted.blend is not None and fitted.linear is None:
+        found.append("no linear term: validation likes the model better without")
+    elif fitted.blend is not None:
+        found.append(f"served blend: {fitted.share:.1f} autoencoder, rest EASE with lambda {fitted.blend['lambda']:g}")
+    if fitted.training["refit"]:
+        found.append("refit on all users but the test users: examples/ are the refit's, without a validation split")
+    if facts["validation_users"] < _FEW_USERS:
+        found.append(f"{facts['validation_users']} users validate: too few to trust their scores")
+    if facts["items"] > sampled_items:
+        found.append(f"softmax sampled in training (more than --sampled_items={sampled_items}), full in validation")
+    if facts["weights_zero"]:
+        found.append(f"{facts['weights_zero']:,} interactions of weight 0 are part of histories, but nothing to learn")
+    if facts["users_without_known_items"]:
+        found.append(f"{facts['users_without_known_items']:,} users without an item of the vocabulary are left out")
+    if facts["users_too_short_to_hold_out"]:
+        found.append(f"{facts['users_too_short_to_hold_out']:,} held-out users with one item are left out")
+    return found
 
 
 def show(result: RunResult, output: str) -> str:
