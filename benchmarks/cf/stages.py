@@ -45,7 +45,7 @@ def time_stages(job: dict[str, Any]) -> dict[str, Any]:
     shard = limit_users(merge_blocks(blocks, rules, None), rules)
     clock.note("grouping and deduplicating")
     nothing = pa.array([], pa.string())
-    plan = make_plan(merge_totals([totals_of(shard, None)]), rules, nothing, "broadcast", 1 << 62)
+    plan = make_plan(merge_totals([totals_of(shard, None)]), rules, nothing)
     histories, marginals = encode(shard, plan, rules, None)
     by_item = transpose(histories, len(plan.items))
     clock.note("numbering and transposing")

@@ -7,14 +7,14 @@ import dataclasses
 import math
 import os
 import re
-from typing import Any
+from typing import Any, Literal
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.batch_cf.plan import Strategy
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure
 from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
+from pipelines.batch_cf.strategy import Strategy
 from transforms.interactions.options import InteractionOptions, InteractionSettings, check_options, interaction_settings
 from transforms.runs.settings import RunSettings, run_settings
 
@@ -108,7 +108,7 @@ class CfOptions(PipelineOptions):
             "--strategy",
             choices=("auto", "broadcast", "shuffle"),
             default="auto",
-            help="how item pairs are summed; same output (default: auto, by size)",
+            help="how item pairs are summed; same output (default: auto, by the size of the input)",
         )
         add(
             "--broadcast_limit_mb",
@@ -192,7 +192,7 @@ class CfSettings:
         measure: The similarity with its parameters, and the neighbors kept per item.
         serving_top_k: Items that the served model returns.
         recency_half_life: Places in a history after which an item counts half in the served model. None: all alike.
-        strategy: How item pairs are summed. `auto` chooses by size.
+        strategy: How item pairs are summed. `auto` chooses by the size of the input.
         broadcast_bytes: Largest matrix in bytes that `auto` gives every worker.
         user_shards: Shards of users. None chooses by size.
         compute_threads: Threads per worker for ranking. None takes all cores.
@@ -206,7 +206,7 @@ class CfSettings:
     measure: Measure
     serving_top_k: int
     recency_half_life: float | None
-    strategy: Strategy
+    strategy: Strategy | Literal["auto"]
     broadcast_bytes: int
     user_shards: int | None
     compute_threads: int | None

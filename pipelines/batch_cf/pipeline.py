@@ -1,8 +1,11 @@
 """Wire the steps of batch_cf, from interactions to item neighbors. Each arrow is a module of `steps`.
 
-interactions ─> blocks ─> shards of users ─> histories ─┬─ broadcast ─────────┬─> neighbors/*.parquet
-base run ──────────┘            │                │      └─ pair sums (shuffle) ┘        items.parquet
-                                └─> numbered items (plan), marginals                   increment/
+interactions ─> blocks ─> shards of users ─> histories ─┬─ RankByBroadcast ──────┬─> neighbors/*.parquet
+base run ──────────┘            │                       └─ SumPairs ─> RankSums ─┘
+                                │                             └───────────────────> increment/
+                                └─> plan (numbered items), marginals ─────────────> items.parquet
+
+A graph holds one of the two ways to the neighbors. `strategy` chooses it before the graph is built.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ import apache_beam as beam
 import pyarrow as pa
 
 from pipelines.batch_cf.increment import Base
-from pipelines.batch_cf.plan import Strategy
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure
-from pipelines.batch_cf.steps.gather_facts import GatherFacts
+from pipelines.batch_cf.steps.gather_facts import GatherFacts, name_why_not
 from pipelines.batch_cf.steps.group_by_user import GroupByUser
 from pipelines.batch_cf.steps.number_items import EncodeHistories, NumberItems
-from pipelines.batch_cf.steps.rank_neighbors import CheckBase, RankByBroadcast, RankSums, SumPairs
+from pipelines.batch_cf.steps.rank_by_broadcast import RankByBroadcast
+from pipelines.batch_cf.steps.rank_by_shuffle import CompareWithBase, RankSums, SumPairs
 from pipelines.batch_cf.steps.read_blocks import ReadBlocks
 from pipelines.batch_cf.steps.write_outputs import WriteIncrement, WriteItems, WriteNeighbors
+from pipelines.batch_cf.strategy import Strategy
 from transforms.dead_letters import WriteDeadLetters
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
@@ -40,6 +44,8 @@ class Job:
         titles: Table of item_id and title.
         unavailable: Item ids that are never recommended.
         until_us: Reference time of the decay in microseconds, None for the newest interaction.
+        strategy: How pairs are summed. A base and an increment need shuffle.
+        base: The run whose increment this run builds on, None without one.
         keep_increment: Description of the increment to write (stored_by, summed_by), None to write none.
     """
 
@@ -53,7 +59,6 @@ class Job:
     until_us: int | None
     shards: int
     strategy: Strategy
-    broadcast_bytes: int
     threads: int | None
     base: Base | None
     keep_increment: dict[str, Any] | None
@@ -67,22 +72,25 @@ def build(root: beam.Pipeline, job: Job) -> None:
     grouped = read.blocks | "GroupByUser" >> GroupByUser(
         job.rules, job.shards, job.until_us, keep=job.keep_increment is not None
     )
-    plan = grouped.shards | "NumberItems" >> NumberItems(job.rules, job.unavailable, job.strategy, job.broadcast_bytes)
+    plan = grouped.shards | "NumberItems" >> NumberItems(job.rules, job.unavailable)
     encoded = grouped.shards | "EncodeHistories" >> EncodeHistories(plan, job.rules, job.measure.user_exponent)
     numbers = (plan, encoded.marginals, job.measure)
+    facts = [read.reports, grouped.faults]
+    facts.append(plan | "WriteItems" >> WriteItems(job.folder, job.titles, encoded.marginals))
 
-    broadcast = encoded.histories | "RankByBroadcast" >> RankByBroadcast(*numbers, job.threads)
-    base_verdict = plan | "CheckBase" >> CheckBase(*numbers[1:], job.base, job.rules.max_items_per_user is not None)
-    pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base, base_verdict)
-    shuffled = pairs | "RankSums" >> RankSums(*numbers, job.threads)
-
-    # Each strategy has its own write step. A Flatten before it would keep all neighbors in memory.
-    broadcast_written = broadcast | "WriteBroadcast" >> WriteNeighbors(job.folder, plan)
-    shuffled_written = shuffled | "WriteShuffled" >> WriteNeighbors(job.folder, plan)
-    items_written = plan | "WriteItems" >> WriteItems(job.folder, job.titles, encoded.marginals)
-    if job.keep_increment is not None:
-        _ = grouped.shards | "WriteIncrement" >> WriteIncrement(
-            job.folder, job.measure, job.keep_increment, plan, encoded.marginals, pairs
-        )
-    facts = (read.reports, grouped.faults, base_verdict, broadcast_written, shuffled_written, items_written)
-    _ = facts | "GatherFacts" >> GatherFacts(f"{job.folder}/facts.json")
+    if job.strategy == "broadcast":
+        neighbors = encoded.histories | "RankByBroadcast" >> RankByBroadcast(*numbers, job.threads)
+    else:
+        why_not = None
+        if job.base is not None:
+            capped = job.rules.max_items_per_user is not None
+            why_not = plan | "CompareWithBase" >> CompareWithBase(*numbers[1:], job.base, capped)
+            facts.append(why_not | "NameWhyNot" >> beam.Map(name_why_not))
+        pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base, why_not)
+        neighbors = pairs | "RankSums" >> RankSums(*numbers, job.threads)
+        if job.keep_increment is not None:
+            _ = grouped.shards | "WriteIncrement" >> WriteIncrement(
+                job.folder, job.measure, job.keep_increment, plan, encoded.marginals, pairs
+            )
+    facts.append(neighbors | "WriteNeighbors" >> WriteNeighbors(job.folder, plan))
+    _ = tuple(facts) | "GatherFacts" >> GatherFacts(f"{job.folder}/facts.json")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,6 @@ __all__ = [
     "BLOCK_ITEMS",
     "Marginals",
     "Plan",
-    "Strategy",
     "Totals",
     "block_bounds",
     "blocks_of",
@@ -32,8 +30,6 @@ __all__ = [
     "merge_totals",
     "totals_of",
 ]
-
-Strategy = Literal["auto", "broadcast", "shuffle"]
 
 BLOCK_ITEMS = 4096
 """Items of one block: one unit of ranking work and one output file. A constant, so that files depend on items alone;
@@ -78,7 +74,6 @@ class Plan:
         item_exponents: int64 [items]. An item's weights are at most 2^ its exponent and are divided by that before
             they are summed. So a sum keeps its bits whether the item's weights are 1e-9 or 1e9.
         marginal_exponent: Sums of squared weights are in units of 2^-marginal_exponent.
-        strategy: broadcast or shuffle.
         interactions: As in Totals.
         pair_work: As in Totals.
     """
@@ -89,7 +84,6 @@ class Plan:
     weighted: bool
     item_exponents: npt.NDArray[np.int64]
     marginal_exponent: int
-    strategy: Strategy
     interactions: int
     pair_work: int
 
@@ -142,17 +136,13 @@ def merge_totals(parts: Sequence[Totals]) -> Totals:
     )
 
 
-def make_plan(
-    totals: Totals, rules: HistoryRules, unavailable: pa.StringArray, strategy: Strategy, broadcast_bytes: int
-) -> Plan:
-    """Assign numbers to the items within the limits and choose how pairs are summed.
+def make_plan(totals: Totals, rules: HistoryRules, unavailable: pa.StringArray) -> Plan:
+    """Assign numbers to the items within the limits, and units to the sums of their weights.
 
     Args:
         totals: The totals of all shards.
         rules: Which interactions make a history.
         unavailable: Item ids that are never recommended.
-        strategy: How pairs are summed. `auto` takes broadcast if the matrix, in both orders, fits broadcast_bytes.
-        broadcast_bytes: Largest matrix in bytes that a worker holds.
 
     Returns:
         The plan.
@@ -161,10 +151,6 @@ def make_plan(
     if rules.max_item_users is not None:
         keep &= totals.item_users <= rules.max_item_users
     items, item_users = totals.items.filter(pa.array(keep)), totals.item_users[keep]
-    entry_bytes = 4 + 4 + ((8 + 8) if totals.weighted else 0)
-    matrix_bytes = totals.interactions * entry_bytes + 8 * (totals.users + len(items))
-    if strategy == "auto":
-        strategy = "broadcast" if matrix_bytes <= broadcast_bytes else "shuffle"
     most_users = int(item_users.max()) if len(items) else 0
     return Plan(
         items=items,
@@ -173,7 +159,6 @@ def make_plan(
         weighted=totals.weighted,
         item_exponents=_scales(totals.item_largest[keep]),
         marginal_exponent=exponent_for(most_users, 1.0),
-        strategy=strategy,
         interactions=totals.interactions,
         pair_work=totals.pair_work,
     )

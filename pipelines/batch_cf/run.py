@@ -13,11 +13,13 @@ from pipelines.batch_cf import increment
 from pipelines.batch_cf.export.saved_model import export_model
 from pipelines.batch_cf.options import CfSettings
 from pipelines.batch_cf.pipeline import Job, build
+from pipelines.batch_cf.strategy import Choice, Strategy, choose_by_size, has_weights, most_rows
 from pipelines.batch_cf.table import load_table
 from transforms import progress
 from transforms.errors import BadInput
 from transforms.files import storage
 from transforms.interactions.files import InputFile
+from transforms.interactions.format import Columns
 from transforms.interactions.read import check_first, check_reports
 from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run, RunResult, count_rows, shards_for
@@ -54,15 +56,16 @@ def run(
     reading = settings.interactions
     with run.stage("prepare"):
         files = run.find_files(reading.globs)
-        check_first(files, reading.format)
+        columns = check_first(files, reading.format)
         run.add_inputs(files, reading.items)
         run.inputs += _base_inputs(settings.base)
         if done := run.reuse():
             return done
         catalogue = run.read_catalogue(reading)
         base = increment.open_base(settings.base, *increment.shapes(settings)) if settings.base else None
+        choice = _choose(settings, files, columns)
     with run.open() as folder:
-        job = _job(settings, files, folder, catalogue.table if catalogue else None, base)
+        job = _job(settings, files, folder, catalogue.table if catalogue else None, base, choice.strategy)
         with run.stage("pipeline"):
             run.run_pipeline(lambda root: build(root, job))
         facts = run.read_facts(folder.path("facts.json"))
@@ -72,7 +75,7 @@ def run(
             card: dict[str, Any] = {"similarity": settings.measure.name}
             card |= {name: counters[name] for name in ("items", "users", "interactions")}
             _export(folder, settings, run.model_card(**card), export)
-        return run.commit(_PARTS, counters, sorted(facts["notes"]))
+        return run.commit(_PARTS, counters, [*_base_notes(base, facts), choice.note])
 
 
 def _base_inputs(base: str | None) -> list[Artifact]:
@@ -84,8 +87,31 @@ def _base_inputs(base: str | None) -> list[Artifact]:
     return [Artifact(**each) for each in record.get("inputs", [])] + describe_inputs(storage.list_files(record_uri))
 
 
+def _choose(settings: CfSettings, files: list[InputFile], columns: Columns) -> Choice:
+    """Choose how pairs are summed. The files are opened only if the flags leave it open."""
+    for flag, value in (("--keep_increment", settings.keep_increment), ("--base", settings.base)):
+        if value:
+            return Choice("shuffle", f"strategy shuffle, required by {flag}")
+    if settings.strategy != "auto":
+        return Choice(settings.strategy, f"strategy {settings.strategy}, set by --strategy")
+    rows = most_rows(files, columns, settings.interactions.format)
+    return choose_by_size(rows, has_weights(columns, settings.rules), settings.broadcast_bytes)
+
+
+def _base_notes(base: increment.Base | None, facts: dict[str, Any]) -> list[str]:
+    if base is None:
+        return []
+    reason = facts["why_not"]
+    return [f"recomputed in full: {reason}" if reason else f"added to the sums of {base.folder}"]
+
+
 def _job(
-    settings: CfSettings, files: list[InputFile], folder: RunFolder, items: pa.Table | None, base: increment.Base | None
+    settings: CfSettings,
+    files: list[InputFile],
+    folder: RunFolder,
+    items: pa.Table | None,
+    base: increment.Base | None,
+    strategy: Strategy,
 ) -> Job:
     if items is None:
         columns = {"item_id": pa.string(), "title": pa.string(), "available": pa.bool_()}
@@ -101,8 +127,7 @@ def _job(
         unavailable=items.filter(pc.invert(items["available"]))["item_id"].combine_chunks(),
         until_us=format.until_us,
         shards=settings.user_shards or shards_for([*files, *(base.files if base else ())]),
-        strategy="shuffle" if settings.keep_increment or base else settings.strategy,
-        broadcast_bytes=settings.broadcast_bytes,
+        strategy=strategy,
         threads=settings.compute_threads,
         base=base,
         keep_increment=increment.description(settings) if settings.keep_increment else None,

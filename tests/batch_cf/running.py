@@ -10,9 +10,11 @@ import hashlib
 import pathlib
 from collections.abc import Sequence
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.batch_cf.options import CfOptions, cf_settings, check
 from pipelines.batch_cf.run import run as run_batch_cf
@@ -45,14 +47,32 @@ NOW_US = 1_800_000_000_000_000
 
 def run(interactions: str, output: pathlib.Path, *flags: str) -> pathlib.Path:
     """Run batch_cf without an export; returns the output folder. Raises what the run raises."""
+    options = _options(interactions, output, flags)
+    new_pipeline = functools.partial(pipeline_for, options)
+    run_batch_cf(cf_settings(options), new_pipeline, lambda: NOW_US, export=_no_export)
+    return output
+
+
+def pipeline_of(interactions: str, output: pathlib.Path, *flags: str) -> beam.Pipeline:
+    """The pipeline of such a run, which is carried out to learn its steps."""
+    options = _options(interactions, output, flags)
+    made: list[beam.Pipeline] = []
+
+    def new_pipeline() -> beam.Pipeline:
+        made.append(pipeline_for(options))
+        return made[-1]
+
+    run_batch_cf(cf_settings(options), new_pipeline, lambda: NOW_US, export=_no_export)
+    return made[0]
+
+
+def _options(interactions: str, output: pathlib.Path, flags: Sequence[str]) -> PipelineOptions:
     argv = [f"--interactions={interactions}", f"--output={output}", "--timestamp_unit=us"]
     if not any(flag.startswith("--runner") for flag in flags):
         argv.append(FN_API_RUNNER)
     options = parse([*argv, *flags], (InteractionOptions, CfOptions), "batch-cf", "")
     assert check(options) == []
-    new_pipeline = functools.partial(pipeline_for, options)
-    run_batch_cf(cf_settings(options), new_pipeline, lambda: NOW_US, export=_no_export)
-    return output
+    return options
 
 
 def _no_export(*_: object, **__: object) -> None:

@@ -50,13 +50,8 @@ def test_sums_in_the_chosen_units_stay_within_63_bits_and_are_as_fine_as_they_ca
     assert exponent == 40 or max(1, terms * largest) * 2.0 ** (exponent + 2) > 2**62
 
 
-def test_auto_takes_broadcast_while_the_matrix_fits() -> None:
-    plan = lambda limit: make_plan(totals({"a": 2}), HistoryRules(), NONE, "auto", limit).strategy  # noqa: E731
-    assert (plan(10**6), plan(10)) == ("broadcast", "shuffle")
-
-
 def test_unavailable_items_are_numbered_and_not_eligible() -> None:
-    plan = make_plan(totals({"a": 2, "b": 1}), HistoryRules(), pa.array(["a", "zz"]), "auto", 10**6)
+    plan = make_plan(totals({"a": 2, "b": 1}), HistoryRules(), pa.array(["a", "zz"]))
     assert plan.items.to_pylist() == ["a", "b"]
     assert plan.available.tolist() == [False, True]
 
@@ -64,4 +59,4 @@ def test_unavailable_items_are_numbered_and_not_eligible() -> None:
 @pytest.mark.parametrize(("least", "most", "left"), [(2, None, ["a", "b"]), (1, 2, ["b", "c"]), (3, 3, ["a"])])
 def test_limits_on_items_are_inclusive(least: int, most: int | None, left: list[str]) -> None:
     rules = HistoryRules(min_item_users=least, max_item_users=most)
-    assert make_plan(totals({"a": 3, "b": 2, "c": 1}), rules, NONE, "auto", 1).items.to_pylist() == left
+    assert make_plan(totals({"a": 3, "b": 2, "c": 1}), rules, NONE).items.to_pylist() == left

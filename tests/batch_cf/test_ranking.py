@@ -11,7 +11,7 @@ from pipelines.batch_cf import sums
 from pipelines.batch_cf.histories import HistoryMatrix, concatenate, pair_work, transpose
 from pipelines.batch_cf.ranking import Scoring, rank_histories, rank_sums
 from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
-from pipelines.batch_cf.steps.rank_neighbors import SumPairsFn
+from pipelines.batch_cf.steps.rank_by_shuffle import SumPairsFn
 
 
 @st.composite

@@ -10,12 +10,12 @@ import apache_beam as beam
 from transforms.interactions.read import FileReport
 from transforms.runs.facts import WriteFacts, name_fault, name_report
 
-__all__ = ["GatherFacts"]
+__all__ = ["GatherFacts", "name_why_not"]
 
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """Write reports, faults, the verdict on the base and further facts as one JSON object.
+    """Write file reports, faults and any number of collections of facts as one JSON object.
 
     `transforms.runs.facts` describes the file.
     """
@@ -24,11 +24,10 @@ class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PColle
 
     def expand(self, collections: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[str]:
         """Return the uri of the file of facts."""
-        reports, faults, verdict, *others = collections
+        reports, faults, *others = collections
         named = [
             reports | "NameReports" >> beam.Map(_name_report),
             faults | "NameFaults" >> beam.Map(name_fault),
-            verdict | "NameNotes" >> beam.Map(_name_notes),
             *others,
         ]
         facts = named | "Flatten" >> beam.Flatten()
@@ -36,10 +35,11 @@ class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PColle
         return written
 
 
+def name_why_not(reason: str | None) -> tuple[str, Any]:
+    """Return why the base's sums cannot be used as the fact `why_not`."""
+    return "why_not", reason
+
+
 def _name_report(tagged: tuple[str, FileReport]) -> tuple[str, Any]:
     origin, report = tagged
     return name_report(report, origin)
-
-
-def _name_notes(verdict: tuple[bool, list[str]]) -> tuple[str, Any]:
-    return "notes", verdict[1]

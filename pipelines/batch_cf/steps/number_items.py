@@ -15,7 +15,6 @@ from pipelines.batch_cf.metrics import CfMetrics
 from pipelines.batch_cf.plan import (
     Marginals,
     Plan,
-    Strategy,
     Totals,
     make_plan,
     merge_marginals,
@@ -58,8 +57,6 @@ class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollec
 
     rules: HistoryRules
     unavailable: pa.StringArray
-    strategy: Strategy
-    broadcast_bytes: int
 
     def expand(self, shards: beam.PCollection[ShardHistories]) -> beam.PCollection[Plan]:
         """Return the plan."""
@@ -68,9 +65,7 @@ class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollec
             | "TotalsPerShard" >> beam.Map(_totals, self.rules.max_items_per_user)
             | "MergeTotals" >> beam.CombineGlobally(MergeTotalsFn())  # type: ignore[no-untyped-call]
         )  # fmt: skip
-        plan: beam.PCollection[Plan] = totals | "MakePlan" >> beam.Map(
-            make_plan, self.rules, self.unavailable, self.strategy, self.broadcast_bytes
-        )
+        plan: beam.PCollection[Plan] = totals | "MakePlan" >> beam.Map(make_plan, self.rules, self.unavailable)
         return plan
 
 

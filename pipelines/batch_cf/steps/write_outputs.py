@@ -135,7 +135,6 @@ def _write_items(plan: Plan, marginals: Marginals, titles: pa.Table, folder: str
     yield "users", marginals.users
     yield "interactions", plan.interactions
     yield "pair_work", plan.pair_work
-    yield "notes", [f"strategy {plan.strategy}"]
 
 
 def _write_shard(shard: ShardHistories, folder: str) -> None:
