@@ -35,7 +35,7 @@ PAGES = sorted(
 # Page -> first line of each block that does not run here. The page gives the reason.
 NOT_RUN: dict[str, list[str]] = {
     "CONTRIBUTING.md": [
-        "make env     # install everything into .venv, tests and benchmarks included; repeat after changes of pyproject.toml",  # noqa: E501
+        "make env     # install everything for development into .venv; repeat after changes of pyproject.toml",
     ],
     "README.md": [
         "make demo      # generates a log, splits it, trains two models, evaluates and serves them: 2 to 4 minutes",
@@ -50,7 +50,7 @@ NOT_RUN: dict[str, list[str]] = {
         ".venv/bin/python -m tests.conformance.models out/conformance",
     ],
     "docs/getting-started.md": [
-        "make env",
+        "make install",
         "make demo INTERACTIONS=log.parquet ITEMS=courses.csv",
     ],
     "docs/guides/own-model.md": [
@@ -60,7 +60,7 @@ NOT_RUN: dict[str, list[str]] = {
         "recbeam sync s3://bucket/models/cf /models/cf --keep=3 --server=localhost:8500 --watch=30",
     ],
     "docs/guides/run-on-a-cluster.md": [
-        "recbeam batch-cf … --runner=PrismRunner                       # Prism of make env, or Beam's own download",
+        "recbeam batch-cf … --runner=PrismRunner                       # Prism of make prism, or Beam's own download",
         "recbeam reward-stream … --streaming --runner=FlinkRunner --flink_master=HOST:8081 --checkpointing_interval=10000 \\",  # noqa: E501
     ],
     "docs/guides/run-the-reward-stream.md": [

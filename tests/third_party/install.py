@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tests.third_party.environments import (
     DEBIAN_TOOLS,
@@ -31,6 +31,7 @@ from tests.third_party.environments import (
     requirements,
     stamp,
 )
+from tools.alive import EVERY_S
 
 WORKERS = 2
 """pip waits for the network and unpacks, go compiles: two at a time take two thirds of the time of one by one."""
@@ -50,7 +51,7 @@ def main() -> int:
         missing |= {tool.name: _debian_task(tool) for tool in DEBIAN_TOOLS if not tool.path.exists()}
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
             futures = {pool.submit(_timed, name, install): name for name, install in missing.items()}
-            for future in concurrent.futures.as_completed(futures):
+            for future in _as_completed(futures):
                 name, error = futures[future], future.exception()
                 if isinstance(error, FileNotFoundError):
                     failed.append(name)
@@ -72,6 +73,19 @@ def _alone() -> Iterator[None]:
         except BlockingIOError:
             raise SystemExit(f"{PEERS}: another install is under way; wait for it to end") from None
         yield
+
+
+def _as_completed(
+    futures: Mapping[concurrent.futures.Future[None], str], every_s: float = EVERY_S
+) -> Iterator[concurrent.futures.Future[None]]:
+    """Yield the futures as they end; print what is left at least every `every_s` seconds."""
+    started, left = time.monotonic(), set(futures)
+    while left:
+        ended, left = concurrent.futures.wait(left, every_s, concurrent.futures.FIRST_COMPLETED)
+        if not ended:
+            names = ", ".join(sorted(futures[future] for future in left))
+            print(f"  {time.monotonic() - started:.0f} s, still to install: {names}", flush=True)
+        yield from ended
 
 
 def _timed(name: str, install: Callable[[], None]) -> None:
