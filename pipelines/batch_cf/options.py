@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import os
 import re
 from typing import Any, Literal
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.batch_cf.measure_flags import add_measure_flags, measure_of, measure_options, measure_problems
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure
-from pipelines.batch_cf.similarities import SIMILARITIES, Parameters
+from pipelines.batch_cf.similarities import SIMILARITIES
 from pipelines.batch_cf.strategy import Strategy
 from transforms.interactions.options import InteractionOptions, InteractionSettings, check_options, interaction_settings
 from transforms.runs.settings import RunSettings, run_settings
@@ -30,18 +30,16 @@ class CfOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        defaults = Parameters()
         add = parser.add_argument
         add("--output", metavar="DIR", help="folder to write: neighbors/, items.parquet, model/, run.json; required")
         add("--model_dir", metavar="DIR", help="publish the model there as a new version (default: not published)")
         add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
-        add("--similarity", choices=tuple(SIMILARITIES), default="cosine", help="measure of likeness (default: cosine)")
-        add("--top_k", type=int, default=100, help="neighbors kept per item (default: 100)")
+        add_measure_flags(parser)
         add("--serving_top_k", type=int, default=100, help="items the served model returns (default: 100)")
         add(
             "--recency_half_life",
             type=float,
-            help="served model: places in a history after which an item counts half (default: all alike)",
+            help="served model: number of newer items after which an item counts half (default: all count alike)",
         )
         add(
             "--dedupe",
@@ -49,7 +47,11 @@ class CfOptions(PipelineOptions):
             default="last",
             help="which of several interactions of a user with an item counts (default: last)",
         )
-        add("--half_life", metavar="N(h|d|w)", help="time decay of weights, such as 30d (default: none)")
+        add(
+            "--half_life",
+            metavar="N(h|d|w)",
+            help="age at which a weight halves, in hours, days or weeks, such as 30d (default: no decay)",
+        )
         add("--min_user_items", type=int, default=1, help="leave out users with fewer items (default: 1)")
         add("--max_user_items", type=int, help="leave out users with more items (default: none)")
         add("--min_item_users", type=int, default=1, help="leave out items with fewer users (default: 1)")
@@ -57,53 +59,9 @@ class CfOptions(PipelineOptions):
         add(
             "--max_items_per_user",
             type=int,
-            help="cap: a user's most recent items, or by a seeded hash without times (default: none)",
+            help="keep this many items per user: the newest, or by a seeded hash without times (default: all)",
         )
         add("--seed", type=int, default=1, help="seed of the hashes (default: 1)")
-        add(
-            "--asymmetry",
-            type=float,
-            default=defaults.asymmetry,
-            help=f"asymmetric_cosine: exponent of the history item's side, 0 to 1 (default: {defaults.asymmetry})",
-        )
-        add(
-            "--shrinkage",
-            type=float,
-            default=defaults.shrinkage,
-            help="asymmetric_cosine, rp3beta, degree_normalized: added to the denominator "
-            f"(default: {defaults.shrinkage:g})",
-        )
-        add(
-            "--user_exponent",
-            type=float,
-            default=defaults.user_exponent,
-            help=f"degree_normalized: a, of the user's degree (default: {defaults.user_exponent:g})",
-        )
-        add(
-            "--item_exponent",
-            type=float,
-            default=defaults.item_exponent,
-            help=f"degree_normalized: b, of the history item's degree (default: {defaults.item_exponent})",
-        )
-        add(
-            "--alpha",
-            type=float,
-            default=defaults.alpha,
-            help=f"rp3beta: exponent of the transition probabilities (default: {defaults.alpha:g})",
-        )
-        add(
-            "--beta",
-            type=float,
-            default=defaults.beta,
-            help=f"rp3beta: exponent of the neighbor's popularity (default: {defaults.beta})",
-        )
-        add(
-            "--locality",
-            type=float,
-            default=defaults.locality,
-            help="asymmetric_cosine, rp3beta, degree_normalized: power of the score, above 1 sharpens "
-            f"(default: {defaults.locality:g})",
-        )
         add(
             "--strategy",
             choices=("auto", "broadcast", "shuffle"),
@@ -114,7 +72,7 @@ class CfOptions(PipelineOptions):
             "--broadcast_limit_mb",
             type=int,
             default=1024,
-            help="largest matrix, in MiB, that auto gives every worker (default: 1024)",
+            help="largest matrix in MiB that every worker gets (only with --strategy=auto; default: 1024)",
         )
         add("--user_shards", type=int, help="shards of users; same output (default: by input size)")
         add("--compute_threads", type=int, help="threads per worker for ranking; same output (default: all cores)")
@@ -132,7 +90,8 @@ def check(options: PipelineOptions) -> list[str]:
     problems = check_options(options)
     if not view.output:
         problems.append("--output is missing; pass the folder to write")
-    for name in ("top_k", "serving_top_k", "min_user_items", "min_item_users"):
+    problems += measure_problems(view)
+    for name in ("serving_top_k", "min_user_items", "min_item_users"):
         if getattr(view, name) < 1:
             problems.append(f"--{name}={getattr(view, name)} is below 1; use 1 or more")
     for name in (
@@ -146,31 +105,22 @@ def check(options: PipelineOptions) -> list[str]:
         value = getattr(view, name)
         if value is not None and value < 1:
             problems.append(f"--{name}={value} is below 1; use 1 or more, or leave it out")
-    for name in ("asymmetry", "user_exponent", "item_exponent", "alpha", "beta", "locality"):
-        if not abs(getattr(view, name)) <= 16:  # false for nan too
-            problems.append(f"--{name}={getattr(view, name)} is not a number between -16 and 16")
     if not 0 <= view.seed < 2**64:
         problems.append(f"--seed={view.seed} is not between 0 and 2^64 - 1")
     if view.base and view.output and os.path.normpath(view.base) == os.path.normpath(view.output):
-        problems.append(f"--base={view.base}: is --output as well, a rerun would add twice; write to another folder")
+        problems.append(f"--base={view.base} is also --output, and a rerun would add twice; write to another folder")
     for low, high in (("min_user_items", "max_user_items"), ("min_item_users", "max_item_users")):
         if getattr(view, high) is not None and getattr(view, high) < getattr(view, low):
             problems.append(
-                f"--{high}={getattr(view, high)} is below --{low}={getattr(view, low)}; nothing would be left"
+                f"--{high}={getattr(view, high)} is below --{low}={getattr(view, low)}; no interaction would be left"
             )
     if view.user_shards is not None and view.user_shards > 65_536:
         problems.append(f"--user_shards={view.user_shards} is above 65536; use fewer")
-    if not 0 <= view.asymmetry <= 1:
-        problems.append(f"--asymmetry={view.asymmetry} is not between 0 and 1")
-    if not 0 < view.locality < math.inf:
-        problems.append(f"--locality={view.locality} is not a positive number; 1 leaves scores as they are")
-    if not 0 <= view.shrinkage < 1e12:
-        problems.append(f"--shrinkage={view.shrinkage} is not a number of at least 0")
     if view.recency_half_life is not None and not view.recency_half_life > 0:
         problems.append(f"--recency_half_life={view.recency_half_life} is not a positive number of places")
     if view.half_life is not None and parse_half_life(view.half_life) is None:
         problems.append(
-            f"--half_life={view.half_life} is no duration; write a positive number and h, d or w, such as 30d"
+            f"--half_life={view.half_life} is not a duration; write a positive number and h, d or w, such as 30d"
         )
     if view.half_life is not None and SIMILARITIES[view.similarity].binary:
         problems.append(
@@ -228,11 +178,13 @@ def cf_settings(options: PipelineOptions) -> CfSettings:
     if view.half_life is not None and reading.format.timestamp_column is None:
         timed = dataclasses.replace(reading.format, timestamp_column="timestamp")
         reading = dataclasses.replace(reading, format=timed)
+    measure = measure_of(view)
+    run = run_settings(options, (InteractionOptions, CfOptions), _UNRECORDED)
     return CfSettings(
-        run=run_settings(options, (InteractionOptions, CfOptions), _UNRECORDED),
+        run=dataclasses.replace(run, options={**run.options, **measure_options(measure)}),
         interactions=reading,
         rules=_history_rules(view),
-        measure=_measure(view),
+        measure=measure,
         serving_top_k=view.serving_top_k,
         recency_half_life=view.recency_half_life,
         strategy=view.strategy,
@@ -245,7 +197,7 @@ def cf_settings(options: PipelineOptions) -> CfSettings:
 
 
 def parse_half_life(text: str) -> int | None:
-    """Return a duration such as 12h, 30d or 2w in microseconds, None if the text is no duration."""
+    """Return a duration such as 12h, 30d or 2w in microseconds, None if the text is not a duration."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text)
     duration = float(found[1]) * _UNITS_US[found[2]] if found else 0.0
     return round(duration) if 1 <= duration < 2**62 else None
@@ -263,8 +215,3 @@ def _history_rules(view: Any) -> HistoryRules:
         binary=SIMILARITIES[view.similarity].binary,
         seed=view.seed,
     )
-
-
-def _measure(view: Any) -> Measure:
-    names = [field.name for field in dataclasses.fields(Parameters) if field.name != "users"]
-    return Measure(view.similarity, Parameters(**{name: getattr(view, name) for name in names}), view.top_k)

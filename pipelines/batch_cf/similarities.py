@@ -35,13 +35,19 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """The parameters of a measure. users: users with at least one interaction (N)."""
+    """The parameters of a measure. `Similarity.parameters` names those that it takes.
+
+    Args:
+        users: Users with at least one interaction (N).
+        candidate_exponent: None stands for 1 - item_exponent.
+    """
 
     users: int = 0
     asymmetry: float = 0.5
     shrinkage: float = 0.0
     user_exponent: float = 1.0
     item_exponent: float = 0.5
+    candidate_exponent: float | None = None
     alpha: float = 1.0
     beta: float = 0.6
     locality: float = 1.0
@@ -123,13 +129,16 @@ def rp3beta(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Floa
 
 
 def degree_normalized(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
-    """Compute co-occurrence over degrees: (sum_u n_u^-a r_ui r_uj / (n_i^b n_j^(1-b) + h))^q.
+    """Compute co-occurrence over degrees: (sum_u n_u^-a r_ui r_uj / (n_i^b n_j^c + h))^q.
 
-    a = user_exponent and b = item_exponent. `_tempered` explains h and q. n_ij is here the sum that
-    `Similarity.user_exponent` weights by n_u^-a. a = 0, b = .5, h = 0, q = 1 is the cosine.
-    Source: the normalised adjacency of GF-CF (Shen et al. 2021), exponents set apart per side.
+    a = user_exponent, b = item_exponent and c = candidate_exponent, which is 1 - b by default. `_tempered` explains h
+    and q. n_ij is here the sum that `Similarity.user_exponent` weights by n_u^-a. a = 0, b = c = .5, h = 0, q = 1 is
+    the cosine. Equal b and c with q below 1 is the filter of Turbo-CF.
+    Sources: the normalised adjacency of GF-CF (Shen et al. 2021), exponents set apart per side; Park et al. 2024,
+    Turbo-CF: Matrix decomposition-free graph filtering for fast recommendation.
     """
-    return _tempered(n_ij, n_i**p.item_exponent * n_j ** (1.0 - p.item_exponent), p)
+    c = 1.0 - p.item_exponent if p.candidate_exponent is None else p.candidate_exponent
+    return _tempered(n_ij, n_i**p.item_exponent * n_j**c, p)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +148,13 @@ class Similarity:
     Args:
         binary: Sums are numbers of users whatever the weights, so time decay is refused.
         user_exponent: Returns the e of a user's factor (sum of w^2 of the user's history) ** -e, given the parameters.
+        parameters: Names of the parameters that the measure takes.
     """
 
     score: Callable[[Float64s, Float64s, Float64s, Parameters], Float64s]
     binary: bool = False
     user_exponent: Callable[[Parameters], float] | None = None
+    parameters: tuple[str, ...] = ()
 
 
 def _rp3beta_exponent(p: Parameters) -> float:
@@ -160,9 +171,15 @@ SIMILARITIES: dict[str, Similarity] = {
     "jaccard": Similarity(jaccard, binary=True),
     "lift": Similarity(lift, binary=True),
     "llr": Similarity(llr, binary=True),
-    "asymmetric_cosine": Similarity(asymmetric_cosine),
-    "rp3beta": Similarity(rp3beta, user_exponent=_rp3beta_exponent),
-    "degree_normalized": Similarity(degree_normalized, user_exponent=_degree_normalized_exponent),
+    "asymmetric_cosine": Similarity(asymmetric_cosine, parameters=("asymmetry", "shrinkage", "locality")),
+    "rp3beta": Similarity(
+        rp3beta, user_exponent=_rp3beta_exponent, parameters=("alpha", "beta", "shrinkage", "locality")
+    ),
+    "degree_normalized": Similarity(
+        degree_normalized,
+        user_exponent=_degree_normalized_exponent,
+        parameters=("user_exponent", "item_exponent", "candidate_exponent", "shrinkage", "locality"),
+    ),
 }
 
 
@@ -170,7 +187,7 @@ def _tempered(numerator: Float64s, denominator: Float64s, p: Parameters) -> Floa
     """Return (numerator / (denominator + h))^q, h = shrinkage, q = locality: the plain quotient at h = 0, q = 1.
 
     h takes most from items with few users. q > 1 lets the near neighbors of a history outweigh the many distant ones
-    when scores are summed. It does not change the order within a row.
+    when scores are summed. q < 1 gives the many distant ones more weight. q does not change the order within a row.
     Sources: h as in similaripy and Dacrema et al. 2019; q is the locality of Aiolli 2013, f(w) = w^q.
     """
     quotient = numerator / (denominator + p.shrinkage)

@@ -84,7 +84,7 @@ def similarity(name: str, i: str, j: str, of: dict[str, dict[str, float]], p: di
         return tempered(walked(p["alpha"]), square_i ** p["alpha"] * square_j ** p["beta"])
     if name == "degree_normalized":
         b = p["item_exponent"]
-        return tempered(walked(p["user_exponent"]), square_i**b * square_j ** (1 - b))
+        return tempered(walked(p["user_exponent"]), square_i**b * square_j ** p.get("candidate_exponent", 1 - b))
     raise AssertionError(name)
 
 

@@ -22,12 +22,23 @@ USAGE = {
     "no output": (("--interactions=in",), "--output is missing"),
     "misspelt": (("--interactions=in", "--output=out", "--similarty=cosine"), "did you mean --similarity?"),
     "decay of a count": (("--interactions=in", "--output=out", "--similarity=lift", "--half_life=3d"), "cannot decay"),
-    "no duration": (("--interactions=in", "--output=out", "--half_life=soon"), "--half_life=soon is no duration"),
+    "no duration": (("--interactions=in", "--output=out", "--half_life=soon"), "--half_life=soon is not a duration"),
     "crossed limits": (
         ("--interactions=in", "--output=out", "--min_user_items=5", "--max_user_items=2"),
-        "nothing would be left",
+        "no interaction would be left",
     ),
-    "no number": (("--interactions=in", "--output=out", "--user_exponent=nan"), "--user_exponent=nan is not a number"),
+    "no number": (
+        ("--interactions=in", "--output=out", "--similarity=degree_normalized", "--user_exponent=nan"),
+        "--user_exponent=nan is not a number of at least -16",
+    ),
+    "a power of zero": (
+        ("--interactions=in", "--output=out", "--similarity=rp3beta", "--locality=0"),
+        "--locality=0 is not a number above 0",
+    ),
+    "a parameter of another measure": (
+        ("--interactions=in", "--output=out", "--similarity=cosine", "--alpha=0.7"),
+        "--alpha=0.7 has no effect with --similarity=cosine; use --similarity=rp3beta",
+    ),
     "negative seed": (("--interactions=in", "--output=out", "--seed=-1"), "--seed=-1 is not between"),
     "a word for a number": (
         ("--interactions=in", "--output=out", "--top_k=many"),
@@ -36,7 +47,7 @@ USAGE = {
     "input in the output": (("--interactions=in", "--output=."), "lies in --output=."),
     "output is a file": (("--interactions=in", "--output=in/rows-0.parquet"), "cannot be written"),
     "a file for models": (("--interactions=in", "--output=out", "--model_dir=in/rows-0.parquet"), "is a file"),
-    "base and output": (("--interactions=in", "--output=out", "--base=out/"), "is --output as well"),
+    "base and output": (("--interactions=in", "--output=out", "--base=out/"), "is also --output"),
     "zero neighbors": (("--interactions=in", "--output=out", "--top_k=0"), "--top_k=0 is below 1"),
     "remote without dependencies": (
         ("--interactions=in", "--output=out", "--runner=FlinkRunner"),
@@ -176,6 +187,13 @@ def test_rows_of_the_catalogue_that_are_no_use_are_counted() -> None:
     assert main(["--interactions=in", "--items=items.csv", "--output=out"]) == 0
     counters = json.loads(pathlib.Path("out/run.json").read_text())["counters"]
     assert (counters["catalogue_items"], counters["catalogue_duplicates"], counters["catalogue_rejected"]) == (1, 1, 1)
+
+
+def test_a_run_records_the_parameters_that_its_measure_takes_with_their_values() -> None:
+    assert main(["--interactions=in", "--output=out", "--similarity=rp3beta", "--alpha=0.7"]) == 0
+    options = json.loads(pathlib.Path("out/run.json").read_text())["options"]
+    assert (options["alpha"], options["beta"], options["top_k"]) == (0.7, 0.6, 100)
+    assert options["asymmetry"] is None and options["user_exponent"] is None
 
 
 def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

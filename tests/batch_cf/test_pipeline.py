@@ -18,6 +18,7 @@ PARAMETERS = {
     "shrinkage": 2.0,
     "user_exponent": 0.7,
     "item_exponent": 0.6,
+    "candidate_exponent": 0.3,
     "alpha": 0.8,
     "beta": 0.4,
     "locality": 1.5,
@@ -39,8 +40,10 @@ def make_rows(seed: int, users: int = 30, items: int = 18, rows: int = 220) -> l
     ]
 
 
-def flags_of(parameters: dict[str, float]) -> list[str]:
-    return [f"--{name}={value}" for name, value in parameters.items()]
+def flags_of(measure: str, parameters: dict[str, float]) -> list[str]:
+    """The flags of the parameters that the measure takes."""
+    taken = SIMILARITIES[measure].parameters
+    return [f"--{name}={value}" for name, value in parameters.items() if name in taken]
 
 
 @pytest.mark.parametrize("name", SIMILARITIES)
@@ -52,13 +55,41 @@ def test_neighbors_equal_the_textbook_formula_over_weighted_histories(name: str,
             tmp_path / "out",
             f"--similarity={name}",
             "--top_k=7",
-            *flags_of(PARAMETERS),
+            *flags_of(name, PARAMETERS),
         )
     )
     of = oracle.histories(rows)
     if SIMILARITIES[name].binary:
         of = {user: dict.fromkeys(history, 1.0) for user, history in of.items()}
     assert_same(found, oracle.neighbors(of, name, PARAMETERS, 7))
+
+
+LOCAL = {
+    "without a candidate exponent, 1 - item_exponent": {"user_exponent": 0.7, "item_exponent": 0.6},
+    "Turbo-CF: equal exponents and a power below 1": {
+        "user_exponent": 1.0,
+        "item_exponent": 0.5,
+        "candidate_exponent": 0.5,
+        "locality": 0.6,
+    },
+    "the sides weighed apart": {
+        "user_exponent": 1.0,
+        "item_exponent": 0.6,
+        "candidate_exponent": 0.3,
+        "locality": 0.8,
+    },
+}
+
+
+@pytest.mark.parametrize("case", LOCAL)
+def test_degree_normalized_takes_an_exponent_for_each_side_and_a_power_below_1(
+    case: str, tmp_path: pathlib.Path
+) -> None:
+    rows = make_rows(8)
+    flags = ("--similarity=degree_normalized", "--top_k=7", *flags_of("degree_normalized", LOCAL[case]))
+    found = read_neighbors(run(write_rows(tmp_path / "in", rows), tmp_path / "out", *flags))
+    parameters = {"shrinkage": 0.0, "locality": 1.0} | LOCAL[case]
+    assert_same(found, oracle.neighbors(oracle.histories(rows), "degree_normalized", parameters, 7))
 
 
 @pytest.mark.parametrize("dedupe", ["last", "first", "max", "sum"])
@@ -205,10 +236,11 @@ def test_scores_stay_right_however_far_apart_the_weights_are(spread: str, tmp_pa
 @pytest.mark.parametrize("measure", ["rp3beta", "degree_normalized"])
 def test_walks_over_decayed_weights_are_finite_and_right(measure: str, tmp_path: pathlib.Path) -> None:
     rows = [(user, item, weight, time * 3) for user, item, weight, time in make_rows(9)]
-    flags = (f"--similarity={measure}", "--half_life=2d", *flags_of(PARAMETERS | {"shrinkage": 0.0, "locality": 1.0}))
+    parameters = PARAMETERS | {"shrinkage": 0.0, "locality": 1.0}
+    flags = (f"--similarity={measure}", "--half_life=2d", *flags_of(measure, parameters))
     found = read_neighbors(run(write_rows(tmp_path / "in", rows), tmp_path / "out", *flags))
     of = oracle.histories(rows, half_life_us=2 * DAY_US)
-    expected = oracle.neighbors(of, measure, PARAMETERS | {"shrinkage": 0.0, "locality": 1.0}, 100)
+    expected = oracle.neighbors(of, measure, parameters, 100)
     for item, neighbors in expected.items():
         got = {neighbor.item: neighbor.score for neighbor in found[item]}
         assert got == pytest.approx({neighbor.item: neighbor.score for neighbor in neighbors}, rel=1e-4, abs=1e-7)
