@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> str:
     if not arguments:
-        raise BadUsage(f"{PROGRAM}: the command is missing; use split or evaluate (see --help)")
+        raise BadUsage(f"{PROGRAM}: names no command; use split or evaluate (see --help)")
     if arguments[0] not in COMMANDS:
         close = closest(arguments[0], COMMANDS)
         hint = f"; did you mean {close}?" if close else ""

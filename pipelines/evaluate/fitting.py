@@ -29,7 +29,9 @@ def kinds_to_fit(items: int, ease_items: int, gates: Sequence[Gate]) -> tuple[li
     for gate in gates:
         if "ease" in (gate.candidate, gate.baseline):
             raise BadUsage(f"--gate={gate}: EASE is left out for {items} items; raise --ease_items={ease_items}")
-    return ["neighbors", "rp3beta"], [f"EASE left out: {items} items are more than --ease_items={ease_items}"]
+    return ["neighbors", "rp3beta"], [
+        f"EASE is left out, because {items} items are more than --ease_items={ease_items}"
+    ]
 
 
 def fit(kind: str, folder: str, ease_lambda: float, tune: bool) -> dict[str, str]:

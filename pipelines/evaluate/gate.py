@@ -83,10 +83,12 @@ def parse(text: str) -> Gate:
     except ValueError:
         margin = -1.0
     if not 0 <= margin < float("inf"):
-        raise BadUsage(f"--gate={text}: margin {found['margin']} is not a number from 0; it is in the metric's unit")
+        raise BadUsage(
+            f"--gate={text}: the margin {found['margin']} must be a number of at least 0, in the unit of the metric"
+        )
     if found["metric"] not in METRICS or found["metric"] in LOWER_IS_BETTER:
         known = ", ".join(metric for metric in METRICS if metric not in LOWER_IS_BETTER)
-        raise BadUsage(f"--gate={text}: metric {found['metric']} cannot be gated; use one of {known}")
+        raise BadUsage(f"--gate={text}: the metric {found['metric']} cannot be a gate; use one of {known}")
     return Gate(found["candidate"], found["baseline"], found["metric"], int(found["k"]), margin)
 
 
@@ -162,7 +164,7 @@ def with_serving(gates: Sequence[Gate], publishing: tuple[str, str] | None) -> t
     version = newest_version(publishing[1])
     if version:
         return list(gates), version
-    print(f"{publishing[1]} holds no version yet: the gate compares with popularity", file=sys.stderr)
+    print(f"{publishing[1]} holds no version, so the gate compares with popularity", file=sys.stderr)
     replaced = [
         dataclasses.replace(gate, baseline="popularity") if gate.baseline == SERVING else gate for gate in gates
     ]

@@ -53,7 +53,7 @@ def read_given(file: InputFile, format: InteractionFormat) -> Iterator[pa.Record
             present = parquet.schema_arrow.names
             names = resolve_columns(present, format)
             if "given" not in present:
-                raise FileFault("has no column given, but the first holdout file has; split all of them alike")
+                raise FileFault("has no column given, but the first holdout file has; pass the files of one split")
             has_timestamp = names.timestamp is not None
             wanted = [name for name in (names.user, names.item, names.timestamp) if name] + ["given"]
             for batch in parquet.iter_batches(BLOCK_ROWS, columns=wanted):
@@ -82,7 +82,7 @@ def _block(
         ids = batch.column(source)
         kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
         if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise FileFault(f"column {source} has type {ids.type}; ids are strings or integers")
+            raise FileFault(f"column {source} has type {ids.type}; ids must be strings or integers")
         columns[name] = ids.cast(pa.string()).dictionary_encode()
     if timestamp is not None:
         times = batch.column(timestamp)
@@ -91,11 +91,11 @@ def _block(
         elif pa.types.is_integer(times.type):
             times = pc.multiply(times.cast(pa.int64()), UNITS_US[format.timestamp_unit])
         else:
-            raise FileFault(f"column {timestamp} has type {times.type}; in a split it is a timestamp or an integer")
+            raise FileFault(f"column {timestamp} has type {times.type}; it must be a timestamp or an integer")
         columns["timestamp"] = times
     columns["given"] = batch.column("given")
     if not pa.types.is_boolean(columns["given"].type):
-        raise FileFault(f"column given has type {columns['given'].type}; it is a boolean")
+        raise FileFault(f"column given has type {columns['given'].type}; it must be a boolean")
     for name, column in columns.items():
         if column.null_count:
             raise FileFault(f"column {name} has {column.null_count} nulls; write the split again")

@@ -50,7 +50,7 @@ def locate(name: str, folder: str) -> ModelSource:
     found = _saved_model(folder) or _saved_model(os.path.join(folder, "model"))
     if found is None:
         raise BadInput(
-            f"{folder}: model {name} is not there; pass a batch_cf output folder (items.parquet, neighbors/), "
+            f"{folder}: holds no model ({name}); pass a batch_cf output folder (items.parquet, neighbors/), "
             "a SavedModel (saved_model.pb) or a folder of numbered versions"
         )
     return ModelSource(name, "saved_model", found, folder)
@@ -159,7 +159,7 @@ def _served(folder: str) -> Any:
 
     model = tf.saved_model.load(folder)
     if "serving_default" not in model.signatures:
-        raise BadInput(f"{folder}: SavedModel has no signature serving_default; export it as the contracts say")
+        raise BadInput(f"{folder}: SavedModel has no signature serving_default; export the model with one")
     return functools.partial(_call, model, model.signatures["serving_default"], tf)
 
 

@@ -47,26 +47,26 @@ class SplitOptions(InteractionOptions):
             "--by",
             choices=("user", "time", "user_time"),
             default="user_time",
-            help="hold out a share of the users, the rows after a cut time, or held-out users' rows after the cut "
-            "(default: user_time; without times it is the same as user)",
+            help="user holds out a share of the users, time the rows after a cut time, user_time the rows of held-out "
+            "users after the cut time (default: user_time; if the log has no times, user)",
         )
         parser.add_argument(
             "--holdout",
             type=float,
             default=0.1,
-            help="share of the users held out, and share of the rows after the cut time, 0 to 1 (default: 0.1)",
+            help="share of the users that are held out, and of the rows after the cut time, 0 to 1 (default: 0.1)",
         )
         parser.add_argument(
             "--fold_in",
             type=float,
             default=0.8,
-            help="share of a held-out user's rows that is given as history, 0 to 1; not used where a cut time "
-            "divides them (default: 0.8)",
+            help="share of a held-out user's rows that is given as history, 0 to 1 (only with --by=user, or without "
+            "times; default: 0.8)",
         )
-        parser.add_argument("--seed", type=int, default=1, help="seed of every hash (default: 1)")
         parser.add_argument(
-            "--overwrite", action="store_true", help="replace an output folder that holds other content"
+            "--seed", type=int, default=1, help="seed of the hashes that choose users and rows (default: 1)"
         )
+        parser.add_argument("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
 
 
 class EvaluateOptions(InteractionOptions):
@@ -81,45 +81,52 @@ class EvaluateOptions(InteractionOptions):
             action="append",
             default=[],
             metavar="NAME=DIR",
-            help="a model: an output folder of batch_cf or vae_train, a SavedModel, or a folder of numbered versions; "
-            "may be repeated (default: the baselines alone)",
+            help="a model to evaluate: an output folder of batch_cf or vae_train, a SavedModel, or a folder of "
+            "numbered versions; may be repeated (default: only the baselines are evaluated)",
         )
-        parser.add_argument("--k", default="20,50,100", help="cut-offs of the metrics (default: 20,50,100)")
+        parser.add_argument(
+            "--k", metavar="K[,K]", default="20,50,100", help="cut-offs of the metrics (default: 20,50,100)"
+        )
         parser.add_argument(
             "--protocol",
             choices=("fold_in", "per_user"),
-            help="history of a user: the holdout rows marked given, or the user's train rows (default: fold_in if the "
-            "holdout has rows marked given, otherwise per_user)",
+            help="what a user's history is: fold_in takes the holdout rows with given=true, per_user the user's train "
+            "rows (default: fold_in if the holdout has rows with given=true, otherwise per_user)",
         )
         parser.add_argument(
             "--gate",
             action="append",
             default=[],
             metavar="CANDIDATE>=BASELINE:METRIC@K[:MARGIN]",
-            help="refuse (exit 4) if the candidate's mean is more than MARGIN below the baseline's; a baseline is a "
-            "model, popularity, cooccurrence, cosine, rp3beta, ease, or serving (the newest version where --publish "
-            "points; none there: popularity); may be repeated (default: none; with --publish NAME>=serving:ndcg@ the "
-            "last k)",
+            help="exit with code 4 and publish nothing if the candidate's mean is more than MARGIN below the "
+            "baseline's; a baseline is a model, popularity, cooccurrence, cosine, rp3beta, ease, or serving, which is "
+            "the newest version in the folder of --publish, or popularity if the folder has no version; may be "
+            "repeated (default: no gate; with --publish, NAME>=serving:ndcg@K with the largest K)",
         )
         parser.add_argument(
-            "--publish", metavar="NAME:MODEL_DIR", help="publish this model there if every gate passes (default: no)"
+            "--publish",
+            metavar="NAME:MODEL_DIR",
+            help="publish the model NAME to MODEL_DIR if every gate passes (default: not published)",
         )
-        parser.add_argument("--ease_lambda", type=float, default=500.0, help="regularization of EASE (default: 500)")
+        parser.add_argument(
+            "--ease_lambda",
+            type=float,
+            default=500.0,
+            help="regularization of EASE (only without --tune_baselines; default: 500)",
+        )
         parser.add_argument(
             "--tune_baselines",
             action="store_true",
             help="choose the lambda of EASE and the exponents of rp3beta on users held out of the train rows "
-            "(default: --ease_lambda as it is, alpha 1, beta .6)",
+            "(default: --ease_lambda, and alpha 1 and beta 0.6 for rp3beta)",
         )
         parser.add_argument(
             "--ease_items",
             type=int,
             default=EASE_ITEMS,
-            help=f"no EASE for more items than this; 0 = never (default: {EASE_ITEMS})",
+            help=f"largest number of items for which EASE is fitted; 0 never fits EASE (default: {EASE_ITEMS})",
         )
-        parser.add_argument(
-            "--overwrite", action="store_true", help="replace an output folder that holds other content"
-        )
+        parser.add_argument("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
 
 
 def check_split(options: Any) -> list[str]:
@@ -127,9 +134,9 @@ def check_split(options: Any) -> list[str]:
     problems = check_options(options) + _output_problems(options)
     for flag in ("holdout", "fold_in"):
         if not 0 < getattr(options, flag) < 1:
-            problems.append(f"--{flag}={getattr(options, flag):g} is not between 0 and 1, both excluded")
+            problems.append(f"--{flag}={getattr(options, flag):g} must be greater than 0 and less than 1")
     if not 0 <= options.seed < 2**64:
-        problems.append(f"--seed={options.seed} is not between 0 and 2^64 - 1")
+        problems.append(f"--seed={options.seed} must be between 0 and 2^64 - 1")
     return problems
 
 
@@ -137,9 +144,9 @@ def check_evaluate(options: Any) -> list[str]:
     """Return every problem of the flags of `evaluate`, one sentence each."""
     problems = check_options(options) + _output_problems(options)
     if not options.holdout:
-        problems.append("--holdout is missing; pass the held-out files, for example --holdout='split/holdout'")
+        problems.append("--holdout is not set; pass the held-out files, for example --holdout='split/holdout'")
     if not (math.isfinite(options.ease_lambda) and options.ease_lambda > 0):
-        problems.append(f"--ease_lambda={options.ease_lambda:g} is not a finite number above 0")
+        problems.append(f"--ease_lambda={options.ease_lambda:g} must be a number greater than 0")
     for read in (cut_offs, named_models, publish_to, read_gates):
         try:
             read(options)
@@ -172,9 +179,9 @@ def named_models(options: Any) -> dict[str, str]:
         if not (name and equals and folder) or set(name) & set(">=:"):
             raise BadUsage(f"--model={text} is not NAME=DIR (no > = : in the name); write it like --model=cf=out/cf")
         if name in (*BASELINES, gates.SERVING):
-            raise BadUsage(f"--model={text}: {name} is the name of a baseline; choose another")
+            raise BadUsage(f"--model={text}: {name} is the name of a baseline; choose another name")
         if name in found:
-            raise BadUsage(f"--model={text}: {name} is there twice; give each model its own name")
+            raise BadUsage(f"--model={text}: the name {name} is used twice; give each model its own name")
         found[name] = folder
     return found
 
@@ -191,7 +198,7 @@ def publish_to(options: Any) -> tuple[str, str] | None:
     if not (name and colon and base):
         raise BadUsage(f"--publish={options.publish} is not NAME:MODEL_DIR; write it like --publish=cf:models/cf")
     if name not in named_models(options):
-        raise BadUsage(f"--publish={options.publish}: no --model={name}=DIR; name one of the models")
+        raise BadUsage(f"--publish={options.publish}: there is no --model={name}=DIR; name one of the models")
     return name, base
 
 
@@ -208,15 +215,19 @@ def read_gates(options: Any) -> list[gates.Gate]:
     known = [*named_models(options), *BASELINES]
     for gate in found:
         if gate.candidate == gate.baseline:
-            raise BadUsage(f"--gate={gate}: compares a model with itself and always passes; name another baseline")
+            raise BadUsage(f"--gate={gate}: compares a model with itself and would always pass; name another baseline")
         if gate.k not in ks:
-            raise BadUsage(f"--gate={gate}: {gate.k} is not a cut-off of --k={options.k}; add it there")
+            raise BadUsage(f"--gate={gate}: {gate.k} is not a cut-off of --k={options.k}; add it to --k")
         if gate.candidate not in known:
-            raise BadUsage(f"--gate={gate}: no model {gate.candidate}; known are {', '.join(known)}")
+            raise BadUsage(f"--gate={gate}: there is no model {gate.candidate}; the models are {', '.join(known)}")
         if gate.baseline == gates.SERVING and publish is None:
-            raise BadUsage(f"--gate={gate}: serving is what --publish=NAME:MODEL_DIR would replace; pass --publish")
+            raise BadUsage(
+                f"--gate={gate}: the baseline serving needs --publish=NAME:MODEL_DIR, whose versions it compares with"
+            )
         if gate.baseline not in (*known, gates.SERVING):
-            raise BadUsage(f"--gate={gate}: no model {gate.baseline}; known are {', '.join(known)}, serving")
+            raise BadUsage(
+                f"--gate={gate}: there is no model {gate.baseline}; the models are {', '.join(known)}, serving"
+            )
     return found
 
 
@@ -309,4 +320,4 @@ def evaluate_settings(options: Any) -> EvaluateSettings:
 
 
 def _output_problems(options: Any) -> list[str]:
-    return [] if options.output else ["--output is missing; pass the folder to write, for example --output=out/run1"]
+    return [] if options.output else ["--output is not set; pass the folder to write, for example --output=out/run1"]

@@ -114,12 +114,12 @@ def await_features(path: str, sleep: Callable[[float], None] = time.sleep, patie
     while not _has_features(path):
         there = os.path.isdir(os.path.dirname(path))
         if begun and not there:
-            raise RecbeamError(f"{path}: the chief gave up, its message says why")
+            raise RecbeamError(f"{path}: the chief stopped; its own message gives the reason")
         begun |= there
         if waited_s >= patience_s:
             raise RecbeamError(
-                f"{path}: the chief made no features in {patience_s / 3600:g} hours; do all workers see this folder, "
-                "and does the chief run the same command?"
+                f"{path}: the chief wrote no features in {patience_s / 3600:g} hours; check that all workers see this "
+                "folder and that the chief runs the same command"
             )
         sleep(_POLL_S)
         waited_s += _POLL_S
@@ -159,4 +159,4 @@ def _check(run: Run, facts: dict[str, Any], path: str, max_bad_fraction: float) 
     if facts["faults"]:
         raise BadInput(facts["faults"][0])
     if not read_vocabulary(path).available.any():
-        raise BadInput("--items says of every item in the log that it is not available; nothing could be recommended")
+        raise BadInput("--items marks every item of the log as not available; correct its column available")

@@ -47,10 +47,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add(
         "--work_dir",
         metavar="DIR",
-        help="local folder for examples and checkpoints while training, from which a killed run goes on "
-        "(default: within --output; where that is remote a temporary folder, and a killed run starts anew)",
+        help="local folder of examples and checkpoints during training, from which a killed run resumes (default: in "
+        "--output; if --output is remote, a temporary folder, and a killed run starts from the beginning)",
     )
-    add("--serving_top_k", type=int, default=100, help="items the served model returns (default: 100)")
+    add("--serving_top_k", type=int, default=100, help="number of items that the served model returns (default: 100)")
 
 
 def _add_features(parser: argparse.ArgumentParser) -> None:
@@ -59,26 +59,26 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=("auto", "user", "time"),
         default="auto",
-        help="what validation users are asked for: user, a fifth of their items by hash; time, their newest fifth "
-        "(default: auto, time where the log has times)",
+        help="which items of a validation user the model has to find: user takes a share by hash, time the newest "
+        "items (default: auto, which is time if the log has times)",
     )
     add(
         "--validation_fraction",
         type=float,
-        help="share of users that validate and are not trained on (default: 0.05, at least 500 users and at most "
-        "10,000, never more than a fifth)",
+        help="share of users that validate and are not trained on, 0 to 0.9 (default: 0.05, at least 500 and at most "
+        "10,000 users, never more than a fifth)",
     )
-    add("--test_fraction", type=float, default=0.0, help="share of users kept for a final test (default: 0)")
+    add("--test_fraction", type=float, default=0.0, help="share of users kept for a final test, 0 to 0.9 (default: 0)")
     add(
         "--fold_in",
         type=float,
         default=split.fold_in,
-        help=f"share of a held-out user's items that is shown to the model (default: {split.fold_in})",
+        help=f"share of a held-out user's items that the model is given, 0 to 1 (default: {split.fold_in})",
     )
     add(
         "--refit",
         action="store_true",
-        help="before the export train anew, on validation users too, for the best number of epochs (default: off)",
+        help="train again before the export, on validation users too, for the best number of epochs (default: off)",
     )
     add(
         "--min_item_users",
@@ -86,7 +86,7 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
         default=rules.min_item_users,
         help=f"leave out items with fewer training users (default: {rules.min_item_users})",
     )
-    add("--max_items", type=int, help="size of the vocabulary: the most frequent items stay (default: all)")
+    add("--max_items", type=int, help="keep only this many items, the most frequent ones (default: all)")
     add(
         "--min_user_items",
         type=int,
@@ -96,7 +96,8 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
     add(
         "--side_columns",
         metavar="NAME[,NAME]",
-        help="columns of --items that become features of the items of a history (default: none)",
+        help="columns of the catalogue that become features of the items of a history (only with --items; default: "
+        "none)",
     )
 
 
@@ -107,8 +108,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--linear_items",
         type=int,
         default=10_000,
-        help="up to this many items a linear item-item term (EASE) is fitted and mixed in, with the share that "
-        "validation likes best; 0 for none (default: 10000, whose weights take 400 MB)",
+        help="largest number of items for which a linear item-item term (EASE) is fitted and blended with the "
+        "autoencoder, with the share that validates best; 0 fits none (default: 10000, whose weights take 400 MB)",
     )
     add("--hidden", type=int, default=model.hidden, help=f"width of the hidden layers (default: {model.hidden})")
     add("--latent", type=int, default=model.latent, help=f"width of the latent layer (default: {model.latent})")
@@ -116,54 +117,56 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--dropout",
         type=float,
         default=model.dropout,
-        help=f"share of a history hidden from the encoder in training (default: {model.dropout})",
+        help=f"share of a history that is hidden from the encoder in training, 0 to 1 (default: {model.dropout})",
     )
     add(
         "--recency_half_life",
         type=float,
-        help="places in a history after which an item counts half, in training and serving (default: all alike)",
+        help="number of places in a history after which an item counts half, in training and serving (default: all "
+        "items count alike)",
     )
     add(
         "--gamma",
         type=float,
         default=model.gamma,
-        help=f"recvae: weight of the KL term per item of a history (default: {model.gamma})",
+        help=f"weight of the KL term per item of a history (only with --model=recvae; default: {model.gamma})",
     )
     add(
         "--beta_cap",
         type=float,
         default=model.beta_cap,
-        help=f"multvae: largest weight of the KL term (default: {model.beta_cap})",
+        help=f"largest weight of the KL term (only with --model=multvae; default: {model.beta_cap})",
     )
     add(
         "--anneal_fraction",
         type=float,
         default=model.anneal_fraction,
-        help=f"multvae: share of the planned steps over which that weight rises (default: {model.anneal_fraction})",
+        help="share of the planned steps over which the weight of the KL term rises, 0 to 1 (only with "
+        f"--model=multvae; default: {model.anneal_fraction})",
     )
     add(
         "--sampled_items",
         type=int,
         default=model.sampled_items,
-        help=f"past this many items training samples the softmax (default: {model.sampled_items})",
+        help=f"with more items than this, training samples the softmax (default: {model.sampled_items})",
     )
     add(
         "--samples",
         type=int,
         default=model.samples,
-        help=f"negatives a step where it is sampled (default: {model.samples})",
+        help=f"number of negatives in a step (only with more items than --sampled_items; default: {model.samples})",
     )
     add(
         "--precision",
         choices=("float32", "bfloat16"),
         default=model.precision,
-        help=f"of the output layer's products; weights stay float32 (default: {model.precision})",
+        help=f"precision of the output layer's products; weights stay float32 (default: {model.precision})",
     )
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     add, training = parser.add_argument, TrainingConfig()
-    add("--epochs", type=int, help="most epochs (default: recvae 100, of 4 passes each; multvae 200)")
+    add("--epochs", type=int, help="largest number of epochs (default: 100 of recvae, 200 of multvae)")
     add(
         "--patience",
         type=int,
@@ -174,45 +177,52 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--batch_users",
         type=int,
         default=training.batch_users,
-        help=f"users a step (default: {training.batch_users})",
+        help=f"number of users in a step (default: {training.batch_users})",
     )
-    add("--learning_rate", type=float, help="of Adam (default: 1e-3)")
+    add("--learning_rate", type=float, help="learning rate of Adam (default: 1e-3)")
     add(
         "--encoder_passes",
         type=int,
         default=training.encoder_passes,
-        help=f"recvae: passes for the encoder before each one for the decoder (default: {training.encoder_passes})",
+        help="passes for the encoder before each pass for the decoder (only with --model=recvae; default: "
+        f"{training.encoder_passes})",
     )
     add(
         "--dense_updates",
         action="store_true",
-        help="move every row of the input layer in every step, as plain Adam does (default: only rows in use)",
+        help="update every row of the input layer in every step, as plain Adam does (default: only the rows of the "
+        "step's items)",
     )
     add(
-        "--seed", type=int, default=training.seed, help=f"of split, weights, order and noise (default: {training.seed})"
+        "--seed",
+        type=int,
+        default=training.seed,
+        help=f"seed of the split, the weights, the order and the noise (default: {training.seed})",
     )
     add(
         "--deterministic",
         action="store_true",
-        help="operations that give the same bits in every run on this machine (default: off)",
+        help="use only operations that give the same bits in every run on this machine (default: off)",
     )
     add(
         "--shuffle_users",
         type=int,
         default=training.shuffle_users,
-        help=f"users held in memory to be put in random order (default: {training.shuffle_users})",
+        help=f"number of users held in memory to be put in random order (default: {training.shuffle_users})",
     )
     add(
         "--checkpoint_steps",
         type=int,
         default=training.checkpoint_steps,
-        help=f"steps between checkpoints, beside one after every epoch (default: {training.checkpoint_steps})",
+        help="number of steps between checkpoints, in addition to the one after every epoch (default: "
+        f"{training.checkpoint_steps})",
     )
     add(
         "--distribute",
         choices=("none", "mirrored", "multiworker"),
         default=training.distribute,
-        help="over the GPUs of this machine, or over the machines of TF_CONFIG (default: none)",
+        help="distribute the training over the GPUs of this machine (mirrored), or over the machines of TF_CONFIG "
+        "(multiworker) (default: none)",
     )
 
 

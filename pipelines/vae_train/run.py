@@ -47,7 +47,9 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
         needs = {"--split=time": settings.split_by == "time", "--recency_half_life": settings.model.recency_half_life}
         for flag, needs_times in needs.items():
             if needs_times and not has_times:
-                raise BadInput(f"{files[0].uri}: has no times, which {flag} needs; pass --timestamp_column or leave it")
+                raise BadInput(
+                    f"{files[0].uri}: has no times, which {flag} needs; pass --timestamp_column, or leave {flag} out"
+                )
         if done := run.reuse():
             return done
         import_tensorflow()

@@ -230,15 +230,15 @@ def test_a_model_that_saw_the_holdout_is_refused(what: str, world: pathlib.Path,
 @pytest.mark.parametrize(
     ("flags", "code", "says"),
     [
-        (["--output="], 2, "--output is missing"),
+        (["--output="], 2, "--output is not set"),
         (["--k=0"], 2, "--k=0 is not a list"),
         (["--model=cosine=x"], 2, "name of a baseline"),
-        (["--gate=a>=b:ndcg@10"], 2, "no model a"),
+        (["--gate=a>=b:ndcg@10"], 2, "there is no model a"),
         (["--gate=cosine>=cosine:ndcg@10"], 2, "compares a model with itself"),
         (["--gate=cosine>=popularity:ndcg@7"], 2, "not a cut-off"),
         (["--holdot=x"], 2, "unknown argument --holdot=x"),
         (["--protocol=some"], 2, "--protocol=some is not a choice (choices: fold_in, per_user)"),
-        (["--model=cf=/nowhere"], 3, "/nowhere: model cf is not there"),
+        (["--model=cf=/nowhere"], 3, "/nowhere: holds no model (cf)"),
         (["--holdout=/nowhere/*"], 3, "/nowhere/*: no such file"),
     ],
 )

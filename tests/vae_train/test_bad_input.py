@@ -137,5 +137,5 @@ def test_what_needs_times_is_refused_on_a_log_without(flag: str, value: str, tmp
 def test_a_catalogue_of_nothing_available_is_refused_before_training(before, tmp_path: pathlib.Path) -> None:
     (tmp_path / "items.csv").write_text("item_id,available\n" + "".join(f"{item},false\n" for item in ITEMS))
     done = run("--interactions=log.parquet", "--items=items.csv", "--output=out", "--overwrite")
-    assert done.code == 3 and done.error.startswith("--items says of every item in the log that it is not available")
+    assert done.code == 3 and done.error.startswith("--items marks every item of the log as not available")
     assert snapshot(tmp_path / "out") == before

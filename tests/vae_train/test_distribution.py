@@ -106,7 +106,7 @@ def test_a_worker_whose_chief_refused_the_input_does_not_wait_on(tmp_path: pathl
     """The chief's workspace appears, and goes when the input is refused."""
     workspace = tmp_path / "workspace"
     moments = iter([workspace.mkdir, workspace.rmdir, lambda: pytest.fail("it goes on waiting")])
-    with pytest.raises(RecbeamError, match="the chief gave up"):
+    with pytest.raises(RecbeamError, match="the chief stopped"):
         await_features(str(workspace / "features"), sleep=lambda _: next(moments)())
 
 

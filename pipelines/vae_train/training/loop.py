@@ -28,7 +28,7 @@ from pipelines.vae_train.training.heldout import HeldOut, read_heldout
 from pipelines.vae_train.training.journal import EpochRecord, Journal
 from pipelines.vae_train.training.reading import named_faults
 from pipelines.vae_train.training.schedule import Schedule
-from pipelines.vae_train.training.steps import Step, all_finite, make_step
+from pipelines.vae_train.training.steps import StepFn, all_finite, make_step
 from pipelines.vae_train.training.validation import ScoreFn, evaluate
 
 __all__ = ["METRIC", "Trained", "train"]
@@ -143,7 +143,7 @@ class _Run:
     clock: Callable[[], float]
     timings: dict[str, float]
     batches: Iterator[Batch] | None = None
-    steps: Mapping[str, Step] = dataclasses.field(default_factory=dict)
+    step_fns: Mapping[str, StepFn] = dataclasses.field(default_factory=dict)
     last: _Pending | None = None
     pending: _Pending | None = None
     """The newest step. Its result is read after the next step has started, so that a GPU does not wait for Python."""
@@ -162,7 +162,7 @@ class _Run:
         pass_number = state.epoch * len(schedule.phases) + state.passes
         data = training_batches(self.examples, self.config, pass_number, state.batches)
         self.batches = iter(data)
-        self.steps = {
+        self.step_fns = {
             phase: make_step(self.model, optimizer, phase, self.config.seed, data.element_spec, self.distribution)
             for phase, optimizer in self.optimizers.items()
         }
@@ -208,7 +208,7 @@ class _Run:
         assert self.batches is not None  # _train sets it
         with named_faults(self.examples.shards):
             batch = next(self.batches)
-        sums = self.steps[phase](batch, np.int64(pass_number), np.int64(state.step), np.float32(kl_weight))
+        sums = self.step_fns[phase](batch, np.int64(pass_number), np.int64(state.step), np.float32(kl_weight))
         state = self._settled(state)
         self.pending = _Pending(batch, sums, state.step + 1, phase, kl_weight)
         return dataclasses.replace(state, batches=state.batches + 1, step=state.step + 1)

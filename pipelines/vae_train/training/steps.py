@@ -11,13 +11,13 @@ from pipelines.vae_train.model.adam import Adam
 from pipelines.vae_train.model.interface import Batch, Model, NoiseKeys
 from pipelines.vae_train.training.distribution import Distribution, replica_part
 
-__all__ = ["Step", "all_finite", "make_step"]
+__all__ = ["StepFn", "all_finite", "make_step"]
 
-Step = Callable[[Any, Any, Any, Any], Any]
+StepFn = Callable[[Any, Any, Any, Any], Any]
 """Maps (batch, pass number, step, KL weight) to float32 [3]: loss, log-likelihood and KL, summed over the batch."""
 
 
-def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, distribution: Distribution) -> Step:
+def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, distribution: Distribution) -> StepFn:
     """Compile the training step of a phase.
 
     Args:
@@ -53,7 +53,7 @@ def make_step(model: Model, optimizer: Adam, phase: str, seed: int, spec: Any, d
         return distribution.summed(sums)
 
     count = tf.TensorSpec([], tf.int64)
-    compiled: Step = tf.function(step, input_signature=[spec, count, count, tf.TensorSpec([], tf.float32)])
+    compiled: StepFn = tf.function(step, input_signature=[spec, count, count, tf.TensorSpec([], tf.float32)])
     return compiled
 
 
