@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import time
 
+import grpc
 import pytest
 
 from tests.conformance.models import BATCHING, LABELS, MODELS, models_config
 from tests.conformance.wire import Rest, Wire
 
 AVAILABLE = 30
+ANSWER_S = 10.0
+"""Time for the first answer of a server, with the time to connect."""
 ADDRESSES = {
     "server": "gRPC address of the server to try, instead of local_serving",
     "rest": "its REST address",
@@ -35,10 +38,32 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if not _option(config, "server"):
         return
+    for name in ("server", "batched"):
+        if _option(config, name) and (fault := fault_of(_option(config, name))):
+            raise pytest.UsageError(fault)
     away = {name for name in ("rest", "batched") if not _option(config, name)}
     gone = [item for item in items if away & set(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=gone)
     items[:] = [item for item in items if item not in gone]
+
+
+def fault_of(address):
+    """A sentence if no server answers at the address, or if it lacks a model of the suite, else ""."""
+    missing = []
+    with Wire(address) as wire:
+        for name in MODELS:
+            try:
+                wire.status(name, timeout_s=ANSWER_S)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    return f"{address}: no model server answers ({error.code().name}); start one, or correct SERVER="
+                missing.append(name)
+    if not missing:
+        return ""
+    return (
+        f"{address}: the server lacks the models of the suite ({', '.join(missing)}); write them with "
+        "python -m tests.conformance.models DIR and start the server with DIR/models.config"
+    )
 
 
 def wait_for_models(wire):

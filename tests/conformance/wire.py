@@ -49,9 +49,9 @@ class Wire:
         request = messages.GetModelMetadataRequest(model_spec=spec(model, "", version, label), metadata_field=fields)
         return self.call(methods.GET_MODEL_METADATA, request, messages.GetModelMetadataResponse)
 
-    def status(self, model, version=None, label=None):
+    def status(self, model, version=None, label=None, timeout_s=TIMEOUT_S):
         request = messages.GetModelStatusRequest(model_spec=spec(model, "", version, label))
-        return self.call(methods.GET_MODEL_STATUS, request, messages.GetModelStatusResponse)
+        return self.call(methods.GET_MODEL_STATUS, request, messages.GetModelStatusResponse, timeout_s)
 
 
 def spec(model, signature="", version=None, label=None):
