@@ -53,7 +53,8 @@ def run(
         BadInput: The input cannot be used. The output stays as it was.
     """
     run = Run("batch_cf", settings.run, new_pipeline, clock)
-    reading = settings.interactions
+    reading = run.date(settings.interactions)
+    settings = dataclasses.replace(settings, interactions=reading)
     with run.stage("prepare"):
         files = run.find_files(reading.globs)
         columns = check_first(files, reading.format)
@@ -136,13 +137,17 @@ def _job(
 
 def _check(run: Run, facts: dict[str, Any], max_bad_fraction: float) -> None:
     """Raise BadInput if the input cannot be trusted, or if nothing is left of it."""
-    reports = run.check_reports(facts, max_bad_fraction) + reports_of(facts, "base")
+    reports = reports_of(facts)
+    run.check_reports(reports, max_bad_fraction)
+    reports += reports_of(facts, "base")
     # An increment stores weights even if the log has none, so only the times are compared with the base's.
     check_reports([dataclasses.replace(report, has_weight=False) for report in reports], 1.0)
     if facts.get("faults"):
         raise BadInput(facts["faults"][0])
     if not facts.get("items"):
-        raise BadInput("no interaction is left; loosen --since, --until, --min_weight or the activity limits")
+        raise BadInput(
+            "no interaction is left; loosen --since, --until, --min_weight, --half_life or the activity limits"
+        )
 
 
 def _counters(facts: dict[str, Any]) -> dict[str, int]:

@@ -10,6 +10,7 @@ __all__ = ["show"]
 _LINES = (
     ("rows read", "rows_read"),
     ("rows rejected", "rows_rejected"),
+    ("  of them in the future", "rows_future"),
     ("rows filtered", "rows_filtered"),
     ("users", "users"),
     ("items", "items"),

@@ -93,6 +93,9 @@ def _block(
         else:
             raise FileFault(f"column {timestamp} has type {times.type}; it must be a timestamp or an integer")
         columns["timestamp"] = times
+        late = 0 if format.as_of_us is None else pc.sum(pc.greater(times, format.as_of_us)).as_py() or 0
+        if late:
+            raise FileFault(f"has {late} times after --as_of; write the split again, or pass a later --as_of")
     columns["given"] = batch.column("given")
     if not pa.types.is_boolean(columns["given"].type):
         raise FileFault(f"column given has type {columns['given'].type}; it must be a boolean")

@@ -23,6 +23,7 @@ from transforms.interactions.files import InputFile
 from transforms.interactions.read import check_first
 from transforms.models import publish
 from transforms.ranking.metrics import columns
+from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run
 from transforms.runs.run_folder import RunFolder
 from transforms.runs.run_record import describe_inputs
@@ -51,6 +52,7 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
     servable = models.publishable(sources[publishing[0]]) if publishing else None
     conditions, serving = gates.with_serving(settings.gates, publishing)
     run = Run("evaluate", settings.run, new_pipeline, clock)
+    settings = dataclasses.replace(settings, interactions=run.date(settings.interactions))
     train, holdout = run.find_files(settings.interactions.globs), run.find_files(settings.holdout)
     check_first(train, settings.interactions.format)
     given = has_given(holdout)
@@ -103,7 +105,7 @@ def _read(
         run.run_pipeline(lambda root: build_read(root, train, holdout, given, reading.format, *places))
     facts = run.read_facts(folder.path("facts.json"))
     for part in ("train", "holdout"):
-        run.check_reports(facts, reading.max_bad_fraction, part)
+        run.check_reports(reports_of(facts, part), reading.max_bad_fraction)
     dataset: Dataset = workspace.get(work, "dataset")
     return dataset
 

@@ -14,6 +14,7 @@ from pipelines.evaluate.terminal import print_split
 from transforms.errors import BadInput
 from transforms.files import storage
 from transforms.interactions.read import check_first
+from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run, count_rows
 
 __all__ = ["split"]
@@ -34,8 +35,9 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
         BadUsage: The settings contradict the output.
         BadInput: The input cannot be used, or a side of the split would be empty.
     """
-    rule, reading, output = settings.rule, settings.interactions, settings.run.output
+    rule, output = settings.rule, settings.run.output
     run = Run(SPLIT, settings.run, new_pipeline, clock)
+    reading = run.date(settings.interactions)
     files = run.find_files(reading.globs)
     has_times = check_first(files, reading.format).timestamp is not None
     if rule.by == "time" and not has_times:
@@ -49,14 +51,17 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
         with run.stage("split", "splitting"):
             run.run_pipeline(lambda root: build_split(root, files, reading.format, rule, folder.work))
         facts = run.read_facts(folder.path("facts.json"))
-        rows = count_rows(run.check_reports(facts, reading.max_bad_fraction))
+        reports = reports_of(facts)
+        run.check_reports(reports, reading.max_bad_fraction)
+        rows = count_rows(reports)
         counts = SplitCounts.of(facts)
         _check(counts, rule)
         rejected = rows["rows_rejected"]
         unused = rows["rows_read"] - rows["rows_filtered"] - rejected - counts.rows()
         numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected}
+        numbers["rows_future"] = rows["rows_future"]
         run.commit(["train", "holdout", "dead_letters"], numbers)
-    print_split(counts, unused, rejected, output)
+    print_split(counts, unused, rejected, rows["rows_future"], output)
     by = rule.by if has_times else "user, in the order of a hash, as the input has no times"
     return f"{output}: split by {by}; train on {output}/train"
 

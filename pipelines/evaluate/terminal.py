@@ -17,7 +17,7 @@ WIDE = 118
 """Columns of a terminal that show the whole table with names of a usual length."""
 
 
-def print_split(counts: SplitCounts, unused: int, rejected: int, output: str) -> None:
+def print_split(counts: SplitCounts, unused: int, rejected: int, future: int, output: str) -> None:
     """Print the counts of a split, one line per number."""
     table = Table(title=f"split in {output}", show_header=False, title_justify="left")
     table.add_column(justify="left")
@@ -31,6 +31,7 @@ def print_split(counts: SplitCounts, unused: int, rejected: int, output: str) ->
         "target rows (to find)": counts.target_rows,
         "rows in neither (later than the cut)": unused,
         "rows rejected": rejected,
+        "  of them in the future": future,
     }
     for name, value in rows.items():
         table.add_row(name, f"{value:,}")

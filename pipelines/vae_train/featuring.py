@@ -20,6 +20,7 @@ from transforms.errors import BadInput, RecbeamError
 from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue
 from transforms.interactions.files import InputFile
+from transforms.runs.facts import reports_of
 from transforms.runs.run import Run, shards_for
 from transforms.runs.run_folder import RunFolder
 
@@ -80,11 +81,12 @@ def make_features(
     if not _has_features(path):
         partial = f"{path}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # of a killed run
-        job = _job(settings, files, has_times, catalogue, partial, refit)
+        job = _job(settings, files, has_times, catalogue, partial, run.as_of_us, refit)
         run.run_pipeline(lambda root: build(root, job))
         shutil.rmtree(os.path.join(partial, "tft_temp"), ignore_errors=True)
         os.rename(partial, path)
     facts = run.read_facts(os.path.join(path, _FACTS))
+    run.as_of_us = facts["as_of_us"]  # of the killed run, if that made the features
     try:
         _check(run, facts, path, settings.interactions.max_bad_fraction)
     except BadInput:
@@ -132,13 +134,14 @@ def _job(
     has_times: bool,
     catalogue: Catalogue | None,
     path: str,
+    as_of_us: int,
     refit: bool,
 ) -> Job:
     nothing = pa.table({"item_id": pa.array([], pa.string()), "available": pa.array([], pa.bool_())})
     known = nothing if catalogue is None else catalogue.table
     return Job(
         files=files,
-        format=settings.interactions.format,
+        format=dataclasses.replace(settings.interactions.format, as_of_us=as_of_us),
         rules=settings.rules,
         split=settings.split_rule(has_times),
         folder=path,
@@ -155,7 +158,7 @@ def _has_features(path: str) -> bool:
 
 
 def _check(run: Run, facts: dict[str, Any], path: str, max_bad_fraction: float) -> None:
-    run.check_reports(facts, max_bad_fraction)
+    run.check_reports(reports_of(facts), max_bad_fraction)
     if facts["faults"]:
         raise BadInput(facts["faults"][0])
     if not read_vocabulary(path).available.any():

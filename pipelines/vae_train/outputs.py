@@ -9,9 +9,9 @@ from pipelines.vae_train.fitting import Fitted
 from pipelines.vae_train.options import VaeSettings
 from transforms import progress
 from transforms.files import storage
+from transforms.interactions.times import rfc3339
 from transforms.runs.run import Run
 from transforms.runs.run_folder import RunFolder
-from transforms.runs.run_record import rfc3339
 
 __all__ = ["PARTS", "bring", "export"]
 

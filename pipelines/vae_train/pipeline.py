@@ -65,4 +65,4 @@ def build(root: beam.Pipeline, job: Job) -> None:
     examples = transformed.batches | "WriteExamples" >> WriteExamples(divided.division, job.folder)
     _ = transformed.saved_model | "WriteVocabulary" >> WriteVocabulary(divided.counts, job.unavailable, job.folder)
     facts = (read.reports, grouped.faults, divided.facts, examples)
-    _ = facts | "GatherFacts" >> GatherFacts(f"{job.folder}/facts.json")
+    _ = facts | "GatherFacts" >> GatherFacts(f"{job.folder}/facts.json", job.format.as_of_us)

@@ -39,7 +39,8 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
         TrainingDiverged: The loss is not finite. The output stays as it was.
     """
     run = Run("vae_train", settings.run, new_pipeline, clock)
-    reading, output, work_dir = settings.interactions, settings.run.output, settings.work_dir
+    output, work_dir = settings.run.output, settings.work_dir
+    reading = run.date(settings.interactions)
     with run.stage("prepare"):
         files = run.find_files(reading.globs)
         run.add_inputs(files, reading.items)
@@ -57,7 +58,8 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
 
         # Workers find each other before TensorFlow does anything else.
         distribution = open_distribution(settings.training.distribute)
-        workspace = fingerprint({**settings.run.options, "code_version": code_version()}, run.inputs)
+        recorded = {**settings.run.options, "as_of": settings.interactions.format.as_of_us}
+        workspace = fingerprint({**recorded, "code_version": code_version()}, run.inputs)
         catalogue = run.read_catalogue(reading) if distribution.chief else None
     configs = settings.model, settings.training
     if not distribution.chief:

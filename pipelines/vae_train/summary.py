@@ -17,6 +17,7 @@ _FACTS = ("interactions", "items", "users", "train_users", "validation_users", "
 _COUNTS = (
     ("rows read", "rows_read"),
     ("rows rejected", "rows_rejected"),
+    ("  of them in the future", "rows_future"),
     ("rows filtered", "rows_filtered"),
     ("interactions", "interactions"),
     ("items", "items"),

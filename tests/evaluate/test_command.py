@@ -306,3 +306,25 @@ def saved_model(folder: pathlib.Path, ranking: list[str]) -> None:
 
     module = Fixed()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+
+
+def test_rows_of_the_future_are_held_out_of_train_and_holdout(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write_log(tmp_path / "log.parquet")
+    late = pa.table({"user_id": ["u0"], "item_id": ["i0"], "timestamp": [32_000_000_000]})
+    pq.write_table(pa.concat_tables([pq.read_table(log), late]), log)
+    arguments = [f"--interactions={log}", "--by=time", "--max_bad_fraction=0"]
+    assert main(["split", *arguments, f"--output={tmp_path}/split"]) == 0
+    assert "of them in the future" in capsys.readouterr().out
+    record = json.loads((tmp_path / "split/run.json").read_text())
+    counters = record["counters"]
+    assert (counters["rows_rejected"], counters["rows_future"]) == (1, 1)
+    assert counters["train_rows"] + counters["given_rows"] + counters["target_rows"] + counters["unused_rows"] == (
+        pq.read_metadata(log).num_rows - 1
+    )
+    [letters] = (tmp_path / "split/dead_letters").iterdir()
+    assert '"reason": "future: ' in letters.read_text()
+    places = [f"--interactions={tmp_path}/split/train", f"--holdout={tmp_path}/split/holdout"]
+    assert main(["evaluate", *places, f"--output={tmp_path}/early", "--as_of=0"]) == 3
+    assert "later than --as_of" in capsys.readouterr().err

@@ -55,11 +55,14 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Users have nine items of one half of the catalogue, and last one that nobody else has; one id is too long."""
+    """Users have nine items of one half of the catalogue, and last one that nobody else has.
+
+    One id is too long, and one time is in the year 2984.
+    """
     folder = tmp_path_factory.mktemp("world")
     rows = clusters(USERS, ITEMS, 9)
-    rows += [(f"u{user}", f"only-u{user}", 1_800_000_000) for user in range(USERS)]
-    rows += [("u0", EMOJI + "x", 1_700_000_000)]
+    rows += [(f"u{user}", f"only-u{user}", 1_790_000_000) for user in range(USERS)]
+    rows += [("u0", EMOJI + "x", 1_700_000_000), ("u0", "c02", 32_000_000_000)]
     write_log(folder / "log.parquet", rows)
     with open(folder / "items.csv", "w", newline="") as file:
         table = csv.writer(file)
@@ -94,7 +97,8 @@ def test_run_json_counts_times_and_notes(world: World) -> None:
     record = world.record
     assert (record["pipeline"], record["status"]) == ("vae_train", "done")
     counters, users = record["counters"], 0
-    assert (counters["rows_read"], counters["rows_rejected"], counters["rows_filtered"]) == (USERS * 10 + 1, 1, 0)
+    assert (counters["rows_read"], counters["rows_rejected"], counters["rows_filtered"]) == (USERS * 10 + 2, 2, 0)
+    assert counters["rows_future"] == 1 and record["as_of"] > record["started_at"]
     assert (counters["users"], counters["interactions"]) == (USERS, USERS * 10)
     for split in ("train", "validation", "test"):
         held = len(read_users(str(world.output), split))
@@ -108,7 +112,7 @@ def test_run_json_counts_times_and_notes(world: World) -> None:
     assert record["notes"][0].startswith("best epoch ") and record["notes"][1].startswith("served blend: ")
     named = {each["uri"] for each in record["outputs"]}
     assert named == set(snapshot(world.output)) - {"run.json"}
-    assert "rows read" in world.done.out and f"1 bad rows are in {world.output}/dead_letters" in world.done.error
+    assert "rows read" in world.done.out and f"2 bad rows are in {world.output}/dead_letters" in world.done.error
 
 
 def test_training_jsonl_has_one_line_per_epoch(world: World) -> None:
@@ -128,7 +132,7 @@ def test_the_model_card_says_what_was_trained_on_what(world: World) -> None:
     assert (card["pipeline"], card["run_id"], card["model"]) == ("vae_train", record["run_id"], "recvae")
     assert card["trained_at"] == record["started_at"] and card["options"] == record["options"]
     assert (card["items"], card["users"]) == (record["counters"]["items"], record["counters"]["train_users"])
-    assert card["data_window"] == {"from": "2023-11-14T22:13:20.000000Z", "to": "2027-01-15T08:00:00.000000Z"}
+    assert card["data_window"] == {"from": "2023-11-14T22:13:20.000000Z", "to": "2026-09-21T14:13:20.000000Z"}
     assert card["training"]["epochs_run"] == 2 and card["training"]["refit"] is False
     assert set(card["test"]) == set(card["validation"]) and card["sampled_softmax"] is False
     assert len(card["linear"]["ndcg@100_by_share"]) == 11
@@ -163,8 +167,9 @@ def test_ids_with_spaces_quotes_and_emoji_come_back_and_one_past_the_limit_is_a_
     assert EMOJI in first and SPACES not in first
     assert SPACES in second and EMOJI not in second
     [letters] = (world.output / "dead_letters").iterdir()
-    [letter] = map(json.loads, letters.read_text().splitlines())
+    letter, future = map(json.loads, letters.read_text().splitlines())
     assert letter["position"] == USERS * 10 + 1 and "is 1025 bytes long, more than 1024" in letter["reason"]
+    assert future["position"] == USERS * 10 + 2 and future["reason"].startswith("future: timestamp 32000000000 is")
 
 
 def test_the_model_serves_in_a_fresh_process_when_all_else_of_the_run_is_gone(world: World, tmp_path) -> None:

@@ -67,6 +67,7 @@ def test_facts_count_what_became_of_users_and_items(rows: list[oracle.Row], writ
     facts = dict(written.facts)
     assert len(facts.pop("new_reports")) == 1
     assert facts == {
+        "as_of_us": None,
         "faults": [],
         "users": len(users),
         "train_users": len(examples["train"]),

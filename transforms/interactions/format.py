@@ -32,6 +32,8 @@ class InteractionFormat:
         min_weight: Least weight to keep. Makes the weight required.
         since_us: Earliest time to keep, inclusive, microseconds since 1970. Makes the time required.
         until_us: Latest time to keep, inclusive, microseconds since 1970. Makes the time required.
+        as_of_us: Latest time to believe, microseconds since 1970. A later row that `until_us` keeps is a dead letter.
+            None believes every time.
     """
 
     input_format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
@@ -45,6 +47,7 @@ class InteractionFormat:
     min_weight: float | None = None
     since_us: int | None = None
     until_us: int | None = None
+    as_of_us: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,6 +72,11 @@ class InteractionOptions(PipelineOptions):
             "--until", help="leave out later interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
         )
         parser.add_argument(
+            "--as_of",
+            help="reject later interactions as dead letters with the reason future, which do not count for "
+            "--max_bad_fraction; RFC 3339 or epoch seconds (default: 24 hours after the run starts)",
+        )
+        parser.add_argument(
             "--max_bad_fraction",
             type=float,
             default=0.01,
@@ -161,7 +166,7 @@ def check_options(options: PipelineOptions) -> list[str]:
     if _delimiter(view.csv_delimiter) is None:
         problems.append(f"--csv_delimiter={view.csv_delimiter!r} is not one ASCII character other than a quote")
     problems += _header_problems(view)
-    for flag in ("since", "until"):
+    for flag in ("since", "until", "as_of"):
         text = getattr(view, flag)
         if text is not None and parse_time(text, "s") is None:
             problems.append(f"--{flag}={text} is neither epoch seconds nor RFC 3339 (such as 2026-01-31T00:00:00Z)")
@@ -202,6 +207,7 @@ def interaction_format(options: PipelineOptions) -> InteractionFormat:
         min_weight=view.min_weight,
         since_us=_time(view.since),
         until_us=_time(view.until),
+        as_of_us=_time(view.as_of),
     )
 
 

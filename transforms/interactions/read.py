@@ -27,6 +27,7 @@ from transforms.interactions.parquet import PART_BYTES, open_parquet
 from transforms.interactions.validate import RawBlock, Validated, validate
 
 __all__ = [
+    "ROW_COUNTS",
     "FileReport",
     "Read",
     "ReadInteractions",
@@ -34,6 +35,7 @@ __all__ = [
     "WorkUnit",
     "check_first",
     "check_reports",
+    "future_warning",
     "read_unit",
     "work_units",
 ]
@@ -42,6 +44,8 @@ __all__ = [
 # memory with them. Reading a unit stops with a fault above this many dead letters, if they are also more than half of
 # its rows.
 REJECTED_ROWS_LIMIT = 200_000
+ROW_COUNTS = ("rows_read", "rows_rejected", "rows_future", "rows_filtered")
+FUTURE_FRACTION = 0.01  # a larger share of future rows comes from a wrong unit more often than from wrong clocks
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -60,6 +64,7 @@ class FileReport:
         uri: Address of the file.
         rows_read: How many records were read.
         rows_rejected: How many of these became dead letters.
+        rows_future: How many dead letters have no other fault than a time after --as_of.
         rows_filtered: How many valid rows --min_weight, --since or --until removed.
         has_weight: Whether the file has the weight column.
         has_timestamp: Whether the file has the timestamp column.
@@ -69,6 +74,7 @@ class FileReport:
     uri: str
     rows_read: int = 0
     rows_rejected: int = 0
+    rows_future: int = 0
     rows_filtered: int = 0
     has_weight: bool = False
     has_timestamp: bool = False
@@ -114,8 +120,8 @@ class ReadInteractions(beam.PTransform[PBegin, Read]):
 class ReadUnitFn(beam.DoFn):
     """Run `read_unit`, tag its outputs and count them in the namespace `interactions`.
 
-    Counters: rows_read, rows_rejected and rows_filtered as in FileReport; files_faulty, the work units that could not
-    be read; blocks, the blocks emitted.
+    Counters: rows_read, rows_rejected, rows_future and rows_filtered as in FileReport; files_faulty, the work units
+    that could not be read; blocks, the blocks emitted.
 
     Args:
         format: Format and columns of the files.
@@ -123,7 +129,7 @@ class ReadUnitFn(beam.DoFn):
 
     def __init__(self, format: InteractionFormat) -> None:
         self._format = format
-        names = ("rows_read", "rows_rejected", "rows_filtered", "files_faulty", "blocks")
+        names = (*ROW_COUNTS, "files_faulty", "blocks")
         self._counters = {name: Metrics.counter("interactions", name) for name in names}
 
     def process(self, unit: WorkUnit) -> Iterator[pa.RecordBatch | TaggedOutput[str, Any]]:
@@ -140,7 +146,7 @@ class ReadUnitFn(beam.DoFn):
                 yield output
 
     def _count(self, report: FileReport) -> None:
-        for name in ("rows_read", "rows_rejected", "rows_filtered"):
+        for name in ROW_COUNTS:
             self._counters[name].inc(getattr(report, name))
         self._counters["files_faulty"].inc(int(report.fault is not None))
 
@@ -188,6 +194,7 @@ def _add(report: FileReport, checked: Validated) -> FileReport:
         report,
         rows_read=report.rows_read + checked.rows_read,
         rows_rejected=report.rows_rejected + len(checked.rejected),
+        rows_future=report.rows_future + checked.rows_future,
         rows_filtered=report.rows_filtered + checked.rows_filtered,
     )
 
@@ -224,12 +231,12 @@ def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_l
 
     Args:
         reports: Reports of all work units.
-        max_bad_fraction: Largest accepted fraction of rejected rows, 0 to 1.
+        max_bad_fraction: Largest accepted fraction of rejected rows, 0 to 1. Future rows do not count.
         dead_letters: Folder of the dead letters, for the error message.
 
     Raises:
         BadInput: A file has a fault, files have different columns, there are no rows, or too many rows are bad. Of
-            several faults, the first by URI is reported.
+            several faults, the first by URI is reported. Or every row that could be used is a future row.
     """
     ordered = sorted(reports, key=lambda report: (report.uri, report.fault or ""))
     for report in ordered:
@@ -244,17 +251,45 @@ def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_l
                 f"{lacking[0]}: has no {column} column but {having[0]} has; pass --{column}_column or files of one kind"
             )
     rows_read = sum(report.rows_read for report in ordered)
-    rows_rejected = sum(report.rows_rejected for report in ordered)
+    rows_bad = sum(_count_bad(report) for report in ordered)
     if rows_read == 0:
         first = ordered[0].uri if ordered else "--interactions"
         more = f" and {len(ordered) - 1} more" if len(ordered) > 1 else ""
         raise BadInput(f"{first}{more}: no rows to read; pass files that hold interactions")
-    if rows_rejected > max_bad_fraction * rows_read:
-        worst = max(ordered, key=lambda report: report.rows_rejected)
+    rows_future = sum(report.rows_future for report in ordered)
+    if rows_future and rows_future + rows_bad + sum(report.rows_filtered for report in ordered) == rows_read:
         raise BadInput(
-            f"{worst.uri}: {worst.rows_rejected} bad rows here, {rows_rejected} of {rows_read} in all, more than "
+            f"{ordered[0].uri}: {rows_future} of {rows_read} rows are later than --as_of and no other is left; see the "
+            f"reasons in {dead_letters}, then pass --timestamp_unit for another unit or a later --as_of"
+        )
+    if rows_bad > max_bad_fraction * rows_read:
+        worst = max(ordered, key=_count_bad)
+        raise BadInput(
+            f"{worst.uri}: {_count_bad(worst)} bad rows here, {rows_bad} of {rows_read} in all, more than "
             f"--max_bad_fraction={max_bad_fraction} allows; see the reasons in {dead_letters}"
         )
+
+
+def future_warning(reports: Sequence[FileReport], as_of: str) -> str | None:
+    """Return a sentence if more than 1% of the rows are future rows, otherwise None.
+
+    Args:
+        reports: Reports of all work units.
+        as_of: Latest time that the run believes, as text.
+    """
+    rows_read = sum(report.rows_read for report in reports)
+    rows_future = sum(report.rows_future for report in reports)
+    if rows_future <= FUTURE_FRACTION * rows_read:
+        return None
+    worst = max(reports, key=lambda report: report.rows_future)
+    return (
+        f"{worst.uri}: {worst.rows_future:,} rows here, {rows_future:,} of {rows_read:,} in all, are later than "
+        f"--as_of={as_of} and are dead letters; if the times have another unit, pass --timestamp_unit"
+    )
+
+
+def _count_bad(report: FileReport) -> int:
+    return report.rows_rejected - report.rows_future
 
 
 @contextlib.contextmanager

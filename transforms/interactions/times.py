@@ -20,7 +20,18 @@ import pyarrow.compute as pc
 from transforms.interactions.files import FileFault
 from transforms.interactions.format import TimestampUnit
 
-__all__ = ["MAX_US", "MIN_US", "UNITS_US", "is_number", "native_text", "parse_time", "time_fault", "to_microseconds"]
+__all__ = [
+    "MAX_US",
+    "MIN_US",
+    "UNITS_US",
+    "future_fault",
+    "is_number",
+    "native_text",
+    "parse_time",
+    "rfc3339",
+    "time_fault",
+    "to_microseconds",
+]
 
 UNITS_US: dict[TimestampUnit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}
 UNIT_NAMES: dict[TimestampUnit, str] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
@@ -72,6 +83,11 @@ def parse_time(text: str, unit: TimestampUnit) -> int | None:
     return _in_range(seconds * 1_000_000 + fraction_us)
 
 
+def rfc3339(time_us: int) -> str:
+    """Format microseconds since 1970 as RFC 3339 in UTC."""
+    return (EPOCH + datetime.timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def native_text(scalar: pa.Scalar) -> str | None:
     """Return a date or timestamp as text, even if Python's datetime cannot hold it. None for another type."""
     if not pa.types.is_temporal(scalar.type):
@@ -96,6 +112,17 @@ def time_fault(value: Any, name: str, unit: TimestampUnit, quoted: str) -> str:
     if is_number(str(value)) and math.isfinite(float(str(value))):
         return f"{name} {quoted} is outside the years 1 to 9999 as epoch {UNIT_NAMES[unit]}; is it another unit?"
     return f"{name} {quoted} is neither epoch {UNIT_NAMES[unit]} nor RFC 3339"
+
+
+def future_fault(quoted: str, name: str, as_of_us: int) -> str:
+    """Explain why a valid time was rejected. The reason starts with the word `future`.
+
+    Args:
+        quoted: The value as the message shows it.
+        name: Name of the column.
+        as_of_us: Latest time that the run believes, microseconds since 1970.
+    """
+    return f"future: {name} {quoted} is later than --as_of={rfc3339(as_of_us)}"
 
 
 def to_microseconds(

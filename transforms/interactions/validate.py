@@ -21,7 +21,7 @@ from transforms.dead_letters import DeadLetter
 from transforms.interactions.files import FileFault
 from transforms.interactions.format import Columns, InteractionFormat, TimestampUnit
 from transforms.interactions.ids import EncodedIds, encode_ids, id_fault
-from transforms.interactions.times import is_number, native_text, time_fault, to_microseconds
+from transforms.interactions.times import future_fault, is_number, native_text, time_fault, to_microseconds
 
 __all__ = ["RawBlock", "Validated", "quote", "shorten", "to_weights", "validate", "weight_fault"]
 
@@ -61,12 +61,14 @@ class Validated(NamedTuple):
         rejected: Dead letters, sorted by position.
         rows_read: How many records were read.
         rows_filtered: How many valid rows the filters removed.
+        rows_future: How many of the rejected rows have no other fault than a time after `InteractionFormat.as_of_us`.
     """
 
     block: pa.RecordBatch | None
     rejected: list[DeadLetter]
     rows_read: int
     rows_filtered: int
+    rows_future: int = 0
 
 
 def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFormat) -> Validated:
@@ -100,6 +102,11 @@ def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFo
         checks.append((bad_weights, lambda row: weight_fault(_value(weight_column, row), weight_name)))
 
     bad = _join(rows, [mask for mask, _ in checks], raw.faults)
+    rows_future = 0
+    if (future := _find_future(times, bad, format)) is not None:
+        rows_future = int(np.count_nonzero(future))
+        checks.append((future, lambda row: _future_reason(raw.timestamp, row, columns.timestamp, format.as_of_us)))
+        bad = future if bad is None else bad | future
     rejected = list(raw.unparsed)
     if bad is not None:
         for row in np.flatnonzero(bad).tolist():
@@ -111,6 +118,7 @@ def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFo
         rejected=[DeadLetter(source, *record) for record in sorted(rejected)],
         rows_read=rows + len(raw.unparsed),
         rows_filtered=rows_filtered,
+        rows_future=rows_future,
     )
 
 
@@ -194,10 +202,35 @@ def _value(column: pa.Array, row: int) -> Any:
 
 
 def _time_reason(column: pa.Array, row: int, name: str, unit: TimestampUnit) -> str:
+    value, quoted = _time_value(column, row)
+    return time_fault(value, name, unit, quoted)
+
+
+def _future_reason(column: pa.Array, row: int, name: str | None, as_of_us: int | None) -> str:
+    assert name is not None and as_of_us is not None
+    return future_fault(_time_value(column, row)[1], name, as_of_us)
+
+
+def _time_value(column: pa.Array, row: int) -> tuple[Any, str]:
+    """Return a time as `time_fault` takes it, and as a message shows it."""
     scalar = column[row]
     native = native_text(scalar) if scalar.is_valid else None
     value = _value(column, row) if native is None else scalar
-    return time_fault(value, name, unit, quote(value) if native is None else native)
+    return value, quote(value) if native is None else native
+
+
+def _find_future(
+    times: npt.NDArray[np.int64] | None, bad: npt.NDArray[np.bool_] | None, format: InteractionFormat
+) -> npt.NDArray[np.bool_] | None:
+    """Return the otherwise valid rows after `as_of_us` that `until_us` does not remove. None if there are none."""
+    if times is None or format.as_of_us is None or not len(times) or times.max() <= format.as_of_us:
+        return None
+    future: npt.NDArray[np.bool_] = times > format.as_of_us
+    if format.until_us is not None:
+        future &= times <= format.until_us
+    if bad is not None:
+        future &= ~bad
+    return future if future.any() else None
 
 
 def _id_reason(column: pa.Array, row: int, name: str) -> str:

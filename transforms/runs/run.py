@@ -3,15 +3,16 @@
 A pipeline's run.py calls the methods of Run in this order:
 
     run = Run("my_pipeline", settings.run, new_pipeline, clock)
-    files = run.find_files(settings.interactions.globs)
+    reading = run.date(settings.interactions)
+    files = run.find_files(reading.globs)
     run.add_inputs(files)
     if done := run.reuse():
         return done
     with run.open() as folder:
         with run.stage("pipeline"):
             run.run_pipeline(lambda root: build(root, job))
-        facts = run.read_facts(folder.path("facts.json"))
-        reports = run.check_reports(facts, settings.interactions.max_bad_fraction)
+        reports = reports_of(run.read_facts(folder.path("facts.json")))
+        run.check_reports(reports, reading.max_bad_fraction)
         return run.commit(["part"], count_rows(reports))
 """
 
@@ -35,9 +36,9 @@ from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.options import InteractionSettings
-from transforms.interactions.read import FileReport, check_reports
+from transforms.interactions.read import ROW_COUNTS, FileReport, check_reports, future_warning
+from transforms.interactions.times import rfc3339
 from transforms.models.publish import publish_run
-from transforms.runs.facts import reports_of
 from transforms.runs.run_folder import RunFolder, already_done, check_apart, open_folder
 from transforms.runs.run_record import (
     Artifact,
@@ -46,7 +47,6 @@ from transforms.runs.run_record import (
     describe_inputs,
     new_run_id,
     parents_of,
-    rfc3339,
 )
 from transforms.runs.settings import RunSettings
 
@@ -58,6 +58,8 @@ PipelineFactory = Callable[[], beam.Pipeline]
 BYTES_PER_SHARD = 16 << 20
 """Input bytes per shard of users. Parquet grows about tenfold in memory, so a shard takes about 200 MB."""
 MOST_SHARDS = 65_536
+_FUTURE_SLACK_US = 24 * 3_600_000_000
+"""How far a time may lie after the start of the run. A day covers clocks and dates of every time zone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +97,24 @@ class Run:
         if model_dir and storage.is_local(model_dir) and os.path.isfile(model_dir):
             raise BadUsage(f"--model_dir={model_dir}: is a file; name a folder")
         self.pipeline, self.settings = pipeline, settings
-        self.started_at, self.run_id = rfc3339(clock()), new_run_id(clock)
+        now_us = clock()
+        self.started_at, self.run_id = rfc3339(now_us), new_run_id(clock)
+        self.as_of_us = now_us + _FUTURE_SLACK_US
         self.inputs: list[Artifact] = []
         self.timings: dict[str, float] = {}
         self._new_pipeline, self._clock = new_pipeline, clock
         self._catalogue: Catalogue | None = None
+        self._warnings: list[str] = []
         self._folder: RunFolder | None = None
+
+    def date(self, reading: InteractionSettings) -> InteractionSettings:
+        """Return the settings with the latest time that the run believes, which run.json records as `as_of`.
+
+        It is `--as_of`, or 24 hours after the start of the run.
+        """
+        if reading.format.as_of_us is not None:
+            self.as_of_us = reading.format.as_of_us
+        return dataclasses.replace(reading, format=dataclasses.replace(reading.format, as_of_us=self.as_of_us))
 
     def find_files(self, globs: Sequence[str]) -> list[InputFile]:
         """Find the files that the patterns name.
@@ -196,23 +210,25 @@ class Run:
         facts: dict[str, Any] = storage.read_json(uri)
         return facts
 
-    def check_reports(self, facts: Mapping[str, Any], max_bad_fraction: float, origin: str = "new") -> list[FileReport]:
-        """Check the file reports of one origin.
+    def check_reports(self, reports: Sequence[FileReport], max_bad_fraction: float) -> None:
+        """Check the reports of the files read, and warn if more than 1% of the rows lie in the future.
 
         Args:
-            facts: What the workers reported.
+            reports: The reports.
             max_bad_fraction: Largest share of rejected rows.
-            origin: Which reports: `new`, or another name that the pipeline gave to `name_report`.
-
-        Returns:
-            The reports.
 
         Raises:
             BadInput: A file cannot be read, the files differ in their columns, or too many rows are bad.
         """
-        reports = reports_of(facts, origin)
         check_reports(reports, max_bad_fraction, dead_letters=storage.join(self.settings.output, "rejected"))
-        return reports
+        if warning := future_warning(reports, rfc3339(self.as_of_us)):
+            self.warn(warning)
+
+    def warn(self, warning: str) -> None:
+        """Print a sentence to stderr, and add it to the notes of run.json. A repeated sentence is skipped."""
+        if warning not in self._warnings:
+            self._warnings.append(warning)
+            print(f"warning: {warning}", file=sys.stderr)
 
     def model_card(self, **facts: Any) -> dict[str, Any]:
         """Return the model card: which run made the model, `facts` about it, and the run's options."""
@@ -249,7 +265,8 @@ class Run:
             parents=parents_of([each.uri for each in self.inputs]),
             counters=counters,
             timings=self.timings,
-            notes=list(notes),
+            notes=[*self._warnings, *notes],
+            as_of=rfc3339(self.as_of_us),
         )
         record = self._folder.commit(parts, record)
         return RunResult(record, reused=False, version=self._publish(record))
@@ -262,9 +279,8 @@ class Run:
 
 
 def count_rows(reports: Sequence[FileReport]) -> dict[str, int]:
-    """Return the sums of rows_read, rows_rejected and rows_filtered by name."""
-    names = ("rows_read", "rows_rejected", "rows_filtered")
-    return {name: sum(getattr(report, name) for report in reports) for name in names}
+    """Return the sums of the reports' ROW_COUNTS by name."""
+    return {name: sum(getattr(report, name) for report in reports) for name in ROW_COUNTS}
 
 
 def shards_for(files: Sequence[InputFile]) -> int:

@@ -25,7 +25,6 @@ __all__ = [
     "digest_of",
     "new_run_id",
     "parents_of",
-    "rfc3339",
 ]
 
 _READ_BYTES = 1 << 20
@@ -48,7 +47,10 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """The content of run.json. Times are RFC 3339, timings seconds per stage, counters plain counts."""
+    """The content of run.json. Times are RFC 3339, timings seconds per stage, counters plain counts.
+
+    `as_of` is the latest time of an interaction that the run believed.
+    """
 
     run_id: str
     pipeline: str
@@ -61,6 +63,7 @@ class RunRecord:
     counters: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
     timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    as_of: str | None = None
     status: str = "done"
 
     def to_json(self) -> str:
@@ -82,11 +85,6 @@ def new_run_id(clock: Callable[[], int]) -> str:
         The name.
     """
     return f"{datetime.fromtimestamp(clock() / 1e6, UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-
-
-def rfc3339(time_us: int) -> str:
-    """Format microseconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def code_version() -> str:

@@ -38,13 +38,13 @@ def run_settings(
     Args:
         options: The parsed command line.
         kinds: The classes that declare the pipeline's flags. The last one declares `--output` and `--overwrite`.
-        unrecorded: Flags that do not decide the content of the output, beside `output`, `overwrite`, `model_dir` and
-            `interactions` (run.json has the digests of the inputs).
+        unrecorded: Flags that do not decide the content of the output, beside `output`, `overwrite` and `model_dir`.
+            run.json also records `interactions` as the digests of the inputs, and `as_of` as a field of its own.
 
     Returns:
         The settings.
     """
-    left_out = {"output", "overwrite", "model_dir", "interactions", *unrecorded}
+    left_out = {"output", "overwrite", "model_dir", "interactions", "as_of", *unrecorded}
     named: dict[str, Any] = {}
     for kind in kinds:
         parser = argparse.ArgumentParser()

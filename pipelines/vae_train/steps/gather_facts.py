@@ -17,9 +17,15 @@ _COUNTS = ("train_users", "validation_users", "test_users", "users_without_known
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """Write (reports, faults, further facts …) as one JSON object, see `transforms.runs.facts`."""
+    """Write (reports, faults, further facts …) as one JSON object, see `transforms.runs.facts`.
+
+    Args:
+        uri: The file.
+        as_of_us: Latest time that the run believed. A fact too, because a resumed run keeps the features.
+    """
 
     uri: str
+    as_of_us: int | None
 
     def expand(self, collections: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[str]:
         """Return the uri of the file of facts."""
@@ -30,6 +36,11 @@ class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PColle
             *others,
         ]
         facts = named | "Flatten" >> beam.Flatten()
-        missing = {"faults": [], "new_reports": [], **dict.fromkeys(_COUNTS, 0)}
+        missing: dict[str, Any] = {
+            "as_of_us": self.as_of_us,
+            "faults": [],
+            "new_reports": [],
+            **dict.fromkeys(_COUNTS, 0),
+        }
         written: beam.PCollection[str] = facts | "WriteFacts" >> WriteFacts(self.uri, missing)
         return written
