@@ -23,7 +23,7 @@ from pipelines.batch_cf.plan import make_plan, merge_totals, totals_of
 from pipelines.batch_cf.ranking import rank_histories
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure, scoring_of
-from pipelines.batch_cf.shards import limit_users, merge_blocks
+from pipelines.batch_cf.shards import keep_histories
 from pipelines.batch_cf.sums import sum_rows
 from pipelines.batch_cf.table import NeighborTable
 from transforms.interactions.files import match
@@ -42,7 +42,7 @@ def time_stages(job: dict[str, Any]) -> dict[str, Any]:
     blocks = [output for output in outputs if isinstance(output, pa.RecordBatch)]
     clock.note("reading")
     rules = HistoryRules()
-    shard = limit_users(merge_blocks(blocks, rules, None), rules)
+    shard = keep_histories(blocks, rules, None).shard
     clock.note("grouping and deduplicating")
     nothing = pa.array([], pa.string())
     plan = make_plan(merge_totals([totals_of(shard, None)]), rules, nothing)

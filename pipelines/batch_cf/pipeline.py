@@ -75,7 +75,7 @@ def build(root: beam.Pipeline, job: Job) -> None:
     plan = grouped.shards | "NumberItems" >> NumberItems(job.rules, job.unavailable)
     encoded = grouped.shards | "EncodeHistories" >> EncodeHistories(plan, job.rules, job.measure.user_exponent)
     numbers = (plan, encoded.marginals, job.measure)
-    facts = [read.reports, grouped.faults]
+    facts = [read.reports, grouped.facts]
     facts.append(plan | "WriteItems" >> WriteItems(job.folder, job.titles, encoded.marginals))
 
     if job.strategy == "broadcast":

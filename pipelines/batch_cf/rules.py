@@ -15,7 +15,7 @@ class HistoryRules:
 
     Args:
         half_life_us: Age in microseconds at which a weight halves (decay, before dedupe). None disables decay.
-        dedupe: See `dedupe.deduplicate`. Pairs of weight 0 are dropped afterwards.
+        dedupe: See `dedupe.deduplicate`. Interactions whose weight is then 0 are left out.
         min_user_items: Users with fewer items are left out.
         max_user_items: Users with more items are left out.
         min_item_users: Items with fewer of the remaining users are left out. Limits apply once, not repeatedly.

@@ -31,6 +31,8 @@ __all__ = ["Exporter", "run"]
 Exporter = Callable[..., None]
 """`export.saved_model.export_model`, or another function that takes its arguments."""
 
+_FACTS = ("repeats", "zero_weight", "decayed", "of_limited_users", "users", "items", "interactions", "pair_work")
+"""Facts that become counters. The first four are interactions that were left out, see `shards.Kept`."""
 _PARTS = ("neighbors", "items.parquet", "model", "dead_letters", increment.FOLDER)
 
 
@@ -154,7 +156,7 @@ def _counters(facts: dict[str, Any]) -> dict[str, int]:
     blocks = facts["neighbors"]
     return {
         **count_rows(reports_of(facts)),
-        **{name: facts[name] for name in ("users", "items", "interactions", "pair_work")},
+        **{name: facts[name] for name in _FACTS},
         "pairs_scored": sum(pairs for _, _, pairs in blocks),
         "neighbors": sum(rows for _, rows, _ in blocks),
     }

@@ -12,6 +12,10 @@ _LINES = (
     ("rows rejected", "rows_rejected"),
     ("  of them in the future", "rows_future"),
     ("rows filtered", "rows_filtered"),
+    ("repeats", "repeats"),
+    ("of weight 0", "zero_weight"),
+    ("decayed to nothing", "decayed"),
+    ("of users past the limits", "of_limited_users"),
     ("users", "users"),
     ("items", "items"),
     ("interactions", "interactions"),
@@ -32,11 +36,5 @@ def show(result: RunResult, output: str) -> str:
     """
     record = result.record
     if record is not None and not result.reused:
-        counters, counts = record.counters, {}
-        for label, name in _LINES:
-            counts[label] = f"{counters[name]:,}"
-            if name == "rows_filtered" and not any(note.startswith("added to") for note in record.notes):
-                kept = counters["rows_read"] - counters["rows_rejected"] - counters["rows_filtered"]
-                counts["repeats, users limited"] = f"{max(0, kept - counters['interactions']):,}"
-        print_summary(record, counts)
+        print_summary(record, {label: f"{record.counters[name]:,}" for label, name in _LINES})
     return closing_sentence(result, output, "neighbors/, items.parquet and model/")

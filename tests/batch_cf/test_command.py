@@ -104,7 +104,9 @@ def test_a_whole_run_writes_the_contract_and_publishes_and_a_second_one_knows_it
     argv = ["--interactions=in", "--items=items.csv", "--output=out", "--model_dir=models/cf"]
     assert main(argv) == 0
     shown = capsys.readouterr()
-    assert "rows read" in shown.out and "published as version" in shown.err
+    assert "published as version" in shown.err
+    for label in ("rows read", "repeats", "of weight 0", "decayed to nothing", "of users past the limits"):
+        assert label in shown.out
     assert pq.read_schema("out/neighbors/part-00000-of-00001.parquet").to_string(show_schema_metadata=False) == (
         "item_id: string\nrank: int32\nneighbor_id: string\nscore: float\ncooccurrence: int64"
     )

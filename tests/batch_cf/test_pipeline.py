@@ -148,8 +148,16 @@ def test_a_cap_without_times_is_a_seeded_choice_that_differs_between_users(tmp_p
 
 def test_a_weight_of_zero_as_the_last_word_takes_an_interaction_back(tmp_path: pathlib.Path) -> None:
     rows = [("u", "a", 1.0, 1), ("u", "b", 1.0, 1), ("u", "b", 0.0, 2), ("v", "a", 1.0, 1), ("v", "c", 1.0, 1)]
-    found = read_neighbors(run(write_rows(tmp_path / "in", rows), tmp_path / "out"))
+    output = run(write_rows(tmp_path / "in", rows), tmp_path / "out", "--user_shards=2")
+    found = read_neighbors(output)
     assert {item: [n.item for n in ns] for item, ns in found.items()} == {"a": ["c"], "c": ["a"]}
+    counters = json.loads((output / "run.json").read_text())["counters"]
+    assert {name: counters[name] for name in ("rows_read", "repeats", "zero_weight", "interactions")} == {
+        "rows_read": 5,
+        "repeats": 1,
+        "zero_weight": 1,
+        "interactions": 3,
+    }
 
 
 WAYS = {

@@ -8,14 +8,14 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.interactions.read import FileReport
-from transforms.runs.facts import WriteFacts, name_fault, name_report
+from transforms.runs.facts import WriteFacts, name_report
 
 __all__ = ["GatherFacts", "name_why_not"]
 
 
 @dataclasses.dataclass
 class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PCollection[str]]):
-    """Write file reports, faults and any number of collections of facts as one JSON object.
+    """Write file reports and any number of collections of facts as one JSON object.
 
     `transforms.runs.facts` describes the file.
     """
@@ -24,13 +24,8 @@ class GatherFacts(beam.PTransform[tuple[beam.PCollection[Any], ...], beam.PColle
 
     def expand(self, collections: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[str]:
         """Return the uri of the file of facts."""
-        reports, faults, *others = collections
-        named = [
-            reports | "NameReports" >> beam.Map(_name_report),
-            faults | "NameFaults" >> beam.Map(name_fault),
-            *others,
-        ]
-        facts = named | "Flatten" >> beam.Flatten()
+        reports, *others = collections
+        facts = [reports | "NameReports" >> beam.Map(_name_report), *others] | "Flatten" >> beam.Flatten()
         written: beam.PCollection[str] = facts | "WriteFacts" >> WriteFacts(self.uri)
         return written
 

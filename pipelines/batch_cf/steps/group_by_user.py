@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.batch_cf.metrics import CfMetrics
 from pipelines.batch_cf.rules import HistoryRules
-from pipelines.batch_cf.shards import largest_timestamp, limit_users, merge_blocks, storable
+from pipelines.batch_cf.shards import Kept, keep_histories, largest_timestamp, storable
 from transforms.errors import BadInput
 from transforms.histories.shards import UserShard, partition
+from transforms.runs.facts import name_fault
 
 __all__ = ["GroupByUser", "Grouped", "MergeShardFn", "ShardHistories", "merge_shard"]
 
@@ -38,10 +40,10 @@ class ShardHistories:
 
 
 class Grouped(NamedTuple):
-    """The outputs of GroupByUser. Each fault is one sentence for the user."""
+    """The outputs of GroupByUser. The facts are the counts of `shards.Kept`, and faults."""
 
     shards: beam.PCollection[ShardHistories]
-    faults: beam.PCollection[str]
+    facts: beam.PCollection[Any]
 
 
 @dataclasses.dataclass
@@ -63,7 +65,7 @@ class GroupByUser(beam.PTransform[beam.PCollection[tuple[bool, pa.RecordBatch]],
             raise ValueError(f"shards={self.shards} is not between 1 and 65536")
 
     def expand(self, blocks: beam.PCollection[tuple[bool, pa.RecordBatch]]) -> Grouped:
-        """Return the histories by shard, and the faults."""
+        """Return the histories by shard, and the facts."""
         newest = (
             blocks
             | "TakeNewest" >> beam.Map(_newest)
@@ -75,45 +77,52 @@ class GroupByUser(beam.PTransform[beam.PCollection[tuple[bool, pa.RecordBatch]],
             | "GroupByShard" >> beam.GroupByKey()
             | "MergeShard" >> beam.ParDo(
                 MergeShardFn(self.rules, self.until_us, self.keep), beam.pvalue.AsSingleton(newest)
-            ).with_outputs("faults", main="shards")
+            ).with_outputs("facts", main="shards")
         )  # fmt: skip
-        return Grouped(merged.shards, merged.faults)
+        return Grouped(merged.shards, merged.facts)
 
 
 class MergeShardFn(beam.DoFn):
-    """Apply `merge_blocks` and `limit_users` to all blocks of a shard. A sum that overflows becomes a fault."""
+    """Apply `merge_shard` to all blocks of a shard. BadInput becomes a fault."""
 
     def __init__(self, rules: HistoryRules, until_us: int | None, keep: bool) -> None:
         self._rules = rules
         self._keep = keep
         self._until_us = until_us
+        self._metrics = CfMetrics()
 
     def process(
         self, element: tuple[int, Iterable[tuple[bool, pa.RecordBatch]]], newest: int | None
-    ) -> Iterator[ShardHistories | beam.pvalue.TaggedOutput[str, str]]:
-        """Yield the histories of a shard, or a fault."""
+    ) -> Iterator[ShardHistories | beam.pvalue.TaggedOutput[str, Any]]:
+        """Yield the histories of a shard with the counts of what was left out, or a fault."""
         shard, tagged = element
         reference_us = self._until_us if self._until_us is not None else newest
         try:
-            yield merge_shard(shard, list(tagged), self._rules, reference_us, self._keep)
+            histories, kept = merge_shard(shard, list(tagged), self._rules, reference_us, self._keep)
         except BadInput as fault:
-            yield beam.pvalue.TaggedOutput("faults", str(fault))
+            yield beam.pvalue.TaggedOutput("facts", name_fault(str(fault)))
+            return
+        counts = {name: value for name, value in kept._asdict().items() if name != "shard"}
+        self._metrics.left_out(counts)
+        yield histories
+        yield beam.pvalue.TaggedOutput("facts", counts)
 
 
 def merge_shard(
     shard: int, tagged: list[tuple[bool, pa.RecordBatch]], rules: HistoryRules, reference_us: int | None, keep: bool
-) -> ShardHistories:
+) -> tuple[ShardHistories, Kept]:
     """Merge all blocks of a shard, and with a base the touched users before and after."""
     blocks = [block for _, block in tagged]
     stored = storable(blocks, rules) if keep else None
-    after = limit_users(merge_blocks(blocks, rules, reference_us), rules)
+    kept = keep_histories(blocks, rules, reference_us)
+    after = kept.shard
     base = [block for from_base, block in tagged if from_base]
     if not base:
-        return ShardHistories(shard, stored, after, None, None)
+        return ShardHistories(shard, stored, after, None, None), kept
     new = [block.column("user_id").dictionary for from_base, block in tagged if not from_base]
     new_users = pa.concat_arrays(new) if new else pa.array([], pa.string())
-    before = limit_users(merge_blocks(base, rules, reference_us), rules)
-    return ShardHistories(shard, stored, after, _of_users(before, new_users), _of_users(after, new_users))
+    before = _of_users(keep_histories(base, rules, reference_us).shard, new_users)
+    return ShardHistories(shard, stored, after, before, _of_users(after, new_users)), kept
 
 
 def _of_users(shard: UserShard, users: pa.StringArray) -> UserShard:
