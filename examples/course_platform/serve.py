@@ -16,20 +16,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import rich.box
 import rich.console
 import rich.table
 from rich.markup import escape
 
-from serving_client import Client, ServingError
+from examples.course_platform.people import Person, choose, held_out, hit_rate
+from serving_client import Client, Recommendation, ServingError
 
 __all__ = ["served", "show", "show_commands"]
 
 PEOPLE = 3
-HISTORY = 8  # users with about this many courses are shown: enough to see their interests, few enough to read
 NAMED = 10  # a longer history is cut to this many titles
 SHOWN = 6
 START_S = 120.0
@@ -66,7 +64,7 @@ def served(models: Mapping[str, pathlib.Path]) -> Iterator[str]:
 def show(
     console: rich.console.Console, models: Mapping[str, pathlib.Path], catalogue: pathlib.Path, holdout: pathlib.Path
 ) -> int:
-    """Print recommendations with their reasons for three held-out users.
+    """Print recommendations with reasons for three held-out users, and the hit rate over all of them.
 
     Args:
         console: Where to print.
@@ -86,8 +84,21 @@ def show(
             for name in models:
                 client.wait_until_ready(model=name, timeout_s=START_S)
             console.print(f"{', '.join(models)} are served at {address}; what follows came over gRPC\n")
-            for user, given, later in _people(holdout, set(titles)):
-                _show_person(console, client, list(models), titles, user, given, later, timed)
+            people = held_out(holdout, set(titles))
+            if not people:
+                console.print("no held-out user has both a history and an item to find")
+                return 0
+            shown = [(person, client.recommend(person.given, model="cf", k=SHOWN)) for person in choose(people, PEOPLE)]
+            hits = any(not person.later.isdisjoint(answer.items) for person, answer in shown)
+            for person, answer in shown:
+                console.print(_table(client, titles, person, answer, hits, timed))
+                _print_others(console, client, list(models), titles, person)
+            rates = ", ".join(f"{name} {hit_rate(client, name, people, SHOWN):.0%}" for name in models)
+            console.print("These users have the smallest hashes of their ids.")
+            console.print(
+                f"Hit rate over all {len(people):,} held-out users, at least one of {SHOWN} recommendations "
+                f"{_hit(timed).lower()}: [bold]{rates}[/bold]\n"
+            )
     except (ServingError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -117,56 +128,47 @@ def show_commands(
         console.print(f"  .venv/bin/{shlex.join(command)}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _show_person(
-    console: rich.console.Console,
-    client: Client,
-    models: Sequence[str],
-    titles: Mapping[str, str],
-    user: str,
-    given: Sequence[str],
-    later: set[str],
-    timed: bool,
-) -> None:
-    answer = client.recommend(given, model="cf", k=SHOWN)
-    parts = client.explain(given, answer.items, model="cf")
+def _table(
+    client: Client, titles: Mapping[str, str], person: Person, answer: Recommendation, hits: bool, timed: bool
+) -> rich.table.Table:
+    """Return the table of a person: recommendations of cf with their reasons, and a column for hits if asked for."""
+    given = person.given
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="", expand=True)
     took = "; ".join(escape(titles[item]) for item in given[: -NAMED - 1 : -1])
     took += f" and {len(given) - NAMED} more" if len(given) > NAMED else ""
-    table.title = f"[bold]{escape(user)}[/bold] took{', newest first' * timed}: {took}"
+    table.title = f"[bold]{escape(person.user)}[/bold] took{', newest first' * timed}: {took}"
     table.add_column("Recommended by cf", ratio=5)
     table.add_column("Score", justify="right")
-    table.add_column("Because of (share of the score)", ratio=7)
-    table.add_column("Taken later" if timed else "Held out", justify="center")
+    table.add_column("Because of (its part of the score)", ratio=7)
+    if hits:
+        table.add_column(_hit(timed), justify="center")
+    parts = client.explain(given, answer.items, model="cf")
     for item, score, part in zip(answer.items, answer.scores, parts, strict=True):
-        table.add_row(escape(titles[item]), f"{score:.3f}", _reasons(part, given, titles), "✓" * (item in later))
-    console.print(table)
+        cells = [escape(titles[item]), f"{score:.3f}", _reasons(part, given, titles)]
+        table.add_row(*cells, *["✓" * (item in person.later)] * hits)
+    return table
+
+
+def _print_others(
+    console: rich.console.Console, client: Client, models: Sequence[str], titles: Mapping[str, str], person: Person
+) -> None:
+    """Print what the models other than cf recommend to a person."""
     for name in models:
         if name != "cf":
-            items = client.recommend(given, model=name, k=SHOWN).items
-            named = "; ".join(escape(titles.get(item, item)) + " ✓" * (item in later) for item in items)
+            items = client.recommend(person.given, model=name, k=SHOWN).items
+            named = "; ".join(escape(titles.get(item, item)) + " ✓" * (item in person.later) for item in items)
             console.print(f"  [dim]{name} recommends[/dim] {named}\n")
 
 
+def _hit(timed: bool) -> str:
+    return "Taken later" if timed else "Held out"
+
+
 def _reasons(parts: Sequence[float], given: Sequence[str], titles: Mapping[str, str]) -> str:
-    """Return the two history items with the largest shares of a score."""
-    total = sum(parts)
+    """Return the two history items that add most to a score, with what they add."""
     newest = given[-len(parts) :]  # a client sends only the newest items
     ranked = sorted(zip(parts, newest, strict=True), reverse=True)[:2]
-    return "; ".join(f"{escape(titles[item])} ({part / total:.0%})" for part, item in ranked if part > 0)
-
-
-def _people(holdout: pathlib.Path, known: set[str]) -> list[tuple[str, list[str], set[str]]]:
-    """Return users with about HISTORY courses: (user, the model's input oldest first, held-out courses)."""
-    rows = pq.read_table(holdout)
-    rows = rows.filter(pc.is_in(pc.cast(rows["item_id"], pa.string()), pa.array(sorted(known))))
-    if "timestamp" in rows.column_names:
-        rows = rows.sort_by("timestamp")
-    histories: dict[str, dict[bool, list[str]]] = {}
-    columns = (rows[name].to_pylist() for name in ("user_id", "item_id", "given"))
-    for user, item, given in zip(*columns, strict=True):
-        histories.setdefault(user, {True: [], False: []})[given].append(item)
-    people = [(user, list(dict.fromkeys(h[True])), set(h[False])) for user, h in histories.items() if h[True]]
-    return sorted(people, key=lambda person: (abs(len(person[1]) - HISTORY), person[0]))[:PEOPLE]
+    return "; ".join(f"{escape(titles[item])} ({part:+.2f})" for part, item in ranked if part > 0)
 
 
 def _address(process: subprocess.Popen[bytes], log: pathlib.Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pathlib
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,11 +56,13 @@ def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_noth
     assert main(arguments) == 0
     told = capfd.readouterr().out
     assert told.count("took, newest first:") == 3
-    assert "Because of (share of the score)" in told
-    assert "%)" in told
+    assert "Because of (its part of the score)" in told
+    assert re.search(r"\(\+\d+\.\d\d\)", told)
+    assert re.search(r"Hit rate over all \d+ held-out users.*: cf \d+%, vae \d+%", " ".join(told.split()))
     assert str(tmp_path / "evaluation" / "report.html") in told
     assert (tmp_path / "evaluation" / "report.html").exists()
     assert "│ vae_train " in told
+    assert "Best by ndcg@100: " in told
     assert told.count("vae recommends ") == 3
     assert f"local-serving --model_name=cf --model_base_path={tmp_path}/models/cf" in told
 
