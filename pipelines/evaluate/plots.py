@@ -1,22 +1,26 @@
-"""Draw the pictures of the report as SVG text. Equal numbers give equal text."""
+"""Draw the charts of the report as SVG text. Equal numbers give equal text.
+
+Every chart is narrow, so that its text is readable on a telephone. The page puts two in a row where there is room.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from pipelines.evaluate.gate import Z95
 from pipelines.evaluate.summary import ModelResult
 
-__all__ = ["activity", "bars", "colors", "tradeoff"]
+__all__ = ["activity", "bars", "breadth", "colors", "spread"]
 
 CANDIDATES = ("#1f6feb", "#d1495b", "#2a9d8f", "#8957e5", "#e08e0b", "#0b7285")
 BASELINES = {
@@ -27,11 +31,13 @@ BASELINES = {
     "ease": "#525c69",
 }
 INK, FAINT = "#1f2933", "#e4e7eb"
+WIDTH = 4.6
+"""Inches. On a page 390 pixels wide a text of size 10 is then 10 pixels high."""
 STYLE: Any = {
     "svg.hashsalt": "recbeam",  # ids in the file would be random otherwise
     "svg.fonttype": "none",  # text stays text: smaller, selectable, drawn in the page's font
     "font.family": "sans-serif",
-    "font.size": 11,
+    "font.size": 10,
     "axes.edgecolor": "#9aa5b1",
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -39,6 +45,10 @@ STYLE: Any = {
     "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
 }
 
 
@@ -49,50 +59,39 @@ def colors(models: Sequence[ModelResult]) -> dict[str, str]:
     return {model.name: found.get(model.name) or BASELINES[model.name] for model in models}
 
 
-def bars(models: Sequence[ModelResult], names: Sequence[str]) -> Markup:
-    """Draw one panel per metric, with a bar and its 95% interval per model, best model first."""
-    with mpl.rc_context(STYLE):
-        height = 0.75 + 0.42 * len(models)
-        figure = Figure(
-            figsize=(11, height * ((len(names) + 1) // 2)), layout=ConstrainedLayoutEngine(hspace=0.1, wspace=0.06)
-        )
-        grid = figure.subplots((len(names) + 1) // 2, 2, squeeze=False).flatten()
-        palette = colors(models)
-        shown = list(reversed(models))
-        for axes, name in zip(grid, names, strict=False):
-            means = [model.metrics[name].mean for model in shown]
-            errors = [Z95 * model.metrics[name].standard_error for model in shown]
-            axes.barh(range(len(shown)), means, color=[palette[model.name] for model in shown], height=0.72)
-            axes.errorbar(means, range(len(shown)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
-            end = max((mean + error for mean, error in zip(means, errors, strict=True)), default=0.0) or 1.0
-            for place, (mean, error) in enumerate(zip(means, errors, strict=True)):
-                axes.text(mean + error + end * 0.02, place, f"{mean:.4f}", va="center", fontsize=10)
-            axes.set_yticks(range(len(shown)), [model.name for model in shown])
-            axes.set_xlim(0, end * 1.18)
-            axes.set_title(name, loc="left", fontweight="bold", fontsize=12)
-            axes.tick_params(axis="y", length=0)
-            axes.grid(axis="x", color=FAINT, zorder=0)
-            axes.set_axisbelow(True)
-        for axes in grid[len(names) :]:
-            axes.set_visible(False)
-        return _svg(figure, "Quality of every model with 95% intervals")
+def bars(models: Sequence[ModelResult], name: str) -> Markup:
+    """Draw a metric with a bar and its 95% interval per model, best model first."""
+    shown = list(reversed(models))
+    places = range(len(shown))
+    means = [model.metrics[name].mean for model in shown]
+    errors = [Z95 * model.metrics[name].standard_error for model in shown]
+    end = max((mean + error for mean, error in zip(means, errors, strict=True)), default=0.0) or 1.0
+    palette = colors(models)
+    with _chart(0.75 + 0.3 * len(models)) as (figure, axes):
+        axes.barh(places, means, color=[palette[model.name] for model in shown], height=0.72)
+        axes.errorbar(means, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+        for place, mean, error in zip(places, means, errors, strict=True):
+            axes.text(mean + error + end * 0.02, place, f"{mean:.4f}", va="center")
+        axes.set_yticks(places, [model.name for model in shown])
+        axes.set_xlim(0, end * 1.25)
+        axes.set_title(name)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=FAINT)
+        return _svg(figure, f"{name} of every model with 95% intervals")
 
 
 def activity(models: Sequence[ModelResult], name: str) -> Markup:
-    """Draw the metric by history length, one line per model, with the users of each class under its label."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
-        axes = figure.subplots()
-        palette = colors(models)
-        places = [place for place, bucket in enumerate(models[0].buckets) if bucket.users]
+    """Draw a metric by history length, one line per model."""
+    palette = colors(models)
+    labels = [bucket.label for bucket in models[0].buckets]
+    with _chart(4.0) as (figure, axes):
         for number, model in enumerate(models):
-            buckets = [model.buckets[place] for place in places]
             # Points stand side by side, so that the intervals of models with similar results do not overlap.
-            x = [place + (number - (len(models) - 1) / 2) * 0.05 for place in range(len(places))]
+            shift = (number - (len(models) - 1) / 2) * 0.05
             axes.errorbar(
-                x,
-                [bucket.metrics[name].mean for bucket in buckets],
-                yerr=[Z95 * bucket.metrics[name].standard_error for bucket in buckets],
+                [place + shift for place in range(len(labels))],
+                [bucket.metrics[name].mean for bucket in model.buckets],
+                yerr=[Z95 * bucket.metrics[name].standard_error for bucket in model.buckets],
                 color=palette[model.name],
                 marker="o",
                 markersize=5,
@@ -102,54 +101,86 @@ def activity(models: Sequence[ModelResult], name: str) -> Markup:
                 label=model.name,
                 zorder=3 if model.kind != "baseline" else 2,
             )
-        labels = [f"{models[0].buckets[place].label}\n{models[0].buckets[place].users:,} users" for place in places]
-        axes.set_xticks(range(len(places)), labels)
+        axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 4 else 0)
         axes.set_xlabel("items in the history")
-        axes.set_ylabel(name)
+        axes.set_title(name)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=FAINT)
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.legend(frameon=False, loc="outside lower center", ncols=3)
         return _svg(figure, f"{name} by the length of the history")
 
 
-def tradeoff(models: Sequence[ModelResult], name: str, k: int) -> Markup:
-    """Draw catalogue coverage and popularity of each model's items against its quality."""
+def breadth(models: Sequence[ModelResult], name: str, title: str, values: Sequence[float]) -> Markup:
+    """Draw a share of each model, 0 to 1, against its quality, with the model's name beside its point.
+
+    Args:
+        models: The models.
+        name: The metric of quality.
+        title: What the share is.
+        values: The share per model.
+
+    Returns:
+        The chart.
+    """
+    palette = colors(models)
+    means = [model.metrics[name].mean for model in models]
+    top = 1.1 * max(mean + Z95 * model.metrics[name].standard_error for mean, model in zip(means, models, strict=True))
+    heights = spread([mean / (top or 1.0) for mean in means], gap=0.075)
+    with _chart(3.2) as (figure, axes):
+        for model, mean, value, height in zip(models, means, values, heights, strict=True):
+            axes.errorbar(
+                value,
+                mean,
+                yerr=Z95 * model.metrics[name].standard_error,
+                fmt="o",
+                markersize=10 if model.kind == "baseline" else 7,  # a candidate on its baseline leaves a ring
+                color=palette[model.name],
+                capsize=2,
+                zorder=2 if model.kind == "baseline" else 3,
+            )
+            line = {"arrowstyle": "-", "color": palette[model.name], "linewidth": 0.8, "relpos": (0, 0.5)}
+            axes.annotate(
+                model.name, (value, mean), (1.14, height), textcoords="axes fraction", va="center", arrowprops=line
+            )
+        lowest = min(values, default=0.0)
+        axes.set_xlim(min(0.5, lowest - 0.05) if lowest > 0.3 else -0.03, 1.03)
+        axes.set_ylim(0, top or 1.0)
+        axes.set_title(title)
+        axes.set_ylabel(name)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(color=FAINT)
+        return _svg(figure, f"{title} against {name}")
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move heights apart, so that labels do not overlap.
+
+    Args:
+        heights: Where labels belong, 0 to 1.
+        gap: Least distance of two labels. It is smaller if the labels do not fit otherwise.
+
+    Returns:
+        Heights in the same order, in [0, 1] and at least gap apart. Equal heights keep their order from the top.
+    """
+    gap = min(gap, 1 / max(1, len(heights) - 1))
+    order = sorted(range(len(heights)), key=lambda place: -heights[place])
+    moved = [0.0] * len(heights)
+    ceiling = 1.0
+    for place in order:
+        moved[place] = min(heights[place], ceiling)
+        ceiling = moved[place] - gap
+    floor = 0.0
+    for place in reversed(order):
+        moved[place] = max(moved[place], floor)
+        floor = moved[place] + gap
+    return moved
+
+
+@contextmanager
+def _chart(height: float) -> Iterator[tuple[Figure, Axes]]:
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.9), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        palette = colors(models)
-        panels: list[tuple[Any, str, dict[str, float]]] = [
-            (left, f"coverage@{k}: share of the catalogue shown", {m.name: m.coverage[k] for m in models}),
-            (
-                right,
-                f"popularity percentile@{k} of what is shown",
-                {m.name: m.popularity_percentile[k] for m in models},
-            ),
-        ]
-        for axes, label, values in panels:
-            for model in models:
-                axes.errorbar(
-                    values[model.name],
-                    model.metrics[name].mean,
-                    yerr=Z95 * model.metrics[name].standard_error,
-                    fmt="o",
-                    markersize=10 if model.kind == "baseline" else 7,  # a candidate on its baseline leaves a ring
-                    color=palette[model.name],
-                    capsize=2,
-                    label=model.name,
-                    zorder=2 if model.kind == "baseline" else 3,
-                )
-            axes.set_xlabel(label)
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            axes.grid(color=FAINT)
-            axes.set_axisbelow(True)
-        left.set_xlim(-0.03, 1.03)
-        lowest = min(panels[1][2].values())
-        right.set_xlim(min(0.5, lowest - 0.05), 1.01)
-        right.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        left.set_ylabel(name)
-        left.set_ylim(bottom=0)
-        return _svg(figure, f"Coverage and popularity against {name}")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        yield figure, figure.subplots()
 
 
 def _svg(figure: Figure, title: str) -> Markup:

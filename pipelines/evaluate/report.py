@@ -10,7 +10,7 @@ import importlib.resources
 import jinja2
 
 from pipelines.evaluate import plots
-from pipelines.evaluate.summary import BEYOND, Evaluation
+from pipelines.evaluate.summary import BEYOND, BUCKET_USERS, Evaluation
 from pipelines.evaluate.terminal import ranked
 from transforms.ranking.metrics import DENOMINATORS
 
@@ -26,6 +26,9 @@ def render(evaluation: Evaluation) -> str:
     models = ranked(evaluation)
     colors = plots.colors(models)
     low, high = evaluation.ks[0], evaluation.ks[-1]
+    main = f"ndcg@{high}"
+    coverage = [model.coverage[high] for model in models]
+    popularity = [model.popularity_percentile[high] for model in models]
     return environment.from_string(source).render(
         e=evaluation,
         counts=evaluation.counts,
@@ -33,12 +36,18 @@ def render(evaluation: Evaluation) -> str:
         colors=colors,
         low=low,
         high=high,
-        best=models[0],
+        main=main,
+        fewest=BUCKET_USERS,
+        best=next((model for model in models if model.kind != "baseline"), None),
+        reference=next(model for model in models if model.name == evaluation.reference),
         denominators={**DENOMINATORS, **BEYOND},
         tables=["ndcg", "recall", "recall_plain", "map", "mrr", "hit_rate"],
-        bars=plots.bars(
-            models, list(dict.fromkeys([f"ndcg@{high}", f"recall@{low}", f"recall@{high}", f"map@{high}"]))
-        ),
-        activity=plots.activity(models, f"ndcg@{high}"),
-        coverage=plots.tradeoff(models, f"ndcg@{high}", high),
+        bars=[
+            plots.bars(models, name) for name in dict.fromkeys([main, f"recall@{low}", f"recall@{high}", f"map@{high}"])
+        ],
+        activity=plots.activity(models, main),
+        breadth=[
+            plots.breadth(models, main, f"coverage@{high}", coverage),
+            plots.breadth(models, main, f"popularity percentile@{high}", popularity),
+        ],
     )

@@ -18,7 +18,21 @@ from pipelines.evaluate.gate import Z95, Verdict, as_json
 from pipelines.evaluate.sums import BUCKETS, Moments, Sums, moments, paired
 from transforms.ranking.metrics import DENOMINATORS, columns
 
-__all__ = ["BEYOND", "Bucket", "Evaluation", "ModelResult", "bucket_label", "percentiles", "summarize", "to_json"]
+__all__ = [
+    "BEYOND",
+    "BUCKET_USERS",
+    "Bucket",
+    "Evaluation",
+    "ModelResult",
+    "bucket_label",
+    "bucket_ranges",
+    "percentiles",
+    "summarize",
+    "to_json",
+]
+
+BUCKET_USERS = 30
+"""Fewest users of an activity class. The interval of a smaller class is too wide to read anything from it."""
 
 BEYOND = {
     "coverage": "items recommended to anybody / items in train",
@@ -28,7 +42,7 @@ BEYOND = {
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Users of one activity class and their metrics, by metric column."""
+    """Users of one activity class, at least BUCKET_USERS if there are so many, and their metrics by metric column."""
 
     label: str
     users: int
@@ -101,6 +115,7 @@ def summarize(
     reference = max(candidates, key=lambda model: standings[model])
     train_users = dataset.item_users()
     percentile = percentiles(train_users)
+    ranges = bucket_ranges([int(one) for one in sums.users])
     results = []
     for model, (name, kind, source) in enumerate(described):
         shown = sums.recommended[[model * len(ks) + place for place in range(len(ks))]]
@@ -120,7 +135,7 @@ def summarize(
                 },
                 foreign_items={k: int(sums.foreign[model, i]) for i, k in enumerate(ks)},
                 removed_places=int(sums.removed[model]),
-                buckets=tuple(_bucket(sums, model, bucket, names) for bucket in range(len(BUCKETS))),
+                buckets=tuple(_bucket(sums, model, first, last, names) for first, last in ranges),
             )
         )
     notes = [*notes, *_strangers(sums, described, len(ks))]
@@ -145,9 +160,34 @@ def percentiles(users: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.where(known, (below + upto) / 2 / max(1, len(ordered)), 0.0)
 
 
-def bucket_label(bucket: int) -> str:
-    """Return the label of a bucket: 0, 1-4, ..., 200+."""
-    first, last = BUCKETS[bucket]
+def bucket_ranges(users: Sequence[int]) -> list[tuple[int, int]]:
+    """Merge neighboring buckets until each has at least BUCKET_USERS users.
+
+    Args:
+        users: Users per bucket of BUCKETS.
+
+    Returns:
+        First and last bucket of every activity class. An empty bucket at an end of a class does not belong to it. A
+        last class with too few users is merged into the one before it.
+    """
+    found: list[tuple[int, int]] = []
+    filled = [bucket for bucket, count in enumerate(users) if count]
+    held = 0
+    for bucket in filled:
+        first = bucket if not held else found.pop()[0]
+        found.append((first, bucket))
+        held += users[bucket]
+        if held >= BUCKET_USERS:
+            held = 0
+    if held and len(found) > 1:
+        _, last = found.pop()
+        found.append((found.pop()[0], last))
+    return found
+
+
+def bucket_label(first_bucket: int, last_bucket: int) -> str:
+    """Return the history lengths of neighboring buckets as a label: 0, 1-4, ..., 200+."""
+    first, last = BUCKETS[first_bucket][0], BUCKETS[last_bucket][1]
     return f"{first}+" if last is None else str(first) if first == last else f"{first}-{last}"
 
 
@@ -181,7 +221,6 @@ def to_json(evaluation: Evaluation) -> str:
                 "activity": [
                     {"history": bucket.label, "users": bucket.users, "metrics": named(bucket.metrics)}
                     for bucket in model.buckets
-                    if bucket.users
                 ],
             }
             for model in evaluation.models
@@ -201,11 +240,12 @@ def _strangers(sums: Sums, described: Sequence[tuple[str, str, str]], cut_offs: 
     ]
 
 
-def _bucket(sums: Sums, model: int, bucket: int, names: Sequence[str]) -> Bucket:
-    users = int(sums.users[bucket])
-    values, squares = sums.values[model, bucket], sums.squares[model, bucket]
-    metrics = {name: moments(int(values[i]), int(squares[i]), users) for i, name in enumerate(names)} if users else {}
-    return Bucket(bucket_label(bucket), users, metrics)
+def _bucket(sums: Sums, model: int, first: int, last: int, names: Sequence[str]) -> Bucket:
+    merged = slice(first, last + 1)
+    users = int(sums.users[merged].sum())
+    values, squares = sums.values[model, merged].sum(axis=0), sums.squares[model, merged].sum(axis=0)
+    metrics = {name: moments(int(values[i]), int(squares[i]), users) for i, name in enumerate(names)}
+    return Bucket(bucket_label(first, last), users, metrics)
 
 
 def _coverage(shown: npt.NDArray[np.int64], users: npt.NDArray[np.int64]) -> float:

@@ -23,7 +23,7 @@ __all__ = ["BUCKETS", "SCALE", "Moments", "Sums", "block_sums", "bucket_of", "me
 
 SCALE = 2**40
 BUCKETS = ((0, 0), (1, 4), (5, 9), (10, 19), (20, 49), (50, 99), (100, 199), (200, None))
-"""User activity: first and last history length of each bucket. Fixed, so that two runs can be laid side by side."""
+"""User activity: first and last history length of each bucket. `summary` merges buckets with few users."""
 
 Integers = npt.NDArray[Any]  # dtype object: Python integers, which do not overflow
 

@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.evaluate.dataset import Counts
 from pipelines.evaluate.split_files import SplitCounts
 from pipelines.evaluate.summary import Evaluation, ModelResult
 from pipelines.evaluate.sums import Moments
@@ -46,13 +47,13 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console = _console()
     low, high = evaluation.ks[0], evaluation.ks[-1]
     wide = console.width >= WIDE
-    shown = list(dict.fromkeys([f"recall@{low}", f"recall_plain@{low}", f"ndcg@{low}", f"ndcg@{high}", f"map@{high}"]))
+    shown = list(dict.fromkeys([f"recall@{low}", f"ndcg@{low}", f"ndcg@{high}", f"map@{high}"]))
     if not wide:
         shown = list(dict.fromkeys([f"recall@{low}", f"ndcg@{low}", f"ndcg@{high}"]))
     counts = evaluation.counts
     table = Table(
         title=f"{counts.users_evaluated:,} users, {counts.targets:,} held-out items, {counts.train_items:,} items in "
-        f"train; mean ± standard error",
+        f"train; mean ± standard error{_left_out(counts)}",
         title_justify="left",
     )
     table.add_column("model", no_wrap=True)
@@ -64,8 +65,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         table.add_row(model.name, *cells, style=None if model.kind == "baseline" else "bold")
     console.print(table)
     if wide:
-        divisors = "recall, ndcg, map divide by min(k, held out), recall_plain by held out"
-        console.print(f"{divisors}; coverage and empty places at {high}")
+        console.print(f"recall, ndcg and map divide by min(k, held out); coverage and empty places at {high}")
     else:
         console.print(f"recall and ndcg divide by min(k, held out), coverage at {high}; more columns in the report")
     for note in evaluation.notes:
@@ -80,6 +80,16 @@ def ranked(evaluation: Evaluation) -> list[ModelResult]:
     """Return the models with the best ndcg at the largest k first."""
     column = f"ndcg@{evaluation.ks[-1]}"
     return sorted(evaluation.models, key=lambda model: -model.metrics[column].mean)
+
+
+def _left_out(counts: Counts) -> str:
+    """Return what the numbers of users and held-out items do not contain, as a second line of the title."""
+    parts = []
+    if counts.users_empty_holdout:
+        parts.append(f"{counts.users_empty_holdout:,} users without an item to find")
+    if counts.targets_in_history:
+        parts.append(f"{counts.targets_in_history:,} held-out items that the history already holds")
+    return f"\nleft out: {' and '.join(parts)}" if parts else ""
 
 
 def _console() -> Console:

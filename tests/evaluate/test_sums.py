@@ -92,7 +92,7 @@ def test_every_history_length_falls_in_the_bucket_that_names_it() -> None:
     for length in range(300):
         first, last = BUCKETS[int(bucket_of(np.array([length]))[0])]
         assert first <= length and (last is None or length <= last)
-    assert [bucket_label(place) for place in range(len(BUCKETS))][:3] == ["0", "1-4", "5-9"]
+    assert [bucket_label(place, place) for place in range(len(BUCKETS))][:3] == ["0", "1-4", "5-9"]
 
 
 def test_percentiles_count_fewer_users_and_half_of_equals() -> None:
