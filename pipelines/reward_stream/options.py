@@ -66,6 +66,11 @@ class RewardStreamOptions(StandardOptions):
             help="fail before publishing if more than this fraction of the lines is malformed (only without "
             "--streaming, default: 0.01)",
         )
+        add(
+            "--take_over",
+            action="store_true",
+            help="publish even if another stream still publishes to --snapshots, which then ends" + _STREAM_ONLY,
+        )
         add("--shards", metavar="N", type=int, default=4, help="parallel parts of the join, same result (default: 4)")
         add("--metrics_port", metavar="PORT", type=int, help="serve Prometheus metrics on this port (default: off)")
         add("--metrics_file", metavar="FILE", help="write Prometheus metrics to this file (default: off)")
@@ -113,7 +118,7 @@ def check(options: PipelineOptions) -> list[str]:
     if view.metrics_port is not None and not 0 <= view.metrics_port < 65536:
         problems.append(f"--metrics_port={view.metrics_port} is not between 0 and 65535")
     if not view.streaming:
-        for name in ("state", "stop_when_idle"):
+        for name in ("state", "stop_when_idle", "take_over"):
             if getattr(view, name):
                 problems.append(f"--{name} works only with --streaming; a bounded run reads all of its input each time")
     problems += _outputs_among_inputs(view)
@@ -139,6 +144,7 @@ class StreamSettings:
         dead_letters: Folder of the dead letters.
         state: Folder of the checkpoints, None without them.
         streaming: Run until stopped.
+        take_over: Publish even if another stream is publishing.
         pace: How often snapshots are written.
         checkpoint_interval_us: How often a checkpoint is written.
         bandits_poll_us: How often the bandits file is read again.
@@ -163,6 +169,7 @@ class StreamSettings:
     dead_letters: str
     state: str | None
     streaming: bool
+    take_over: bool
     pace: Pace
     checkpoint_interval_us: int
     bandits_poll_us: int
@@ -199,6 +206,7 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
         dead_letters=view.dead_letters,
         state=view.state,
         streaming=view.streaming,
+        take_over=view.take_over,
         pace=Pace(us["publish_interval"], us["heartbeat"], us["keep_snapshots"]),
         checkpoint_interval_us=us["checkpoint_interval"],
         bandits_poll_us=us["bandits_poll"],

@@ -24,6 +24,7 @@ from pipelines.reward_stream.monitoring.terminal import watching
 from pipelines.reward_stream.options import StreamSettings
 from pipelines.reward_stream.pipeline import build
 from pipelines.reward_stream.publishing import checkpoint as checkpoints
+from pipelines.reward_stream.publishing.ownership import kept_publisher
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.logs import files_of
 from pipelines.reward_stream.steps.publish import PublishConfig
@@ -91,11 +92,12 @@ def run(settings: StreamSettings, new_pipeline: PipelineFactory, clock: Callable
             started = checkpoints.load(settings.state, bandits)
             for note in started.notes if started else ():
                 _LOGGER.warning("%s", note)
+        publisher = _publisher(settings, run_id)
         stop_file = os.path.join(folder, "stop") if settings.workers_here else None
         fault_file = os.path.join(folder, "fault.json") if settings.workers_here else None
         _open_metrics(settings, status, clock)
         reading = _reading(settings, data, started, stop_file)
-        publishing = _publishing(settings, data, started, run_id, stop_file, fault_file)
+        publishing = _publishing(settings, data, started, run_id, publisher, stop_file, fault_file)
         pipeline = new_pipeline(folder)
         held.enter_context(watching(status, clock, streaming=settings.streaming))
         stop = held.enter_context(_stopping(stop_file if settings.streaming else None))
@@ -168,6 +170,7 @@ def _publishing(
     data: bytes,
     started: checkpoints.Checkpoint | None,
     run_id: str,
+    publisher: str | None,
     stop_file: str | None,
     fault_file: str | None,
 ) -> PublishConfig:
@@ -181,11 +184,22 @@ def _publishing(
         max_bad_fraction=settings.max_bad_fraction,
         state=settings.state,
         checkpoint=checkpoints.pack(started) if started else None,
+        publisher=publisher,
+        take_over=settings.take_over,
         fault_file=fault_file,
         stop_file=stop_file,
         metrics_port=settings.metrics_port,
         metrics_file=settings.metrics_file,
     )
+
+
+def _publisher(settings: StreamSettings, run_id: str) -> str | None:
+    """Return the id under which a stream publishes: that of --state, otherwise this run's. A bounded run has none."""
+    if not settings.streaming:
+        return None
+    publisher = kept_publisher(settings.state, run_id) if settings.state else run_id
+    _LOGGER.info("publishing to %s as %s", settings.snapshots, publisher)
+    return publisher
 
 
 def _open_metrics(settings: StreamSettings, status: Status, clock: Callable[[], int]) -> None:

@@ -60,7 +60,7 @@ GOOD = {
     "reward": [REWARD_LINE, REWARD_WHOLE],
     "snapshot": [SNAPSHOT, {**SNAPSHOT, "watermark": None, "event_time_lag": None, "arms": [], "rolled_back": []}],
     "stream_snapshot": [STREAM_SNAPSHOT],
-    "latest": [LATEST],
+    "latest": [LATEST, {**LATEST, "publisher": "20261130T080000-3fa2c1", "heartbeat": 30.0}],
 }
 
 
@@ -153,7 +153,18 @@ def test_the_stream_snapshot_is_of_the_stream() -> None:
     assert not accepts("stream_snapshot", {**STREAM_SNAPSHOT, "bandit_id": "home_row"})
 
 
-@pytest.mark.parametrize("change", [{"version": 0}, {"version": "12"}, {"sha256": "0A" * 32}, {"sha256": "0a" * 31}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 0},
+        {"version": "12"},
+        {"sha256": "0A" * 32},
+        {"sha256": "0a" * 31},
+        {"publisher": 7},
+        {"heartbeat": -1},
+        {"heartbeat": "30s"},
+    ],
+)
 def test_a_pointer_that_names_no_version_or_no_digest_is_refused(change: dict[str, Any]) -> None:
     assert not accepts("latest", {**LATEST, **change})
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Published, VersionExists
+from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists
 from pipelines.reward_stream.publishing.checkpoint import Checkpoint, CheckpointStore
 from pipelines.reward_stream.publishing.publisher import Pace, Publisher
 from pipelines.reward_stream.publishing.state import PublisherState
@@ -52,11 +52,12 @@ class Memory:
     def __init__(self) -> None:
         self.versions: dict[str, dict[int, bytes]] = {}
         self.pointers: dict[str, int] = {}
+        self.owners: dict[str, Owner | None] = {}
         self.refusing = False
 
     def latest(self, name: str) -> Published | None:
         version = self.pointers.get(name)
-        return None if version is None else Published(version, self.versions[name][version])
+        return None if version is None else Published(version, self.versions[name][version], self.owners[name])
 
     def highest(self, name: str) -> int:
         return max(self.versions.get(name, {}), default=0)
@@ -68,10 +69,11 @@ class Memory:
             raise VersionExists(name)
         self.versions[name][version] = data
 
-    def point(self, name: str, version: int, sha256: str) -> None:
+    def point(self, name: str, version: int, sha256: str, owner: Owner | None = None) -> None:
         if self.refusing:
             raise ConnectionError("no way to the store")
-        self.pointers[name] = max(version, self.pointers.get(name, 0))
+        if version >= self.pointers.get(name, 0):
+            self.pointers[name], self.owners[name] = version, owner
 
     def prune(self, name: str, before_us: int) -> int:
         return 0
@@ -166,10 +168,15 @@ def publisher(
     store: CheckpointStore | None = None,
     checkpoint: Checkpoint | None = None,
     state: PublisherState | None = None,
+    name: str | None = None,
+    take_over: bool = False,
 ) -> Publisher:
     """One that publishes and saves at every tick."""
     pace = Pace(publish_interval_us=0, heartbeat_us=30 * SECOND)
-    return Publisher(memory, file or bandits(), clock, pace, shards, letters or Letters(), store, checkpoint, state)
+    return Publisher(
+        memory, file or bandits(), clock, pace, shards, letters or Letters(), store, checkpoint, state, name,
+        take_over=take_over,
+    )  # fmt: skip
 
 
 def without_clock(document: dict[str, Any]) -> dict[str, Any]:

@@ -127,4 +127,23 @@ def test_a_stream_that_another_writer_overtook_exits_4_with_a_sentence() -> None
                 other.write("{}")
         said = process.communicate(timeout=PATIENCE_S)[1].strip().splitlines()
     assert process.returncode == 4
-    assert said[-1].startswith("row: another run publishes to the same --snapshots") and len(said) == 1
+    assert said[0].startswith("publishing to out as ") and len(said) == 2
+    assert said[-1].startswith("row: another run publishes to the same --snapshots")
+
+
+def test_a_second_stream_does_not_win_against_a_healthy_one_unless_it_takes_over() -> None:
+    deliver(0)
+    with stream("--state=state") as first:
+        wait_for(lambda: counted() == 35, first)
+        name = json.loads(pathlib.Path("state/publisher.json").read_text())["publisher"]
+        pointer = pathlib.Path("out/row/LATEST").read_bytes()
+        with stream("--state=other") as second:
+            said = second.communicate(timeout=PATIENCE_S)[1].strip().splitlines()
+        assert second.returncode == 4
+        assert said[-1].startswith(f"row: the stream {name} published version ") and "--take_over" in said[-1], said
+        assert pathlib.Path("out/row/LATEST").read_bytes() == pointer and json.loads(pointer)["heartbeat"] == 30
+        with stream("--state=third", "--take_over") as second:
+            deliver(1)
+            said = first.communicate(timeout=PATIENCE_S)[1].strip().splitlines()
+            assert first.returncode == 4 and "another run publishes to the same --snapshots" in said[-1], said
+            wait_for(lambda: counted() == 95, second)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, verified
+from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists, VersionMissing, verified
 from pipelines.reward_stream.destinations.keys import escape, pointer, read_pointer, unescape
 from transforms.errors import BadInput, RecbeamError
 from transforms.files.shared_folder import PARTIAL_PREFIX, open_folder
@@ -52,12 +52,12 @@ class DirectoryDestination:
         found = self._folder.read(f"{place}/{LATEST}")
         if found is None:
             return None
-        version, sha256 = read_pointer(f"{self._uri}/{place}/{LATEST}", found.data)
+        version, sha256, owner = read_pointer(f"{self._uri}/{place}/{LATEST}", found.data)
         document = self._folder.read(f"{place}/{version}.json")
         where = f"{self._uri}/{place}/{version}.json"
         if document is None:
             raise VersionMissing(f"{where}: is not there, and {LATEST} names it; read again, or restore it")
-        return verified(where, version, document.data, sha256)
+        return verified(where, version, document.data, sha256, owner)
 
     def highest(self, name: str) -> int:
         """Return the highest version present."""
@@ -82,15 +82,15 @@ class DirectoryDestination:
         if place in self._seen:
             self._seen[place] = max(self._seen[place], version)
 
-    def point(self, name: str, version: int, sha256: str) -> None:
+    def point(self, name: str, version: int, sha256: str, owner: Owner | None = None) -> None:
         """Move the pointer to a version, unless it names a higher one."""
         place = self._place(name)
         latest = f"{place}/{LATEST}"
         for _ in range(_POINT_TRIES):
             found = self._folder.read(latest)
-            if found is not None and read_pointer(f"{self._uri}/{latest}", found.data)[0] >= version:
+            if found is not None and read_pointer(f"{self._uri}/{latest}", found.data).version >= version:
                 return
-            if self._folder.replace(latest, pointer(version, sha256), found.tag if found else None):
+            if self._folder.replace(latest, pointer(version, sha256, owner), found.tag if found else None):
                 return
         raise RecbeamError(f"{self._uri}/{latest}: changes faster than it can be written; stop the other writers")
 
@@ -111,7 +111,7 @@ class DirectoryDestination:
 
     def _pointed(self, place: str) -> int:
         found = self._folder.read(f"{place}/{LATEST}")
-        return 0 if found is None else read_pointer(f"{self._uri}/{place}/{LATEST}", found.data)[0]
+        return 0 if found is None else read_pointer(f"{self._uri}/{place}/{LATEST}", found.data).version
 
     def _place(self, name: str) -> str:
         place = escape(name)

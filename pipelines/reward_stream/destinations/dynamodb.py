@@ -3,7 +3,7 @@
 The table has the string keys `name` (partition) and `item` (sort):
 
     name        item                              attributes
-    home_row    LATEST                            version, sha256
+    home_row    LATEST                            version, sha256, publisher, heartbeat
     home_row    head/000000000000000012           sha256, attempt, parts, data, created_us
     home_row    chunk/000000000000000012/8f0c/000001  data, created_us
     *           home_row
@@ -26,8 +26,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, verified
-from pipelines.reward_stream.destinations.keys import escape, unescape
+from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists, VersionMissing, verified
+from pipelines.reward_stream.destinations.keys import escape, owner_of, unescape
 from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadUsage, RecbeamError
 from transforms.extras import require
@@ -100,7 +100,7 @@ class DynamoDestination:
             document = zlib.decompress(b"".join(data))
         except zlib.error as error:
             raise ValueError(f"{where}: cannot be unpacked ({error}); restore it, or remove {_LATEST}") from error
-        return verified(where, version, document, sha256)
+        return verified(where, version, document, sha256, _owner(pointer))
 
     def highest(self, name: str) -> int:
         """Return the highest version present."""
@@ -137,7 +137,7 @@ class DynamoDestination:
                 self._delete(place, [chunk["item"]["S"] for chunk in chunks])
             raise VersionExists(f"{self._uri}: {name} version {version}: another writer was faster")
 
-    def point(self, name: str, version: int, sha256: str) -> None:
+    def point(self, name: str, version: int, sha256: str, owner: Owner | None = None) -> None:
         """Move the pointer to a version, unless it names a higher one."""
         place = escape(name)
         if place not in self._listed:
@@ -149,6 +149,8 @@ class DynamoDestination:
             "version": {"N": str(version)},
             "sha256": {"S": sha256},
         }
+        if owner is not None:
+            item |= {"publisher": {"S": owner.publisher}, "heartbeat": {"N": repr(owner.heartbeat_s)}}
         condition = "attribute_not_exists(#version) OR #version < :version"
         self._put(item, condition, {"#version": "version"}, {":version": {"N": str(version)}})
 
@@ -262,3 +264,8 @@ def _chunk(version: int, attempt: str) -> str:
 
 def _version(item: dict[str, Any] | None) -> int:
     return int(item["item"]["S"].split("/")[1]) if item else 0
+
+
+def _owner(pointer: dict[str, Any]) -> Owner | None:
+    heartbeat = pointer.get("heartbeat", {}).get("N")
+    return owner_of(pointer.get("publisher", {}).get("S"), None if heartbeat is None else float(heartbeat))

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Destination", "Published", "VersionExists", "VersionMissing", "publish", "verified"]
+__all__ = ["Destination", "Owner", "Published", "VersionExists", "VersionMissing", "publish", "verified"]
 
 
 class VersionExists(Exception):
@@ -19,11 +19,25 @@ class VersionMissing(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Name the stream that publishes, in the pointer.
+
+    Args:
+        publisher: Random id of the stream.
+        heartbeat_s: The stream publishes again within so many seconds. 0 if it has ended.
+    """
+
+    publisher: str
+    heartbeat_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Published:
-    """Hold a version whose digest was checked."""
+    """Hold a version whose digest was checked. `owner` is None if the pointer names no stream."""
 
     version: int
     data: bytes
+    owner: Owner | None = None
 
 
 class Destination(Protocol):
@@ -62,13 +76,14 @@ class Destination(Protocol):
             VersionExists: The version exists already.
         """
 
-    def point(self, name: str, version: int, sha256: str) -> None:
+    def point(self, name: str, version: int, sha256: str, owner: Owner | None = None) -> None:
         """Move the pointer to a version, for all readers at once. Do nothing if the pointer names a higher version.
 
         Args:
             name: A bandit's id, or _stream.
             version: Number of the version.
             sha256: Digest of the document, hexadecimal.
+            owner: The stream that publishes. None for a bounded run.
         """
 
     def prune(self, name: str, before_us: int) -> int:
@@ -86,13 +101,16 @@ class Destination(Protocol):
         """List all names that were published, sorted."""
 
 
-def publish(destination: Destination, name: str, make_document: Callable[[int], bytes]) -> int:
+def publish(
+    destination: Destination, name: str, make_document: Callable[[int], bytes], owner: Owner | None = None
+) -> int:
     """Create the next version and point at it.
 
     Args:
         destination: Where to publish.
         name: A bandit's id, or _stream.
         make_document: Returns the document for a version number.
+        owner: The stream that publishes. None for a bounded run.
 
     Returns:
         The number of the version.
@@ -103,11 +121,11 @@ def publish(destination: Destination, name: str, make_document: Callable[[int], 
     version = destination.highest(name) + 1
     data = make_document(version)
     destination.create(name, version, data)
-    destination.point(name, version, hashlib.sha256(data).hexdigest())
+    destination.point(name, version, hashlib.sha256(data).hexdigest(), owner)
     return version
 
 
-def verified(where: str, version: int, data: bytes, sha256: str) -> Published:
+def verified(where: str, version: int, data: bytes, sha256: str, owner: Owner | None) -> Published:
     """Check the digest of a version.
 
     Args:
@@ -115,6 +133,7 @@ def verified(where: str, version: int, data: bytes, sha256: str) -> Published:
         version: Number of the version.
         data: The document.
         sha256: Digest in the pointer, hexadecimal.
+        owner: Owner in the pointer.
 
     Returns:
         The version.
@@ -128,4 +147,4 @@ def verified(where: str, version: int, data: bytes, sha256: str) -> Published:
             f"{where}: has sha256 {found[:12]}… and the pointer says {sha256[:12]}…; it was damaged or written by "
             "hand; restore it, or remove the pointer, and the next snapshot writes a new one"
         )
-    return Published(version, data)
+    return Published(version, data, owner)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+from pipelines.reward_stream.destinations.interface import Owner
 from serving_client.contracts.canonical import canonical_json
 
-__all__ = ["escape", "pointer", "read_pointer", "unescape"]
+__all__ = ["Pointer", "escape", "owner_of", "pointer", "read_pointer", "unescape"]
 
 # Separators, wildcards, what Redis and shells read, and a dot in front, which hides a file or leaves the folder. Few
 # of these may be in a bandit's id (see bandits.json), so its folder bears the plain id, letters beyond ASCII included.
@@ -37,12 +39,30 @@ def unescape(text: str) -> str:
     return unquote(text)
 
 
-def pointer(version: int, sha256: str) -> bytes:
+class Pointer(NamedTuple):
+    """Hold the content of LATEST."""
+
+    version: int
+    sha256: str
+    owner: Owner | None
+
+
+def pointer(version: int, sha256: str, owner: Owner | None = None) -> bytes:
     """Encode the content of LATEST."""
-    return canonical_json({"version": version, "sha256": sha256})
+    content: dict[str, Any] = {"version": version, "sha256": sha256}
+    if owner is not None:
+        content |= {"publisher": owner.publisher, "heartbeat": owner.heartbeat_s}
+    return canonical_json(content)
 
 
-def read_pointer(where: str, data: bytes) -> tuple[int, str]:
+def owner_of(publisher: Any, heartbeat: Any) -> Owner | None:
+    """Return the owner that a pointer names. Fields that are absent or damaged name none."""
+    if not isinstance(publisher, str) or type(heartbeat) not in (int, float):
+        return None
+    return Owner(publisher, heartbeat)
+
+
+def read_pointer(where: str, data: bytes) -> Pointer:
     """Decode the content of LATEST.
 
     Args:
@@ -50,7 +70,7 @@ def read_pointer(where: str, data: bytes) -> tuple[int, str]:
         data: The content.
 
     Returns:
-        Version and digest.
+        The content.
 
     Raises:
         ValueError: The content is not a pointer.
@@ -62,7 +82,7 @@ def read_pointer(where: str, data: bytes) -> tuple[int, str]:
         raise ValueError(_damaged(where)) from error
     if type(version) is not int or not isinstance(sha256, str):
         raise ValueError(_damaged(where))
-    return version, sha256
+    return Pointer(version, sha256, owner_of(content.get("publisher"), content.get("heartbeat")))
 
 
 def _damaged(where: str) -> str:

@@ -2,7 +2,7 @@
 
 The password comes from the address or from REDIS_PASSWORD.
 
-    PREFIX/{home_row}/LATEST     {"version", "sha256"}, as in a directory
+    PREFIX/{home_row}/LATEST     {"version", "sha256", …}, as in a directory
     PREFIX/{home_row}/12         the document of version 12
     PREFIX/{home_row}/versions   sorted set of versions by number
     PREFIX/{home_row}/written    sorted set of versions by time of writing, microseconds
@@ -21,7 +21,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, verified
+from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists, VersionMissing, verified
 from pipelines.reward_stream.destinations.keys import escape, pointer, read_pointer, unescape
 from serving_client.contracts.times import wall_clock_us
 from transforms.errors import BadUsage
@@ -92,12 +92,12 @@ class RedisDestination:
         found = self._redis.get(self._key(name, "LATEST"))
         if found is None:
             return None
-        version, sha256 = read_pointer(f"{self._uri}: {self._key(name, 'LATEST')}", found)
+        version, sha256, owner = read_pointer(f"{self._uri}: {self._key(name, 'LATEST')}", found)
         data = self._redis.get(self._key(name, str(version)))
         where = f"{self._uri}: {self._key(name, str(version))}"
         if data is None:
             raise VersionMissing(f"{where}: is not there, and LATEST names it; read again, or restore it")
-        return verified(where, version, data, sha256)
+        return verified(where, version, data, sha256, owner)
 
     def highest(self, name: str) -> int:
         """Return the highest version present."""
@@ -110,10 +110,10 @@ class RedisDestination:
         if not self._redis.eval(_CREATE, len(keys), *keys, data, version, self._clock()):
             raise VersionExists(f"{self._uri}: {keys[0]}: another writer was faster")
 
-    def point(self, name: str, version: int, sha256: str) -> None:
+    def point(self, name: str, version: int, sha256: str, owner: Owner | None = None) -> None:
         """Move the pointer to a version, unless it names a higher one."""
         self._redis.sadd(f"{self._prefix}/names", escape(name))
-        self._redis.eval(_POINT, 1, self._key(name, "LATEST"), version, pointer(version, sha256))
+        self._redis.eval(_POINT, 1, self._key(name, "LATEST"), version, pointer(version, sha256, owner))
 
     def prune(self, name: str, before_us: int) -> int:
         """Remove old versions."""
@@ -155,4 +155,4 @@ class RedisDestination:
 
     def _pointed(self, name: str) -> int:
         found = self._redis.get(self._key(name, "LATEST"))
-        return 0 if found is None else read_pointer(f"{self._uri}: {self._key(name, 'LATEST')}", found)[0]
+        return 0 if found is None else read_pointer(f"{self._uri}: {self._key(name, 'LATEST')}", found).version

@@ -15,11 +15,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Destination
+from pipelines.reward_stream.destinations.interface import Published
 from pipelines.reward_stream.publishing.snapshot import Content
 from serving_client.contracts.times import BEFORE_ALL_US, parse_time
 
-__all__ = ["Former", "may_end", "missing", "read_former"]
+__all__ = ["Former", "former_of", "may_end", "missing"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,17 +35,15 @@ class Former:
     rolled_back: Sequence[Mapping[str, Any]]
 
 
-def read_former(destination: Destination, bandit_id: str) -> Former | None:
-    """Read the snapshot that LATEST names.
+def former_of(published: Published | None) -> Former | None:
+    """Parse the snapshot that LATEST names.
 
     Args:
-        destination: Where snapshots are published.
-        bandit_id: The bandit, or STREAM.
+        published: The snapshot.
 
     Returns:
         The fields of the snapshot. None if nothing was published.
     """
-    published = destination.latest(bandit_id)
     if published is None:
         return None
     document = json.loads(published.data)

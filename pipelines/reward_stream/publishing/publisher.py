@@ -94,6 +94,8 @@ class Publisher:
         store: Where checkpoints are saved. None without --state.
         checkpoint: Checkpoint to continue from.
         state: Engine's state to continue from. Then `bandits` must match its rules.
+        publisher: Id of the stream. None in a bounded run.
+        take_over: Whether to publish even if another stream is publishing.
 
     Raises:
         ValueError: Both a checkpoint and a state are given.
@@ -110,6 +112,9 @@ class Publisher:
         store: CheckpointStore | None = None,
         checkpoint: Checkpoint | None = None,
         state: PublisherState | None = None,
+        publisher: str | None = None,
+        *,
+        take_over: bool = False,
     ) -> None:
         if checkpoint is not None and state is not None:
             raise ValueError("a publisher goes on from a checkpoint or from an engine's state, not from both")
@@ -119,7 +124,15 @@ class Publisher:
         self._totals = (
             Totals.resumed(bandits, checkpoint) if checkpoint else Totals(bandits, state.totals if state else None)
         )
-        self._versions = Versions(destination, self._totals, pace.publish_interval_us, pace.heartbeat_us, pace.keep_us)
+        self._versions = Versions(
+            destination,
+            self._totals,
+            pace.publish_interval_us,
+            pace.heartbeat_us,
+            pace.keep_us,
+            publisher,
+            take_over=take_over,
+        )
         self._ticks = Ticks(shards, state.seq if state else -1)
         self._letters: list[DeadLetter] = list(state.letters) if state else []
         for message in state.waiting if state else ():
@@ -240,6 +253,7 @@ class Publisher:
         progress.ended = moment.final or moment.stop
         if moment.watermark_us > BEFORE_ALL_US // 2:
             progress.watermark_us, progress.lag_us = moment.watermark_us, moment.now_us - moment.watermark_us
+        progress.failures += self._versions.meet(moment.now_us)  # a refused start writes nothing
         self._bury(progress)
         if self._letters and moment.final and self._report is None:  # a bounded run: all of it, or it failed
             return

@@ -12,8 +12,9 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Destination, VersionExists, publish
-from pipelines.reward_stream.publishing.catch_up import Former, may_end, missing, read_former
+from pipelines.reward_stream.destinations.interface import Destination, Owner, VersionExists, publish
+from pipelines.reward_stream.publishing.catch_up import Former, former_of, may_end, missing
+from pipelines.reward_stream.publishing.ownership import refuse_another
 from pipelines.reward_stream.publishing.snapshot import Content, bandit_content, document, stream_content
 from pipelines.reward_stream.totals.counters import STREAM
 from pipelines.reward_stream.totals.totals import Totals
@@ -64,16 +65,28 @@ class Versions:
         publish_interval_us: Least time between two changed snapshots, microseconds.
         heartbeat_us: Time between two unchanged snapshots, microseconds.
         keep_us: Age at which a snapshot is removed, microseconds.
+        publisher: Id of the stream. None in a bounded run.
+        take_over: Whether to publish even if another stream is publishing.
     """
 
     def __init__(
-        self, destination: Destination, totals: Totals, publish_interval_us: int, heartbeat_us: int, keep_us: int
+        self,
+        destination: Destination,
+        totals: Totals,
+        publish_interval_us: int,
+        heartbeat_us: int,
+        keep_us: int,
+        publisher: str | None = None,
+        *,
+        take_over: bool = False,
     ) -> None:
         self._destination = destination
         self._totals = totals
         self._publish_interval_us = publish_interval_us
         self._heartbeat_us = heartbeat_us
         self._keep_us = keep_us
+        self._publisher = publisher
+        self._take_over = take_over
         self._changed: set[str] = set()
         self._written_us: dict[str, int] = {}
         self._former: dict[str, Former | None] = {}
@@ -85,18 +98,26 @@ class Versions:
         self._next: dict[str, int] = {}
         self._pruned_us: int | None = None
 
-    def meet(self) -> list[str]:
-        """Read the last snapshots that have not been read yet.
+    def meet(self, now_us: int) -> list[str]:
+        """Read the last snapshots that have not been read yet. Nothing is published before.
+
+        Args:
+            now_us: The clock, microseconds.
 
         Returns:
             One sentence per snapshot that could not be read.
+
+        Raises:
+            Refused: Another stream publishes to the same place.
         """
         failures = []
         for bandit_id in self._bandit_ids():
             if bandit_id in self._former:
                 continue
             try:
-                former = read_former(self._destination, bandit_id)
+                former = self._read_former(bandit_id, now_us)
+            except Refused:
+                raise
             except Exception as error:  # a destination may raise what it likes, and be better next time
                 failures.append(f"{bandit_id}: the last snapshot cannot be read, nothing is published before: {error}")
                 continue
@@ -111,7 +132,7 @@ class Versions:
         self._changed |= bandit_ids
 
     def publish(self, moment: Moment) -> tuple[list[Written], list[str], list[str]]:
-        """Publish what is due.
+        """Publish what is due. `meet` comes first.
 
         Args:
             moment: The time and position of the input.
@@ -123,7 +144,8 @@ class Versions:
             Refused: Another writer publishes to the same place.
         """
         written: list[Written] = []
-        failures, held = self.meet(), []
+        failures: list[str] = []
+        held: list[str] = []
         for bandit_id in self._bandit_ids():
             if bandit_id not in self._former or not self._is_due(bandit_id, moment):
                 continue
@@ -137,7 +159,9 @@ class Versions:
                 continue
             make_document = functools.partial(_make_document, content, moment.now_us, self._next.pop(bandit_id, None))
             try:
-                version = publish(self._destination, bandit_id, make_document)
+                if bandit_id not in self._written_us:  # another stream may have begun since `meet`
+                    self._read_former(bandit_id, moment.now_us)
+                version = publish(self._destination, bandit_id, make_document, self._owner(moment))
             except VersionExists as error:
                 raise Refused(_OVERTAKEN.format(bandit_id=bandit_id)) from error
             except Refused:
@@ -172,6 +196,17 @@ class Versions:
     def _bandit_ids(self) -> Iterator[str]:
         yield from self._totals.bandits.bandits
         yield STREAM
+
+    def _read_former(self, bandit_id: str, now_us: int) -> Former | None:
+        published = self._destination.latest(bandit_id)
+        if self._publisher is not None and not self._take_over:
+            refuse_another(bandit_id, published, self._publisher, now_us)
+        return former_of(published)
+
+    def _owner(self, moment: Moment) -> Owner | None:
+        if self._publisher is None:
+            return None
+        return Owner(self._publisher, 0 if moment.final or moment.stop else self._heartbeat_us / 1e6)
 
     def _is_due(self, bandit_id: str, moment: Moment) -> bool:
         if moment.final or moment.stop:

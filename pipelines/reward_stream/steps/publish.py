@@ -67,6 +67,8 @@ class PublishConfig:
         max_bad_fraction: Fraction of malformed lines above which a bounded run fails.
         state: Folder of the checkpoints. None without checkpoints.
         checkpoint: Packed checkpoint from which the source continues. None if there is none.
+        publisher: Id of the stream. None in a bounded run. The engine's state keeps the id that it began with.
+        take_over: Whether to publish even if another stream is publishing.
         fault_file: File that receives an error, if command and workers run on one machine. Without it an error fails
             the pipeline.
         stop_file: File whose appearance ends the source, if command and workers run on one machine.
@@ -83,6 +85,8 @@ class PublishConfig:
     max_bad_fraction: float = 1.0
     state: str | None = None
     checkpoint: bytes | None = None
+    publisher: str | None = None
+    take_over: bool = False
     fault_file: str | None = None
     stop_file: str | None = None
     metrics_port: int | None = None
@@ -133,11 +137,13 @@ class _Mark:
         version: How often the record was written.
         base_bytes: Size of the whole encoded state.
         log_bytes: Size of the messages appended since.
+        publisher: Id of the stream.
     """
 
     version: int = 0
     base_bytes: int = 0
     log_bytes: int = 0
+    publisher: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -192,6 +198,7 @@ class PublishFn(beam.DoFn):
             return
         written = mark.read()
         noted = _Mark() if written is None else encoding.decode(written, _Mark)
+        noted.publisher = noted.publisher or self._config.publisher
         cached = self._open(noted, base, log)
         log.add(data)
         noted.version += 1
@@ -213,7 +220,7 @@ class PublishFn(beam.DoFn):
         log.clear()
         reports = [each for each in messages if isinstance(each, SourceReport)]
         results = [each for each in messages if not isinstance(each, SourceReport)]
-        publisher = self._publisher(None)
+        publisher = self._publisher(None, None)
         yield from self._drive(
             _Cached(publisher, 0), lambda: publisher.finish(results, reports, self._config.max_bad_fraction)
         )
@@ -275,15 +282,13 @@ class PublishFn(beam.DoFn):
             written = base.read()
             if written is not None:
                 state = decode_state(written)
-            publisher = self._publisher(state)
-            for data in log.read():
-                publisher.recall(decode_message(data))
-        else:
-            publisher = self._publisher(None)
+        publisher = self._publisher(state, noted.publisher)
+        for data in log.read() if noted.version else ():
+            publisher.recall(decode_message(data))
         cached = _PUBLISHERS[self._config.run_id] = _Cached(publisher, noted.version)
         return cached
 
-    def _publisher(self, state: PublisherState | None) -> Publisher:
+    def _publisher(self, state: PublisherState | None, publisher: str | None) -> Publisher:
         config = self._config
         packed = config.checkpoint if state is None else None
         return Publisher(
@@ -296,4 +301,6 @@ class PublishFn(beam.DoFn):
             store=CheckpointStore(config.state) if config.state else None,
             checkpoint=unpack(packed) if packed else None,
             state=state,
+            publisher=publisher,
+            take_over=config.take_over,
         )

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.reward_stream.destinations.factory import check, open_destination
-from pipelines.reward_stream.destinations.interface import Published, VersionExists, VersionMissing, publish
+from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists, VersionMissing, publish
 from pipelines.reward_stream.destinations.reader import read, read_latest
 from tests.third_party.environments import ROOT
 
@@ -54,6 +54,12 @@ def test_a_reader_gets_what_was_published_last(place, destination):
     assert read_latest(place.uri, NAME) == Published(11, document(11))
     assert open_destination(place.uri).highest(NAME) == 11
     assert destination.names() == ["_stream", NAME]
+
+
+def test_the_pointer_names_the_stream_that_wrote_it(destination):
+    for version, owner in ((1, None), (2, Owner("one", 30.0)), (3, Owner("two", 0.5)), (4, Owner("two", 0)), (5, None)):
+        assert publish(destination, NAME, document, owner) == version
+        assert destination.latest(NAME) == Published(version, document(version), owner)
 
 
 def test_a_version_that_is_there_is_not_written_again(destination):

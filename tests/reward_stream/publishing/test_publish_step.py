@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -148,3 +149,17 @@ def test_without_a_common_machine_a_fault_fails_the_pipeline(tmp_path: pathlib.P
     (tmp_path / "out/row/2.json").write_text("{}")
     with pytest.raises(Refused, match="another run publishes"):
         run.tick(1)
+
+
+def test_the_engine_s_state_keeps_the_id_of_the_stream(tmp_path: pathlib.Path) -> None:
+    """A job that an engine restores has a new id in its settings, and is the same stream."""
+    run = Run(tmp_path, publisher="first")
+    run.tick(0)
+    run.config = dataclasses.replace(run.config, publisher="of the new job")
+    run.forget()
+    assert run.tick(1)
+    assert json.loads((tmp_path / "out/row/LATEST").read_text())["publisher"] == "first"
+    another = Run(tmp_path, publisher="another")
+    another.forget()
+    with pytest.raises(Refused, match="the stream first published version 3"):
+        another.tick(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.reward_stream.destinations.interface import Owner
 from pipelines.reward_stream.publishing.versions import Moment, Versions
 from pipelines.reward_stream.totals.totals import Totals
 from tests.reward_stream.publisher_setup import SECOND, T0, Memory, bandits
@@ -16,6 +17,7 @@ def at(second: int, *, final: bool = False, stop: bool = False) -> Moment:
 
 
 def published(made: Versions, moment: Moment) -> list[str]:
+    assert made.meet(moment.now_us) == []
     return [written.content.bandit_id for written in made.publish(moment)[0]]
 
 
@@ -54,14 +56,15 @@ def test_a_version_that_could_not_be_pointed_at_is_passed_over() -> None:
     class Unpointable(Memory):
         failures = 1
 
-        def point(self, name: str, version: int, sha256: str) -> None:
+        def point(self, name: str, version: int, sha256: str, owner: Owner | None = None) -> None:
             if self.failures:
                 self.failures -= 1
                 raise ConnectionError("no way to the store")
-            super().point(name, version, sha256)
+            super().point(name, version, sha256, owner)
 
     memory = Unpointable()
     made = versions(memory)
+    made.meet(at(0).now_us)
     written, failures, _ = made.publish(at(0))
     assert [each.content.bandit_id for each in written] == ["_stream"]
     assert failures == ["row: the snapshot was not published, trying again: no way to the store"]
