@@ -94,7 +94,7 @@ def show(
                 console.print(_table(client, titles, person, answer, hits, timed))
                 _print_others(console, client, list(models), titles, person)
             rates = ", ".join(f"{name} {hit_rate(client, name, people, SHOWN):.0%}" for name in models)
-            console.print("These users have the smallest hashes of their ids.")
+            console.print("These users were drawn by a hash of their ids, not by their results.")
             console.print(
                 f"Hit rate over all {len(people):,} held-out users, at least one of {SHOWN} recommendations "
                 f"{_hit(timed).lower()}: [bold]{rates}[/bold]\n"
@@ -168,7 +168,7 @@ def _reasons(parts: Sequence[float], given: Sequence[str], titles: Mapping[str, 
     """Return the two history items that add most to a score, with what they add."""
     newest = given[-len(parts) :]  # a client sends only the newest items
     ranked = sorted(zip(parts, newest, strict=True), reverse=True)[:2]
-    return "; ".join(f"{escape(titles[item])} ({part:+.2f})" for part, item in ranked if part > 0)
+    return "; ".join(f"{escape(titles[item])} ({part:+.3f})" for part, item in ranked if part > 0)
 
 
 def _address(process: subprocess.Popen[bytes], log: pathlib.Path) -> str:

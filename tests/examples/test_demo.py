@@ -57,7 +57,7 @@ def test_the_demo_recommends_by_title_with_reasons_and_a_second_run_repeats_noth
     told = capfd.readouterr().out
     assert told.count("took, newest first:") == 3
     assert "Because of (its part of the score)" in told
-    assert re.search(r"\(\+\d+\.\d\d\)", told)
+    assert re.search(r"\(\+\d+\.\d{3}\)", told)
     assert re.search(r"Hit rate over all \d+ held-out users.*: cf \d+%, vae \d+%", " ".join(told.split()))
     assert str(tmp_path / "evaluation" / "report.html") in told
     assert (tmp_path / "evaluation" / "report.html").exists()

@@ -90,5 +90,5 @@ def test_a_column_that_is_empty_for_everybody_is_left_out(hits: bool) -> None:
         console.print(serve._table(client, titles, person, client.recommend(person.given, k=2), hits, timed=True))
     assert ("Taken later" in shown.get()) is hits
     assert ("✓" in shown.get()) is hits
-    assert "Art (+1.00)" in shown.get()
+    assert "Art (+1.000)" in shown.get()
     assert "Baking (" not in shown.get()  # it lowers the score, so it is no reason
