@@ -139,9 +139,7 @@ def _job(
 
 def _check(run: Run, facts: dict[str, Any], max_bad_fraction: float) -> None:
     """Raise BadInput if the input cannot be trusted, or if nothing is left of it."""
-    reports = reports_of(facts)
-    run.check_reports(reports, max_bad_fraction)
-    reports += reports_of(facts, "base")
+    reports = run.check_reports(facts, max_bad_fraction) + reports_of(facts, "base")
     # An increment stores weights even if the log has none, so only the times are compared with the base's.
     check_reports([dataclasses.replace(report, has_weight=False) for report in reports], 1.0)
     if facts.get("faults"):

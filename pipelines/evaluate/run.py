@@ -23,7 +23,6 @@ from transforms.interactions.files import InputFile
 from transforms.interactions.read import check_first
 from transforms.models import publish
 from transforms.ranking.metrics import columns
-from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run
 from transforms.runs.run_folder import RunFolder
 from transforms.runs.run_record import describe_inputs
@@ -105,7 +104,7 @@ def _read(
         run.run_pipeline(lambda root: build_read(root, train, holdout, given, reading.format, *places))
     facts = run.read_facts(folder.path("facts.json"))
     for part in ("train", "holdout"):
-        run.check_reports(reports_of(facts, part), reading.max_bad_fraction)
+        run.check_reports(facts, reading.max_bad_fraction, part)
     dataset: Dataset = workspace.get(work, "dataset")
     return dataset
 

@@ -14,7 +14,6 @@ from pipelines.evaluate.terminal import print_split
 from transforms.errors import BadInput
 from transforms.files import storage
 from transforms.interactions.read import check_first
-from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run, count_rows
 
 __all__ = ["split"]
@@ -51,17 +50,14 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
         with run.stage("split", "splitting"):
             run.run_pipeline(lambda root: build_split(root, files, reading.format, rule, folder.work))
         facts = run.read_facts(folder.path("facts.json"))
-        reports = reports_of(facts)
-        run.check_reports(reports, reading.max_bad_fraction)
-        rows = count_rows(reports)
+        rows = count_rows(run.check_reports(facts, reading.max_bad_fraction))
         counts = SplitCounts.of(facts)
         _check(counts, rule)
-        rejected = rows["rows_rejected"]
+        rejected, future = rows["rows_rejected"], rows["rows_future"]
         unused = rows["rows_read"] - rows["rows_filtered"] - rejected - counts.rows()
-        numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected}
-        numbers["rows_future"] = rows["rows_future"]
+        numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected, "rows_future": future}
         run.commit(["train", "holdout", "dead_letters"], numbers)
-    print_split(counts, unused, rejected, rows["rows_future"], output)
+    print_split(counts, unused, rejected, future, output)
     by = rule.by if has_times else "user, in the order of a hash, as the input has no times"
     return f"{output}: split by {by}; train on {output}/train"
 

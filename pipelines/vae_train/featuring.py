@@ -20,7 +20,6 @@ from transforms.errors import BadInput, RecbeamError
 from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue
 from transforms.interactions.files import InputFile
-from transforms.runs.facts import reports_of
 from transforms.runs.run import Run, shards_for
 from transforms.runs.run_folder import RunFolder
 
@@ -158,7 +157,7 @@ def _has_features(path: str) -> bool:
 
 
 def _check(run: Run, facts: dict[str, Any], path: str, max_bad_fraction: float) -> None:
-    run.check_reports(reports_of(facts), max_bad_fraction)
+    run.check_reports(facts, max_bad_fraction)
     if facts["faults"]:
         raise BadInput(facts["faults"][0])
     if not read_vocabulary(path).available.any():

@@ -11,8 +11,8 @@ A pipeline's run.py calls the methods of Run in this order:
     with run.open() as folder:
         with run.stage("pipeline"):
             run.run_pipeline(lambda root: build(root, job))
-        reports = reports_of(run.read_facts(folder.path("facts.json")))
-        run.check_reports(reports, reading.max_bad_fraction)
+        facts = run.read_facts(folder.path("facts.json"))
+        reports = run.check_reports(facts, reading.max_bad_fraction)
         return run.commit(["part"], count_rows(reports))
 """
 
@@ -39,6 +39,7 @@ from transforms.interactions.options import InteractionSettings
 from transforms.interactions.read import ROW_COUNTS, FileReport, check_reports, future_warning
 from transforms.interactions.times import rfc3339
 from transforms.models.publish import publish_run
+from transforms.runs.facts import reports_of
 from transforms.runs.run_folder import RunFolder, already_done, check_apart, open_folder
 from transforms.runs.run_record import (
     Artifact,
@@ -210,19 +211,25 @@ class Run:
         facts: dict[str, Any] = storage.read_json(uri)
         return facts
 
-    def check_reports(self, reports: Sequence[FileReport], max_bad_fraction: float) -> None:
-        """Check the reports of the files read, and warn if more than 1% of the rows lie in the future.
+    def check_reports(self, facts: Mapping[str, Any], max_bad_fraction: float, origin: str = "new") -> list[FileReport]:
+        """Check the file reports of one origin, and warn if more than 1% of the rows lie in the future.
 
         Args:
-            reports: The reports.
+            facts: What the workers reported.
             max_bad_fraction: Largest share of rejected rows.
+            origin: Which reports: `new`, or another name that the pipeline gave to `name_report`.
+
+        Returns:
+            The reports.
 
         Raises:
             BadInput: A file cannot be read, the files differ in their columns, or too many rows are bad.
         """
+        reports = reports_of(facts, origin)
         check_reports(reports, max_bad_fraction, dead_letters=storage.join(self.settings.output, "rejected"))
         if warning := future_warning(reports, rfc3339(self.as_of_us)):
             self.warn(warning)
+        return reports
 
     def warn(self, warning: str) -> None:
         """Print a sentence to stderr, and add it to the notes of run.json. A repeated sentence is skipped."""
