@@ -1,7 +1,8 @@
-"""Read CSV files (any one-byte delimiter, RFC 4180 quotes) as raw blocks. A record is one line.
+"""Read CSV files (any one-byte delimiter, RFC 4180 quotes) as raw blocks.
 
-Every wanted column is read as bytes, so nothing is inferred, trimmed or read as null. A line that is not one record
-becomes a dead letter: an unclosed quote, a lone CR, or another number of columns. Blank lines are skipped.
+`records` finds where each record ends, and pyarrow parses the records. Every wanted column is read as bytes, so nothing
+is inferred, trimmed or read as null. A broken record becomes a dead letter: an unclosed quote, text after a closing
+quote, a lone CR, or another number of columns. Blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from transforms.interactions.files import FileFault
 from transforms.interactions.format import Columns, InteractionFormat, resolve_columns
-from transforms.interactions.lines import LINE_BLOCK_BYTES, LineBlock, read_line_blocks
+from transforms.interactions.lines import LINE_BLOCK_BYTES, LineBlock
+from transforms.interactions.records import RecordBlock, read_record_blocks
 from transforms.interactions.validate import RawBlock
 
 __all__ = ["open_csv"]
@@ -38,7 +39,7 @@ def open_csv(
     Raises:
         FileFault: The header or a column is missing.
     """
-    blocks = read_line_blocks(stream, block_bytes)
+    blocks = read_record_blocks(stream, format.csv_delimiter, block_bytes)
     if format.csv_header is not None:
         header = list(format.csv_header)
     else:
@@ -48,17 +49,17 @@ def open_csv(
     return columns, (_parse(block, header, columns, format.csv_delimiter) for block in blocks)
 
 
-def _take_header(blocks: Iterator[LineBlock]) -> tuple[bytes, Iterator[LineBlock]]:
-    """Return the first line that is not blank, and the lines after it."""
+def _take_header(blocks: Iterator[RecordBlock]) -> tuple[bytes, Iterator[RecordBlock]]:
+    """Return the first record that is not blank, and the records after it."""
     for block in blocks:
-        for index in range(block.count()):
-            if line := block.line(index):
+        for index in range(block.lines.count()):
+            if line := block.lines.line(index):
                 return line, _chain(block.after(index), blocks)
     raise FileFault("is empty; add a header line, or pass --csv_header")
 
 
-def _chain(first: LineBlock, others: Iterator[LineBlock]) -> Iterator[LineBlock]:
-    if first.data:
+def _chain(first: RecordBlock, others: Iterator[RecordBlock]) -> Iterator[RecordBlock]:
+    if first.lines.data:
         yield first
     yield from others
 
@@ -74,10 +75,11 @@ def _parse_header(line: bytes, delimiter: str) -> list[str]:
         raise FileFault(f"its header line cannot be parsed ({error}); correct it or pass --csv_delimiter") from error
 
 
-def _parse(block: LineBlock, header: list[str], columns: Columns, delimiter: str) -> RawBlock:
+def _parse(records: RecordBlock, header: list[str], columns: Columns, delimiter: str) -> RawBlock:
+    block = records.lines
     has_quotes = b'"' in block.data
-    broken = _find_broken(block, delimiter, has_quotes)
-    data, lines = block.data, None  # lines: index of each row's line in the block; None if it is the row's own index
+    broken = _find_lone_returns(block, delimiter, has_quotes) | records.broken
+    data, lines = block.data, None  # lines: index of each row's record in the block; None if it is the row's own index
     if broken:
         whole = np.ones(block.count(), np.bool_)
         whole[list(broken)] = False
@@ -119,55 +121,24 @@ def _to_raw(
         item=column(columns.item),
         timestamp=column(columns.timestamp),
         weight=column(columns.weight),
-        position=lambda row: block.first_line + line_of(row),
+        position=lambda row: block.position(line_of(row)),
         original=lambda row: block.line(line_of(row)),
-        unparsed=[(block.first_line + index, reason, block.line(index)) for index, reason in broken.items()],
+        unparsed=[(block.position(index), reason, block.line(index)) for index, reason in broken.items()],
     )
 
 
-def _find_broken(block: LineBlock, delimiter: str, has_quotes: bool) -> dict[int, str]:
-    """Find the lines that Arrow would read as several records, or as part of one. Return the reason per line."""
-    broken: dict[int, str] = {}
+def _find_lone_returns(block: LineBlock, delimiter: str, has_quotes: bool) -> dict[int, str]:
+    """Return the reason for each record with a CR that Arrow would read as the end of the record."""
     data = block.data
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
-        at = np.flatnonzero(np.frombuffer(data, np.uint8) == 13)
-        lone = [int(i) for i in at if data[i + 1 : i + 2] not in (b"\n", b"")]
-        lines = np.unique(np.searchsorted(block.offsets, lone, side="right") - 1)
-        broken |= {int(line): "has a CR that is not part of its line end" for line in lines}
-    if has_quotes and not _is_simply_quoted(block, delimiter):
-        well_quoted = pc.match_substring_regex(block.array(), _line_pattern(delimiter))
-        for line in np.flatnonzero(~well_quoted.to_numpy(zero_copy_only=False)):
-            broken.setdefault(int(line), "has a quoted value that does not end before a delimiter on its line")
-        # A line feed within quotes leaves one quote on each side. The second half would be read as unquoted values.
-        odd = pc.count_substring(block.array(), '"').to_numpy(zero_copy_only=False) % 2 == 1
-        for line in np.flatnonzero(odd):
-            broken.setdefault(int(line), "has an odd number of quotes")
-    return broken
-
-
-def _is_simply_quoted(block: LineBlock, delimiter: str) -> bool:
-    """Return whether every quote opens or closes a whole value on one line, as writers that quote all text do.
-
-    A doubled quote, or a quote in the middle of a value, returns False. Then a regular expression checks each line.
-    """
-    data = np.frombuffer(b"\n" + block.data + b"\n", np.uint8)
-    quotes = np.flatnonzero(data == ord('"'))
-    opening, closing = quotes[0::2], quotes[1::2]
-    if len(opening) != len(closing):
-        return False
-    before, after = data[opening - 1], data[closing + 1]
-    stop = ord(delimiter)
-    if not (((before == stop) | (before == 10)).all() and ((after == stop) | (after == 10) | (after == 13)).all()):
-        return False
-    line_feeds = np.cumsum(data == 10, dtype=np.int32)
-    return bool((line_feeds[opening] == line_feeds[closing]).all())
-
-
-def _line_pattern(delimiter: str) -> str:
-    """Return a pattern for a line of RFC 4180. Unlike RFC 4180, it allows pairs of quotes within unquoted values."""
-    stop = re.escape(delimiter)
-    field = rf'(?:"(?:[^"]|"")*"|(?:[^"{stop}][^{stop}]*)?)'
-    return rf"^{field}(?:{stop}{field})*\r?\n?$"
+    if b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
+        return {}
+    at = np.flatnonzero(np.frombuffer(data, np.uint8) == 13)
+    lone = [int(i) for i in at if data[i + 1 : i + 2] not in (b"\n", b"")]
+    records = np.unique(np.searchsorted(block.offsets, lone, side="right") - 1).tolist()
+    if has_quotes:
+        quoted = re.compile(rb'(^|%s)"(?:[^"]|"")*"' % re.escape(delimiter.encode()))
+        records = [each for each in records if b"\r" in quoted.sub(b"", block.line(each)).replace(b"\r\n", b"")]
+    return dict.fromkeys(records, "has a CR that is not part of its line end")
 
 
 def _read_table(
@@ -192,7 +163,10 @@ def _read_table(
             use_threads=False, block_size=len(data) + 1, column_names=[_label(i) for i in range(len(header))]
         ),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=delimiter, quote_char='"' if has_quotes else False, invalid_row_handler=note
+            delimiter=delimiter,
+            quote_char='"' if has_quotes else False,
+            newlines_in_values=has_quotes,
+            invalid_row_handler=note,
         ),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=list(types), column_types=types, strings_can_be_null=False

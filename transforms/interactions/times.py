@@ -85,7 +85,8 @@ def parse_time(text: str, unit: TimestampUnit) -> int | None:
 
 def rfc3339(time_us: int) -> str:
     """Format microseconds since 1970 as RFC 3339 in UTC."""
-    return (EPOCH + datetime.timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = EPOCH + datetime.timedelta(microseconds=time_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def native_text(scalar: pa.Scalar) -> str | None:

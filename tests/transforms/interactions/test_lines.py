@@ -62,8 +62,8 @@ def read_jsonl(data: bytes, chunk_bytes: int = 1 << 20, **format: Any) -> tuple[
         (b"u,i,many,0", 'weight "many" is not a number'),
         (b"u,i,1", "has 3 columns, not 4"),
         (b"u,i,1,0,9", "has 5 columns, not 4"),
-        (b'"u,i,1,0', "has a quoted value that does not end before a delimiter on its line"),
-        (b'"u"x,i,1,0', "has a quoted value that does not end before a delimiter on its line"),
+        (b'"u,i,1,0', "opens a quoted value that is not closed within 1 MiB"),
+        (b'"u"x,i,1,0', "has text between the quote that closes a value and the next delimiter"),
         (b"u\rv,i,1,0", "has a CR that is not part of its line end"),
         (b",,,", "user_id is empty"),
     ],
@@ -127,10 +127,10 @@ def test_a_byte_order_mark_blank_lines_and_quotes_around_a_header_do_no_harm(dat
     assert read_csv(data) == ([("a", "b")], [])
 
 
-def test_quotes_are_those_of_rfc_4180_and_a_pair_within_a_bare_value_is_itself() -> None:
-    rows, letters = read_csv(b'item_id,user_id\n"a,""b""",5"x" disk\n"",c\nd,"c\ne"\n"f","g"\n')
-    assert rows == [('5"x" disk', 'a,"b"'), ("g", "f")]
-    assert [(where, original) for where, _, original in letters] == [(3, b'"",c'), (4, b'd,"c'), (5, b'e"')]
+def test_quotes_are_those_of_rfc_4180_and_a_quote_within_a_bare_value_is_itself() -> None:
+    rows, letters = read_csv(b'item_id,user_id\n"a,""b""",5"x" disk\n"",c\nd,"c\ne"\n"f",5" g\n')
+    assert rows == [('5"x" disk', 'a,"b"'), ('5" g', "f")]
+    assert [(where, original) for where, _, original in letters] == [(3, b'"",c'), (4, b'd,"c\ne"')]
 
 
 def test_tabs_and_a_header_from_the_flags() -> None:
@@ -206,7 +206,13 @@ def test_hexadecimal_is_no_time_even_among_plain_integers() -> None:
     assert [where for where, _, _ in letters] == [3]
 
 
-def test_a_value_quoted_over_two_lines_is_two_bad_lines_and_swallows_none() -> None:
-    rows, letters = read_csv(b'user_id,item_id\nx,"a\nb",c\n"u","i"\n')
+def test_a_record_of_two_lines_with_too_many_columns_is_one_dead_letter() -> None:
+    rows, letters = read_csv(b'user_id,item_id\nx,"a\nb",c\n\n"u","i"\n1\n')
     assert rows == [("u", "i")]
-    assert [(where, original) for where, _, original in letters] == [(2, b'x,"a'), (3, b'b",c')]
+    assert letters == [(2, "has 3 columns, not 2", b'x,"a\nb",c'), (6, "has 1 columns, not 2", b"1")]
+
+
+def test_a_header_may_span_lines_and_a_return_within_quotes_is_data() -> None:
+    rows, letters = read_csv(b'\n"no\nte",user_id,item_id\r\n"a\rb",u,i\n"a\rb",u\rv,i\n')
+    assert rows == [("u", "i")]
+    assert [(where, why) for where, why, _ in letters] == [(5, "has a CR that is not part of its line end")]
