@@ -45,6 +45,7 @@ PARAMETERS: dict[str, _Parameter] = {
         "power of the score; above 1 favors near neighbors, below 1 distant ones",
         f"{_DEFAULTS.locality:g}", 0, 16, open_low=True,
     ),
+    "l2": _Parameter("L2 regularization, in users", f"{_DEFAULTS.l2:g}", 0, 1e12, open_low=True),
 }  # fmt: skip
 """Flags of Parameters. A flag that is left out takes the default of Parameters."""
 

@@ -128,6 +128,8 @@ def check(options: PipelineOptions) -> list[str]:
         )
     if view.strategy == "broadcast" and (view.keep_increment or view.base):
         problems.append("--strategy=broadcast forms no pair sums; with --keep_increment or --base use auto or shuffle")
+    if view.similarity == "ease" and view.strategy == "broadcast":
+        problems.append("--strategy=broadcast forms no pair sums, which --similarity=ease needs; use auto or shuffle")
     return problems
 
 

@@ -2,7 +2,8 @@
 
 interactions ─> blocks ─> shards of users ─> histories ─┬─ RankByBroadcast ──────┬─> neighbors/*.parquet
 base run ──────────┘            │                       └─ SumPairs ─> RankSums ─┘
-                                │                             └───────────────────> increment/
+                                │                 │    or SolveEase ─┘
+                                │                 └───────────────────────────────> increment/
                                 └─> plan (numbered items), marginals ─────────────> items.parquet
 
 A graph holds one of the two ways to the neighbors. `strategy` chooses it before the graph is built.
@@ -26,11 +27,13 @@ from pipelines.batch_cf.steps.number_items import EncodeHistories, NumberItems
 from pipelines.batch_cf.steps.rank_by_broadcast import RankByBroadcast
 from pipelines.batch_cf.steps.rank_by_shuffle import CompareWithBase, RankSums, SumPairs
 from pipelines.batch_cf.steps.read_blocks import ReadBlocks
+from pipelines.batch_cf.steps.solve_ease import SolveEase
 from pipelines.batch_cf.steps.write_outputs import WriteIncrement, WriteItems, WriteNeighbors
 from pipelines.batch_cf.strategy import Strategy
 from transforms.dead_letters import WriteDeadLetters
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
+from transforms.runs.facts import name_fault
 
 __all__ = ["Job", "build"]
 
@@ -44,7 +47,7 @@ class Job:
         titles: Table of item_id and title.
         unavailable: Item ids that are never recommended.
         until_us: Reference time of the decay in microseconds, None for the newest interaction.
-        strategy: How pairs are summed. A base and an increment need shuffle.
+        strategy: How pairs are summed. A base, an increment and ease need shuffle.
         base: The run whose increment this run builds on, None without one.
         keep_increment: Description of the increment to write (stored_by, summed_by), None to write none.
     """
@@ -87,7 +90,11 @@ def build(root: beam.Pipeline, job: Job) -> None:
             why_not = plan | "CompareWithBase" >> CompareWithBase(*numbers[1:], job.base, capped)
             facts.append(why_not | "NameWhyNot" >> beam.Map(name_why_not))
         pairs = encoded.histories | "SumPairs" >> SumPairs(*numbers, job.base, why_not)
-        neighbors = pairs | "RankSums" >> RankSums(*numbers, job.threads)
+        if job.measure.name == "ease":
+            neighbors, faults = pairs | "SolveEase" >> SolveEase(*numbers)
+            facts.append(faults | "NameEaseFaults" >> beam.Map(name_fault))
+        else:
+            neighbors = pairs | "RankSums" >> RankSums(*numbers, job.threads)
         if job.keep_increment is not None:
             _ = grouped.shards | "WriteIncrement" >> WriteIncrement(
                 job.folder, job.measure, job.keep_increment, plan, encoded.marginals, pairs

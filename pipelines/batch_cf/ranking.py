@@ -18,7 +18,7 @@ from pipelines.batch_cf.histories import HistoryMatrix, ItemMajor
 from pipelines.batch_cf.similarities import Parameters, Similarity
 from pipelines.batch_cf.sums import PairSums, empty, sum_rows
 
-__all__ = ["Neighbors", "Scoring", "join", "rank_histories", "rank_sums"]
+__all__ = ["Neighbors", "Scoring", "join", "pair_values", "rank_histories", "rank_sums"]
 
 TASK_ROWS = 256
 """Rows a thread takes at a time: short enough that two threads end together, long enough to forget the hand-over."""
@@ -67,12 +67,15 @@ class Neighbors:
 def rank_sums(part: PairSums, scoring: Scoring) -> Neighbors:
     """Score and rank the rows of one chunk of final sums."""
     rows = len(part.row_ends)
+    score = scoring.similarity.score
+    if score is None:
+        raise ValueError("the similarity is no function of a pair; see `ease`")
     n_ij, n_i, n_j = np.empty((3, len(part.columns)))
     row_marginals = scoring.marginals[part.first_row : part.first_row + rows]
     kernels.gather_terms(part.row_ends, part.columns, part.counts, row_marginals, scoring.marginals, n_ij, n_i, n_j)
     if part.sums is not None:
-        n_ij = np.ldexp(part.sums.astype(np.float64), _pair_scales(part, scoring) - scoring.exponent)
-    scores = scoring.similarity.score(n_ij, n_i, n_j, scoring.parameters).astype(np.float32)
+        n_ij = pair_values(part, scoring)
+    scores = score(n_ij, n_i, n_j, scoring.parameters).astype(np.float32)
     scores += np.float32(0.0)  # -0.0 becomes 0.0, so that equal scores have equal bits
     places = np.empty((rows, scoring.top_k), np.int64)
     lengths = np.empty(rows, np.int64)
@@ -137,6 +140,16 @@ def join(parts: Sequence[Neighbors]) -> Neighbors:
         np.concatenate([part.cooccurrence for part in parts]),
         sum(part.pairs for part in parts),
     )
+
+
+def pair_values(part: PairSums, scoring: Scoring) -> npt.NDArray[np.float64]:
+    """Return n_ij of each pair, the number of users or the weighted sum in units of 1, float64 [pairs]."""
+    if part.sums is None:
+        return part.counts.astype(np.float64)
+    values: npt.NDArray[np.float64] = np.ldexp(
+        part.sums.astype(np.float64), _pair_scales(part, scoring) - scoring.exponent
+    )
+    return values
 
 
 def _pair_scales(part: PairSums, scoring: Scoring) -> npt.NDArray[np.int64] | int:

@@ -92,7 +92,12 @@ def _base_inputs(base: str | None) -> list[Artifact]:
 
 def _choose(settings: CfSettings, files: list[InputFile], columns: Columns) -> Choice:
     """Choose how pairs are summed. The files are opened only if the flags leave it open."""
-    for flag, value in (("--keep_increment", settings.keep_increment), ("--base", settings.base)):
+    needed_by = {
+        "--keep_increment": settings.keep_increment,
+        "--base": settings.base,
+        "--similarity=ease": settings.measure.name == "ease",
+    }
+    for flag, value in needed_by.items():
         if value:
             return Choice("shuffle", f"strategy shuffle, required by {flag}")
     if settings.strategy != "auto":

@@ -1,4 +1,4 @@
-"""Measure how alike two items are, given their users. Every measure is one function over arrays.
+"""Measure how alike two items are, given their users. Every measure but ease is one function over arrays.
 
 Shared notation: i is the history item (the row), j the candidate. n_ij, n_i and n_j are float64 [pairs]. For binary
 measures they are numbers of users. For the other measures they are sums over users of w_ui w_uj (n_ij) and of w^2 (n_i,
@@ -51,6 +51,7 @@ class Parameters:
     alpha: float = 1.0
     beta: float = 0.6
     locality: float = 1.0
+    l2: float = 500.0
 
 
 def count(n_ij: Float64s, n_i: Float64s, n_j: Float64s, p: Parameters) -> Float64s:
@@ -146,12 +147,13 @@ class Similarity:
     """A measure with the kind of sums that it needs.
 
     Args:
+        score: The function over arrays. None for ease, which solves the sums of all pairs together.
         binary: Sums are numbers of users whatever the weights, so time decay is refused.
         user_exponent: Returns the e of a user's factor (sum of w^2 of the user's history) ** -e, given the parameters.
         parameters: Names of the parameters that the measure takes.
     """
 
-    score: Callable[[Float64s, Float64s, Float64s, Parameters], Float64s]
+    score: Callable[[Float64s, Float64s, Float64s, Parameters], Float64s] | None
     binary: bool = False
     user_exponent: Callable[[Parameters], float] | None = None
     parameters: tuple[str, ...] = ()
@@ -180,6 +182,7 @@ SIMILARITIES: dict[str, Similarity] = {
         user_exponent=_degree_normalized_exponent,
         parameters=("user_exponent", "item_exponent", "candidate_exponent", "shrinkage", "locality"),
     ),
+    "ease": Similarity(None, parameters=("l2",)),
 }
 
 

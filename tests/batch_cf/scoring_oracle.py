@@ -80,7 +80,7 @@ class Oracle:
         owned = [item for item in history if item in self.users]
         candidates = {other for item in owned for other in self.related[item]} if owned else set(self.users)
         allowed = {c for c in candidates if self.available[c]} - set(history) - set(exclude)
-        scored = [(candidate, self.score(history, candidate)) for candidate in allowed]
+        scored = [(candidate, score) for candidate in allowed if (score := self.score(history, candidate)) > 0]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0].encode()))
 
 
@@ -95,13 +95,16 @@ def oracle_of(table: NeighborTable, half_life: float | None = None) -> Oracle:
 
 
 def random_table(rng: np.random.Generator, ids: list[str], widest: int, *, unavailable: float = 0.0) -> NeighborTable:
-    """Rows of 0 to `widest` neighbors; half of the scores are one of four values, so that ties are common."""
+    """Rows of 0 to `widest` neighbors; half of the scores are one of four values, so that ties are common.
+
+    A few scores are negative, as those of EASE are, and a few are 0.
+    """
     names = sorted(ids, key=str.encode)
     neighbors, scores, lengths = [], [], []
     for item in range(len(names)):
         others = [other for other in range(len(names)) if other != item]
         row = rng.permutation(others)[: rng.integers(0, widest + 1)]
-        score = np.where(rng.random(len(row)) < 0.5, rng.integers(0, 4, len(row)) / 4, rng.random(len(row)))
+        score = np.where(rng.random(len(row)) < 0.5, rng.integers(-1, 4, len(row)) / 4, rng.random(len(row)) - 0.2)
         score = score.astype(np.float32)
         best_first = np.lexsort((row, -score))
         neighbors.append(row[best_first])

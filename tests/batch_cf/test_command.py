@@ -18,6 +18,10 @@ from .running import promised_bytes, write_rows
 
 ROWS: list[Row] = [(f"u{u}", f"c{c}", 1.0, u) for u in range(6) for c in range(u % 3 + 2)]
 USAGE = {
+    "ease without pair sums": (
+        ("--interactions=in", "--output=out", "--similarity=ease", "--strategy=broadcast"),
+        "--strategy=broadcast forms no pair sums, which --similarity=ease needs",
+    ),
     "no input": (("--output=out",), "--interactions is missing"),
     "no output": (("--interactions=in",), "--output is missing"),
     "misspelt": (("--interactions=in", "--output=out", "--similarty=cosine"), "did you mean --similarity?"),

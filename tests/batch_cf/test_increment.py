@@ -20,6 +20,7 @@ CASES = {
     "first": ("--dedupe=first",),
     "a cap that pushes items out": ("--max_items_per_user=4", "--similarity=jaccard"),
     "users weighed by degree": ("--similarity=degree_normalized", "--item_exponent=0.6"),
+    "EASE, from the raw sums": ("--similarity=ease", "--l2=4"),
     "limits on users": ("--min_user_items=3", "--max_user_items=9"),
     "lift, which every new user moves": ("--similarity=lift",),
 }

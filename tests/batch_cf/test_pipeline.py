@@ -22,6 +22,7 @@ PARAMETERS = {
     "alpha": 0.8,
     "beta": 0.4,
     "locality": 1.5,
+    "l2": 3.0,
 }
 DAY_US = 86_400_000_000
 

@@ -70,11 +70,11 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return traced(self, contract.SIGNATURES)
 
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the best K items that are not in the history."""
+        """Return the best K items of positive score that are not in the history."""
         return self._recommend(history, tf.zeros([tf.shape(history)[0], 0], tf.string))
 
     def filtered(self, history: tf.Tensor, exclude: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the best K items that are neither in the history nor excluded."""
+        """Return the best K items of positive score that are neither in the history nor excluded."""
         return self._recommend(history, exclude)
 
     def score_items(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -99,7 +99,7 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return {contract.SCORES: tf.where(candidate == self.unknown, contract.PAD_SCORE, scores)}
 
     def explain(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the contribution of each place of the history to each candidate.
+        """Return the contribution of each place of the history to each candidate, negative if it speaks against it.
 
         All contributions are 0 where the score is popularity or -inf.
         """
@@ -136,7 +136,8 @@ class ServableModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
                 axis=1,
             ),
         )
-        ranked = tf.where(firsts & tf.gather(self.available, keys), sums, contract.PAD_SCORE)
+        # An item whose sum is not positive is no recommendation: its neighbors speak against it.
+        ranked = tf.where(firsts & tf.gather(self.available, keys) & (sums > 0), sums, contract.PAD_SCORE)
         # Keys are sorted by item, and of equal scores top_k takes the first: ties are in the order of ids.
         scores, place = tf.math.top_k(ranked, self.serving_top_k)
         best = tf.where(scores == contract.PAD_SCORE, self.unknown, tf.gather(keys, place, batch_dims=1))

@@ -7,6 +7,7 @@ the rules of `graph`:
 - The score is the sum over the history of weight x s(history item, candidate), summed in float64, returned as float32.
 - The weight is 2^-(p / recency_half_life), with p the number of counting items after this one. Without a half-life it
   is 1.
+- An item whose score is not positive is not recommended.
 - A history without a known id gets the popularity ranking. Ties are in the order of ids.
 """
 
@@ -54,7 +55,7 @@ def recommend(
         order, by_item = by_popularity(table.users, table.available)
         candidates, scores = order.astype(np.int64), by_item[order]
     masked = np.concatenate([owned, _known(table, exclude)])
-    keep = table.available[candidates] & ~np.isin(candidates, masked)
+    keep = table.available[candidates] & ~np.isin(candidates, masked) & (scores > 0)
     candidates, scores = candidates[keep], scores[keep]
     best = np.lexsort((candidates, -scores))[:k]
     names = table.items.take(pa.array(candidates[best])).to_pylist()
@@ -96,7 +97,8 @@ def explain(
 ) -> list[tuple[str, float]]:
     """Return the owned items that contribute to the score of `item`, the largest contribution first.
 
-    The contributions add up to the score, except where the score is popularity (no known id in the history).
+    A contribution is negative if the owned item speaks against `item` (--similarity=ease). The contributions add up
+    to the score, except where the score is popularity (no known id in the history).
 
     Args:
         table: The item neighbors.
@@ -110,12 +112,12 @@ def explain(
     """
     owned, weights = _counting(table, history, recency_half_life)
     wanted = _known(table, [item])
-    shares = []
+    parts = []
     for index, weight in zip(owned, weights, strict=True):
         row = slice(table.indptr[index], table.indptr[index + 1])
         score = table.scores[row][np.isin(table.neighbors[row], wanted)]
-        shares += [(table.items[int(index)].as_py(), float(np.float32(share))) for share in score * weight]
-    return sorted(shares, key=lambda share: -share[1])
+        parts += [(table.items[int(index)].as_py(), float(np.float32(part))) for part in score * weight]
+    return sorted(parts, key=lambda part: -part[1])
 
 
 def _counting(
