@@ -17,6 +17,7 @@ class VaeMetrics:
 
     Attributes:
         interactions: Number of user-item pairs after deduplication and limits.
+        zero_weight: Number of user-item pairs that were left out because their weight is 0.
         users: Number of users with at least one such pair.
         examples: Number of training, validation and test records.
     """
@@ -25,13 +26,15 @@ class VaeMetrics:
 
     def __init__(self) -> None:
         self.interactions = Metrics.counter(self.NAMESPACE, "interactions")
+        self.zero_weight = Metrics.counter(self.NAMESPACE, "zero_weight")
         self.users = Metrics.counter(self.NAMESPACE, "users")
         self.examples = Metrics.counter(self.NAMESPACE, "examples")
 
-    def grouped(self, users: int, interactions: int) -> None:
+    def grouped(self, users: int, interactions: int, zero_weight: int) -> None:
         """Count the histories of a shard, also for the progress display."""
         self.users.inc(users)
         self.interactions.inc(interactions)
+        self.zero_weight.inc(zero_weight)
         progress.advance("users grouped", users)
 
     def encoded(self, users: int) -> None:

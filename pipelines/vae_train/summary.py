@@ -13,12 +13,13 @@ from transforms.runs.summary import closing_sentence, print_summary
 __all__ = ["counters", "notes", "show"]
 
 _FEW_USERS = 100
-_FACTS = ("interactions", "items", "users", "train_users", "validation_users", "test_users")
+_FACTS = ("zero_weight", "interactions", "items", "users", "train_users", "validation_users", "test_users")
 _COUNTS = (
     ("rows read", "rows_read"),
     ("rows rejected", "rows_rejected"),
     ("  of them in the future", "rows_future"),
     ("rows filtered", "rows_filtered"),
+    ("of weight 0", "zero_weight"),
     ("interactions", "interactions"),
     ("items", "items"),
     ("users trained on", "train_users"),

@@ -68,12 +68,13 @@ def pair_hash(user: str, item: str, seed: int, key_seed: int) -> int:
 
 
 def histories(rows: Sequence[Row], columns: str = "wt", seed: int = 1) -> dict[str, list[Entry]]:
-    """User -> (item, weight), oldest first."""
+    """User -> (item, weight), oldest first. Items of weight 0 are left out, and users without any other item."""
     found: dict[str, dict[str, tuple[int, float]]] = {}
     for user, item, weight, time in rows:
         one = (time if "t" in columns else 0, weight if "w" in columns else 1.0)
         of = found.setdefault(user, {})
         of[item] = max(of.get(item, one), one)  # the newest; of equally new ones the heaviest
+    found = {user: {item: one for item, one in of.items() if one[1]} for user, of in found.items()}
 
     def place(user: str, item: str) -> tuple[int, int]:
         return found[user][item][0], pair_hash(user, item, seed, seed)
@@ -81,7 +82,16 @@ def histories(rows: Sequence[Row], columns: str = "wt", seed: int = 1) -> dict[s
     return {
         user: [(item, of[item][1]) for item in sorted(of, key=lambda item: place(user, item))]
         for user, of in found.items()
+        if of
     }
+
+
+def zero_weights(rows: Sequence[Row]) -> int:
+    """Pairs of user and item whose newest interaction, of equally new ones the heaviest, has weight 0."""
+    pairs = {row[:2] for row in rows}
+    return sum(
+        max((time, weight) for user, item, weight, time in rows if (user, item) == pair)[1] == 0 for pair in pairs
+    )
 
 
 def split_of(users: dict[str, list[Entry]], rule: SplitRule, analyze_all: bool = False) -> dict[str, str]:

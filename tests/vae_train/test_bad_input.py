@@ -41,8 +41,7 @@ UNFIT: dict[str, tuple[list[Row], Weights, tuple[str, ...], str]] = {
         ROWS,
         [0.0] * len(ROWS),
         (),
-        "all 80 interactions have weight 0, of which nothing can be learned; correct the weights, or name another "
-        "--weight_column",
+        "no interaction is left, 80 have weight 0; correct the weights, or name another --weight_column",
     ),
 }
 

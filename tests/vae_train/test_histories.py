@@ -41,6 +41,16 @@ def test_users_of_few_items_are_left_out_and_repeats_do_not_count() -> None:
     assert oracle.as_dict(found) == {"b": [("y", 1.0), ("x", 1.0)]}
 
 
+def test_interactions_are_deduplicated_before_weight_0_is_left_out() -> None:
+    """a takes y back, so one item is left; b has only x, taken back; c's heaviest of two equally new counts."""
+    rows = [("a", "x", 1.0, 1), ("a", "y", 1.0, 1), ("a", "y", 0.0, 2), ("b", "x", 0.0, 1)]
+    rows += [("c", "x", 0.0, 1), ("c", "x", 1.0, 1), ("c", "y", 0.0, 1), ("c", "y", 1.0, 2)]
+    found = merge_histories([oracle.block_of(rows)], FeatureRules())
+    assert oracle.as_dict(found) == {"a": [("x", 1.0)], "c": [("x", 1.0), ("y", 1.0)]}
+    assert found.zero_weight == 2 == oracle.zero_weights(rows)
+    assert oracle.as_dict(merge_histories([oracle.block_of(rows)], FeatureRules(min_user_items=2))).keys() == {"c"}
+
+
 def test_all_users_too_few_items_is_an_empty_shard() -> None:
     found = merge_histories([oracle.block_of([("a", "x", 1.0, 1)])], FeatureRules(min_user_items=2))
     assert len(found.users) == len(found.keys) == len(found.codes) == 0

@@ -119,7 +119,7 @@ def test_a_held_out_user_shows_the_oldest_or_those_of_smallest_hash(by: str, fol
         st.builds(
             Summary,
             users=st.integers(0, 9),
-            weights_zero=st.integers(0, 9),
+            zero_weight=st.integers(0, 9),
             first_place=st.none() | st.integers(0, 2**64 - 1),
             last_place=st.none() | st.integers(0, 2**64 - 1),
             oldest_us=st.none() | st.integers(-9, 9),

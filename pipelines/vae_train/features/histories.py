@@ -35,6 +35,7 @@ class Histories:
         codes: Positions in `items`, int64 [entries].
         weights: float64 [entries], or None if all are 1.
         timestamps: Microseconds, int64 [entries], or None.
+        zero_weight: Number of interactions that were left out because their weight is 0.
     """
 
     users: pa.StringArray
@@ -44,6 +45,7 @@ class Histories:
     codes: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64] | None
     timestamps: npt.NDArray[np.int64] | None
+    zero_weight: int = 0
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -68,9 +70,10 @@ def merge_histories(blocks: Sequence[pa.RecordBatch], rules: FeatureRules) -> Hi
     """Merge all blocks of a shard to histories.
 
     If a user has several interactions with an item, the newest counts. Among equally new interactions, or without
-    times, the one with the largest weight counts. Entries are sorted by time. Equal times, which are frequent in a log
-    of days, and entries without times are sorted by `hash_pairs`. The newest fifth of a day is therefore a fifth by
-    hash and not the items whose ids sort last.
+    times, the one with the largest weight counts. If its weight is 0, it is left out.
+
+    Entries are sorted by time. Equal times, which are frequent in a log of days, and entries without times are sorted
+    by `hash_pairs`. The newest fifth of a day is therefore a fifth by hash and not the items whose ids sort last.
 
     Args:
         blocks: All blocks of the shard.
@@ -78,6 +81,10 @@ def merge_histories(blocks: Sequence[pa.RecordBatch], rules: FeatureRules) -> Hi
     """
     shard = concatenate_blocks(blocks)
     merged = merge_entries(shard, shard.weights, "last")
+    zero_weight = 0
+    if merged.weights is not None and (weightless := merged.weights == 0).any():
+        zero_weight = int(weightless.sum())
+        merged = merged.select(~weightless)
     lengths = np.bincount(merged.user_codes, minlength=len(merged.users))
     stays = lengths >= max(1, rules.min_user_items)
     if not stays.all():
@@ -94,6 +101,7 @@ def merge_histories(blocks: Sequence[pa.RecordBatch], rules: FeatureRules) -> Hi
         codes=merged.item_codes[order],
         weights=None if merged.weights is None else merged.weights[order],
         timestamps=None if merged.timestamps is None else merged.timestamps[order],
+        zero_weight=zero_weight,
     )
 
 

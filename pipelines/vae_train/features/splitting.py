@@ -50,7 +50,7 @@ class Summary:
     Attributes:
         users: Number of users.
         interactions: Number of interactions.
-        weights_zero: Number of interactions with weight 0.
+        zero_weight: Number of further interactions that were left out because their weight is 0.
         first_place: Smallest place of a user with at least two items. None if there is no such user.
         last_place: Largest place of a user. None without users.
         oldest_us: Oldest timestamp in microseconds. None without times.
@@ -61,7 +61,7 @@ class Summary:
 
     users: int = 0
     interactions: int = 0
-    weights_zero: int = 0
+    zero_weight: int = 0
     first_place: int | None = None
     last_place: int | None = None
     oldest_us: int | None = None
@@ -100,7 +100,7 @@ def summarise(histories: Histories, split: SplitRule) -> Summary:
     return Summary(
         users=len(histories.users),
         interactions=len(histories.codes),
-        weights_zero=0 if histories.weights is None else int((histories.weights == 0).sum()),
+        zero_weight=histories.zero_weight,
         first_place=int(divisible.min()) if len(divisible) else None,
         last_place=int(places.max()) if len(places) else None,
         oldest_us=int(times.min()) if timed and times is not None else None,
@@ -117,7 +117,7 @@ def merge_summaries(summaries: Iterable[Summary]) -> Summary:
         merged = Summary(
             users=merged.users + each.users,
             interactions=merged.interactions + each.interactions,
-            weights_zero=merged.weights_zero + each.weights_zero,
+            zero_weight=merged.zero_weight + each.zero_weight,
             first_place=_pick(min, merged.first_place, each.first_place),
             last_place=_pick(max, merged.last_place, each.last_place),
             oldest_us=_pick(min, merged.oldest_us, each.oldest_us),

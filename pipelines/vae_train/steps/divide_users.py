@@ -134,12 +134,20 @@ def _judge_users(summary: Summary, analyze_all: bool) -> Iterator[tuple[str, Any
     """Yield the summary as facts, and faults that make a split impossible."""
     yield "users", summary.users
     yield "interactions", summary.interactions
-    yield "weights_zero", summary.weights_zero
+    yield "zero_weight", summary.zero_weight
     yield "has_weight", summary.has_weight
     yield "has_timestamps", summary.has_timestamp
     yield "oldest_timestamp_us", summary.oldest_us
     yield "newest_timestamp_us", summary.newest_us
-    if summary.users == 0:
+    if summary.users == 0 and summary.zero_weight:
+        yield (
+            "faults",
+            [
+                f"no interaction is left, {summary.zero_weight:,} have weight 0; correct the weights, or name another "
+                "--weight_column"
+            ],
+        )
+    elif summary.users == 0:
         yield "faults", ["no interaction is left; loosen --since, --until, --min_weight or --min_user_items"]
     elif summary.users < 2 and not analyze_all:
         yield "faults", ["one user alone is left, a model needs one to train and one to validate; pass more users"]
@@ -149,14 +157,6 @@ def _judge_users(summary: Summary, analyze_all: bool) -> Iterator[tuple[str, Any
             [
                 f"none of the {summary.users} users has two items, so that none can validate (one is shown, one asked "
                 "for); pass longer histories"
-            ],
-        )
-    if summary.interactions and summary.weights_zero == summary.interactions:
-        yield (
-            "faults",
-            [
-                f"all {summary.interactions:,} interactions have weight 0, of which nothing can be learned; correct "
-                "the weights, or name another --weight_column"
             ],
         )
 

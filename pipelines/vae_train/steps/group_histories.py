@@ -72,5 +72,5 @@ class MergeShardFn(beam.DoFn):
                 f"a weight of {histories.weights.max():.3g} is past {LARGEST_WEIGHT:.3g}; scale the weights down",
             )
             return
-        self._metrics.grouped(len(histories.users), len(histories.codes))
+        self._metrics.grouped(len(histories.users), len(histories.codes), histories.zero_weight)
         yield histories
