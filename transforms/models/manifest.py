@@ -1,20 +1,24 @@
-"""Read and check `_COMPLETE.json`, the list of a version's files that a publisher writes last.
+"""Write, read and check `_COMPLETE.json`, the list of a version's files that a publisher writes last.
 
     {"files": [{"name": "saved_model.pb", "size": 8123, "sha256": "9f86..."}, ...]}
 
-Names are relative to the version's folder, with / between parts.
+Names are relative to the version's folder, with / between parts. Model servers ignore this file.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
 from transforms.errors import BadInput
 
-__all__ = ["CLAIM_PREFIX", "COMPLETE_FILE", "ModelFile", "is_version", "parse"]
+__all__ = ["CLAIM_PREFIX", "COMPLETE_FILE", "ModelFile", "dump", "hashed", "is_beside", "is_version", "listed", "parse"]
 
 COMPLETE_FILE = "_COMPLETE.json"
 CLAIM_PREFIX = "_claim-"
@@ -29,16 +33,47 @@ class ModelFile:
         name: Path relative to the version's folder.
         size: Size in bytes.
         sha256: 64 hex digits. None if the publisher wrote no hash.
+        modified_ns: Time of the last change in nanoseconds since 1970. None if the publisher wrote a hash.
     """
 
     name: str
     size: int
     sha256: str | None
+    modified_ns: int | None = None
 
 
 def is_version(name: str) -> bool:
     """Return whether TF Serving takes a folder's name for a version number: a decimal integer that fits an int64."""
     return name.isascii() and name.isdecimal() and int(name) < 2**63
+
+
+def is_beside(name: str) -> bool:
+    """Return whether a file of a version's folder belongs to publishing and not to the model."""
+    return name == COMPLETE_FILE or name.startswith(CLAIM_PREFIX)
+
+
+def listed(folder: Path) -> list[ModelFile]:
+    """Return the model's files below a local folder, sorted by name, with sizes and times."""
+    found = [(path, path.stat()) for path in _files(folder)]
+    return [
+        ModelFile(path.relative_to(folder).as_posix(), state.st_size, None, state.st_mtime_ns) for path, state in found
+    ]
+
+
+def hashed(folder: Path) -> list[ModelFile]:
+    """Return the model's files below a local folder, sorted by name, with sizes and hashes."""
+    files = []
+    for path in _files(folder):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            files.append(ModelFile(path.relative_to(folder).as_posix(), file.tell(), digest))
+    return files
+
+
+def dump(files: Iterable[ModelFile]) -> bytes:
+    """Return the content of the _COMPLETE.json of these files, which have hashes."""
+    entries = [{"name": file.name, "sha256": file.sha256, "size": file.size} for file in files]
+    return json.dumps({"files": entries}, indent=1).encode()
 
 
 def parse(text: bytes, uri: str) -> list[ModelFile]:
@@ -61,6 +96,21 @@ def parse(text: bytes, uri: str) -> list[ModelFile]:
     if "saved_model.pb" not in {file.name for file in files}:
         raise BadInput(f"{uri}: lists no saved_model.pb; publish a SavedModel")
     return files
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    paths = [
+        Path(place) / name
+        for place, _, names in os.walk(folder, onerror=_fail, followlinks=True)
+        for name in names
+        if Path(place) != folder or not is_beside(name)
+    ]
+    return iter(sorted(paths))
+
+
+def _fail(error: OSError) -> NoReturn:
+    """Raise the error of a folder that cannot be listed, which os.walk would ignore."""
+    raise error
 
 
 def _file(entry: dict[str, Any]) -> ModelFile:

@@ -5,8 +5,9 @@
 
 A server that watches MODEL_DIR sees a version whole or not at all. The files are copied to MODEL_DIR/.tmp-…, which
 servers ignore, synced to disk, and renamed. Version numbers only grow, also when the clock is set back and when two
-publishers run at once. A rollback copies the old version under a new number. On s3:// and gs:// a version counts once
-its _COMPLETE.json exists (`publish_bucket`).
+publishers run at once. A rollback copies the old version under a new number. Every version has a _COMPLETE.json with
+the size and sha256 of each file (`manifest`). On s3:// and gs:// a version counts once this file exists
+(`publish_bucket`).
 
 This module does not check whether a model is good enough. A publish that was killed leaves a .tmp- folder or an
 incomplete folder but never a version. You can delete such a folder at any time.
@@ -27,7 +28,7 @@ from pathlib import Path
 from recbeam.arguments import EXIT_CODES, Parser
 from transforms.errors import BadInput, RecbeamError
 from transforms.files.durable import fsync, one_at_a_time, sync_to_disk
-from transforms.models.manifest import is_version
+from transforms.models import manifest
 
 __all__ = ["LOCK_FILE", "main", "publish", "publish_run", "rollback", "versions"]
 
@@ -50,7 +51,7 @@ def publish(
             version plus one if that is greater.
 
     Raises:
-        BadInput: `source` holds no SavedModel.
+        BadInput: `source` holds no SavedModel, or its files differ from its _COMPLETE.json.
     """
     if _on_store(model_dir):
         from transforms.models import publish_bucket
@@ -69,6 +70,7 @@ def publish(
             publish_bucket.fetch(str(source), str(copy))
         else:
             shutil.copytree(source, copy)
+        _write_manifest(source, copy)
         sync_to_disk(copy)
         # Choosing the number and renaming happen under one lock. Otherwise a lower number could appear after a higher.
         with one_at_a_time(base / LOCK_FILE):
@@ -127,7 +129,7 @@ def versions(model_dir: str | os.PathLike[str]) -> dict[int, str]:
         return publish_bucket.complete_versions(str(model_dir))
     base = Path(model_dir)
     names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
-    return {int(name): str(base / name) for name in names if is_version(name)}
+    return {int(name): str(base / name) for name in names if manifest.is_version(name)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,6 +157,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(os.path.join(options.model_dir, str(version)))
     print(f"{options.model_dir}: {done}; a server that watches this folder loads it by itself", file=sys.stderr)
     return 0
+
+
+def _write_manifest(source: str | os.PathLike[str], copy: Path) -> None:
+    """Write the list of the copied files. If the source has such a list, the files must be those of that list."""
+    files = manifest.hashed(copy)
+    complete = copy / manifest.COMPLETE_FILE
+    if complete.is_file():
+        before = manifest.parse(complete.read_bytes(), os.path.join(source, manifest.COMPLETE_FILE))
+        different = set(before) ^ set(files)
+        if different:
+            name = min(file.name for file in different)
+            raise BadInput(f"{source}: {name} differs from {manifest.COMPLETE_FILE}; publish another version")
+    for beside in [path for path in copy.iterdir() if manifest.is_beside(path.name)]:
+        beside.unlink()
+    complete.write_bytes(manifest.dump(files))
 
 
 def _publish_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,6 @@ through `transforms.models.publish`. It imports Beam for its filesystems. TF Ser
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from typing import IO
@@ -20,7 +19,7 @@ from apache_beam.options.value_provider import RuntimeValueProvider
 
 from transforms.errors import BadInput
 from transforms.files import storage
-from transforms.models.manifest import CLAIM_PREFIX, COMPLETE_FILE, is_version
+from transforms.models.manifest import CLAIM_PREFIX, COMPLETE_FILE, ModelFile, dump, is_beside, is_version
 
 __all__ = ["complete_versions", "fetch", "publish_to_store"]
 
@@ -40,7 +39,7 @@ def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str
     _default_options()
     files = _model_files(source)
     version = _claim(base, clock, name)
-    manifest = []
+    copied = []
     for path, uri in files.items():
         digest, size = hashlib.sha256(), 0
         with storage.open_read(uri) as read, _create(storage.join(base, str(version), path)) as write:
@@ -48,9 +47,9 @@ def publish_to_store(source: str, base: str, clock: Callable[[], int], name: str
                 digest.update(block)
                 size += len(block)
                 write.write(block)
-        manifest.append({"name": path, "sha256": digest.hexdigest(), "size": size})
+        copied.append(ModelFile(path, size, digest.hexdigest()))
     with _create(storage.join(base, str(version), COMPLETE_FILE)) as complete:
-        complete.write(json.dumps({"files": manifest}, indent=1).encode())
+        complete.write(dump(copied))
     return version
 
 
@@ -103,10 +102,7 @@ def _claim(base: str, clock: Callable[[], int], name: str) -> int:
 
 
 def _model_files(source: str) -> dict[str, str]:
-    beside = (COMPLETE_FILE, CLAIM_PREFIX)
-    files = {
-        name: uri for name, uri in _below(source).items() if not name.startswith(beside) and not os.path.isdir(uri)
-    }
+    files = {name: uri for name, uri in _below(source).items() if not is_beside(name) and not os.path.isdir(uri)}
     if "saved_model.pb" not in files:
         raise BadInput(f"{source}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
     return files

@@ -4,7 +4,10 @@
 
 Only whole versions are copied (`sync_source`). Each one is written to LOCAL/.tmp-sync-…, checked, synced to disk and
 renamed, so a server sees it whole or not at all. A round wants the newest --keep of all versions at SRC and in LOCAL,
-and those that a model config file names. Versions that LOCAL has are not copied again.
+and those that a model config file names.
+
+A version of LOCAL that differs from SRC is copied again, and replaced once the copy is complete. A version without
+_COMPLETE.json is copied only if nothing in it has changed for a minute (`sync_source.SETTLE_S`).
 
 Then the versions of LOCAL beyond --keep are removed, whether or not SRC still has them, with these exceptions:
 
@@ -12,6 +15,7 @@ Then the versions of LOCAL beyond --keep are removed, whether or not SRC still h
                          the server has set. If the server does not answer for this model, or tracks other
                          versions only, nothing is removed.
     --model_config_file  Versions that a label or the version policy names stay. Under the policy `all`, every one.
+    _COMPLETE.json       The newest version with this list of its files stays, because every file was checked.
 
 Pass --model_config_file too if the server labels versions before they are loaded
 (--allow_version_labels_for_unavailable_models). If a version fails its check, it is refused, the others are still
@@ -38,7 +42,7 @@ from transforms import progress
 from transforms.errors import BadInput, BadUsage, RecbeamError
 from transforms.files.durable import fsync, one_at_a_time, sync_to_disk
 from transforms.models import publish, sync_source
-from transforms.models.manifest import ModelFile
+from transforms.models.manifest import COMPLETE_FILE, ModelFile, dump
 from transforms.models.server_config import Named, named_versions
 from transforms.models.server_status import END, NoAnswer, held_versions
 
@@ -60,6 +64,7 @@ class Synced:
         kept: Versions beyond --keep that stay, with the reason.
         refused: Versions that could not be copied, with the error.
         unasked: Why nothing was removed. Empty if removal was decided.
+        settling: Versions at the source that may still be being copied, newest first.
     """
 
     brought: tuple[int, ...]
@@ -67,10 +72,11 @@ class Synced:
     kept: Mapping[int, str]
     refused: Mapping[int, RecbeamError]
     unasked: str
+    settling: tuple[int, ...] = ()
 
 
 def wanted(there: Collection[int], here: Collection[int], keep: int, named: Named) -> list[int]:
-    """Return the versions to copy, newest first, so that a server loads the newest one and none before it.
+    """Return the versions to have from the source, newest first, so that a server loads the newest one first.
 
     Args:
         there: Versions at the source.
@@ -79,10 +85,12 @@ def wanted(there: Collection[int], here: Collection[int], keep: int, named: Name
         named: Versions that the server's config file names.
     """
     newest = sorted({*there, *here}, reverse=True)[: max(keep, named.newest)]
-    return sorted((set(newest) | named.versions) & set(there) - set(here), reverse=True)
+    return sorted((set(newest) | named.versions) & set(there), reverse=True)
 
 
-def beyond(here: Collection[int], keep: int, held: Mapping[int, str], named: Named) -> tuple[list[int], dict[int, str]]:
+def beyond(
+    here: Collection[int], keep: int, held: Mapping[int, str], named: Named, checked: Collection[int] = ()
+) -> tuple[list[int], dict[int, str]]:
     """Return the versions to remove, oldest first, and the versions beyond `keep` that stay, with the reason.
 
     Args:
@@ -90,9 +98,12 @@ def beyond(here: Collection[int], keep: int, held: Mapping[int, str], named: Nam
         keep: How many of the newest versions to have.
         held: State by version, from `held_versions`.
         named: Versions that the server's config file names.
+        checked: Versions whose files were checked against a list. The newest of them stays.
     """
     old = sorted(here)[: -max(keep, named.newest)]
     why = {version: f"the server has it {state}" for version, state in held.items() if state != END}
+    if checked:
+        why.setdefault(max(checked), "the newest with checked files")
     why |= dict.fromkeys(named.versions, "the config file names it")
     if named.everything:
         why |= dict.fromkeys(old, "the config file serves all")
@@ -107,6 +118,7 @@ def sync(
     keep: int = 3,
     held: Callable[[], Mapping[int, str]] | None = None,
     named: Named = NOTHING_NAMED,
+    clock: Callable[[], float] = time.time,
 ) -> Synced:
     """Run one round.
 
@@ -116,31 +128,35 @@ def sync(
         keep: How many of the newest versions to have.
         held: Asks the server for the state of its versions, and raises NoAnswer. None if there is no server.
         named: Versions that the server's config file names.
+        clock: Returns the time in seconds since 1970.
 
     Raises:
         BadInput: The source has no whole version.
         RecbeamError: The source cannot be listed.
     """
-    there = sync_source.whole_versions(source)
+    found = sync_source.find(source, clock())
+    there, settling = found.whole, tuple(sorted(found.settling, reverse=True))
     if not there:
-        raise BadInput(f"{source}: has no whole version; publish one with python -m transforms.publish")
+        todo = _settling_text(settling) if settling else "publish one with recbeam publish"
+        raise BadInput(f"{source}: has no whole version; {todo}")
     base = Path(local)
     base.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(base / LOCK_FILE, lambda: _say(f"{local}: another sync is running here; waiting for it")):
         for left in base.glob(f"{PREFIX}*"):  # this process holds the lock, so the writer of these folders is dead
             _delete(left)
-        missing = wanted(there, _folders(base), keep, named)
-        refused = _bring_all({version: there[version] for version in missing}, base, f"{source} to {local}")
+        choice = wanted(there, _folders(base), keep, named)
+        brought, refused = _bring_all({version: there[version] for version in choice}, base, f"{source} to {local}")
         here = _folders(base)
-        unasked = f"{len(refused)} of {len(missing)} versions could not be copied" if refused else ""
-        remove, kept = beyond(here, keep, {}, named)
+        checked = [version for version, folder in here.items() if sync_source.is_listed(folder)]
+        unasked = f"{len(refused)} of {len(brought) + len(refused)} versions could not be copied" if refused else ""
+        remove, kept = beyond(here, keep, {}, named, checked)
         if remove and held and not refused:
             try:
                 states = held()
             except NoAnswer as error:
                 unasked = str(error)
             else:
-                remove, kept = beyond(here, keep, states, named)
+                remove, kept = beyond(here, keep, states, named, checked)
                 if not set(states) & set(here):
                     others = ", ".join(map(str, sorted(states))) or "none"
                     unasked = f"the server tracks other versions ({others}); is --model_name right?"
@@ -148,8 +164,7 @@ def sync(
             remove = []
         for version in remove:
             _remove(Path(here[version]))
-    brought = tuple(version for version in missing if version not in refused)
-    return Synced(brought, tuple(remove), kept, refused, unasked)
+    return Synced(tuple(brought), tuple(remove), kept, refused, unasked, settling)
 
 
 def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
@@ -221,19 +236,31 @@ def _watch(options: argparse.Namespace, wait: Callable[[float], None]) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _bring_all(missing: Mapping[int, str], base: Path, title: str) -> dict[int, RecbeamError]:
-    """Copy versions one after the other, and return those that failed, with the error."""
+def _bring_all(choice: Mapping[int, str], base: Path, title: str) -> tuple[list[int], dict[int, RecbeamError]]:
+    """Copy the versions that `base` lacks or has otherwise. Return those that were copied, and errors by version."""
+    missing: dict[int, list[ModelFile]] = {}
+    brought: list[int] = []
     refused: dict[int, RecbeamError] = {}
+    for version, folder in choice.items():
+        try:
+            files = sync_source.files_of(folder)
+        except RecbeamError as error:
+            refused[version] = error
+            continue
+        local = base / str(version)
+        if not local.is_dir() or not sync_source.is_copy(files, local):
+            missing[version] = files
     if not missing:
-        return refused
+        return brought, refused
     with progress.display(title):
-        for version, folder in missing.items():
+        for version, files in missing.items():
             try:
-                files = sync_source.files_of(folder)
-                _appear(version, folder, files, base)
+                _appear(version, choice[version], files, base)
             except RecbeamError as error:
                 refused[version] = error
-    return refused
+            else:
+                brought.append(version)
+    return brought, refused
 
 
 def _appear(version: int, folder: str, files: list[ModelFile], base: Path) -> None:
@@ -242,9 +269,14 @@ def _appear(version: int, folder: str, files: list[ModelFile], base: Path) -> No
         copy = work / "model"  # mkdtemp's folder is private; the folder inside it gets the usual permissions
         copy.mkdir()
         sync_source.bring(folder, files, copy, _progress(version, sum(file.size for file in files)))
+        if files[0].sha256 is not None:
+            (copy / COMPLETE_FILE).write_bytes(dump(files))
         sync_to_disk(copy)
         with one_at_a_time(base / publish.LOCK_FILE):  # a publish to this folder may be choosing its version
-            copy.rename(base / str(version))
+            target = base / str(version)
+            if target.exists():
+                target.rename(work / "replaced")
+            copy.rename(target)
             fsync(base)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -291,7 +323,16 @@ def _sentence(options: argparse.Namespace, done: Synced) -> str:
     parts += [f"kept {version} beyond --keep={options.keep} ({why})" for version, why in sorted(done.kept.items())]
     if done.unasked:
         parts.append(f"removed nothing: {done.unasked}")
+    if done.settling:
+        parts.append(_settling_text(done.settling))
     return f"{options.local}: " + ("; ".join(parts) or f"is up to date with {options.source}")
+
+
+def _settling_text(versions: Sequence[int]) -> str:
+    return (
+        f"{_list(versions)} may be incomplete ({COMPLETE_FILE} is missing or does not fit, and the last change is less "
+        f"than {sync_source.SETTLE_S:g} s old), so sync again later"
+    )
 
 
 def _list(versions: Sequence[int]) -> str:

@@ -12,7 +12,9 @@ from local_serving.config import Policy
 from local_serving.discovery import chosen, found
 from local_serving.errors import Status
 from tests.serving import models
-from tests.serving.server.wire import until
+from tests.serving.server.wire import floats, until
+from transforms.models.manifest import COMPLETE_FILE
+from transforms.models.publish import publish
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,12 @@ def test_a_listed_version_that_is_not_there_is_warned_of(caplog):
         chosen("m", {1: "/m/1"}, Policy(None, frozenset({1, 4})))
     assert "Version 4 of servable m" in caplog.text
     assert "was not found in the file system" in caplog.text
+
+
+def test_a_published_version_is_served_with_the_list_of_its_files_beside_the_model(base, serve, tmp_path):
+    """The real server, too, reads only saved_model.pb, variables, assets and assets.extra of a version's folder."""
+    version = publish(base / "1", tmp_path / "published")
+    assert (tmp_path / "published" / str(version) / COMPLETE_FILE).is_file()
+    wire = serve(tmp_path / "published")
+    assert wire.states("m") == {version: "AVAILABLE"}
+    assert list(wire.predict("m", {"x": floats([4])}).outputs["y"].float_val) == [4.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 
 from transforms.errors import BadInput
 from transforms.models import publish as publishing
+from transforms.models.manifest import COMPLETE_FILE, listed
 from transforms.models.publish import main, publish, rollback, versions
 
 
@@ -29,7 +32,8 @@ def make_model(folder, text):
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    """The model's files without the list of them."""
+    return {file.name: (folder / file.name).read_text() for file in listed(folder)}
 
 
 def test_a_published_version_is_a_copy_named_by_its_second(source, tmp_path):
@@ -37,6 +41,36 @@ def test_a_published_version_is_a_copy_named_by_its_second(source, tmp_path):
     assert publish(source, base, at(1_700_000_000)) == 1_700_000_000
     assert content(base / "1700000000") == content(source)
     assert sorted(path.name for path in base.iterdir()) == [publishing.LOCK_FILE, "1700000000"]
+
+
+def test_a_version_lists_name_size_and_digest_of_every_file(source, tmp_path):
+    """A rollback's list is of its own files; the folder that a trainer wrote is left as it is."""
+    (source / "variables" / "_COMPLETE.json").write_text("a file of the model's own")
+    publish(source, tmp_path / "cf", at(100))
+    rollback(tmp_path / "cf", 100, at(200))
+    for version in ("100", "200"):
+        files = json.loads((tmp_path / "cf" / version / COMPLETE_FILE).read_bytes())["files"]
+        assert files == [
+            {"name": name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "size": len(text)}
+            for name, text in sorted(content(source).items())
+        ]
+    assert not (source / COMPLETE_FILE).exists()
+
+
+@pytest.mark.parametrize("damage", ["cut short", "missing", "added", "list"])
+def test_a_version_that_is_not_as_listed_is_not_published_again(damage, source, tmp_path):
+    base = tmp_path / "cf"
+    publish(source, base, at(100))
+    path = base / "100" / {"list": COMPLETE_FILE, "added": "more"}.get(damage, "variables/variables.index")
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_text("fir")
+    says = "is not a list of name" if damage == "list" else f"{path.relative_to(base / '100')} differs from _COMPLETE"
+    with pytest.raises(BadInput, match=says):
+        rollback(base, 100, at(200))
+    assert set(versions(base)) == {100}
+    assert not list(base.glob(".tmp-*"))
 
 
 def test_the_server_may_read_what_was_published(source, tmp_path):

@@ -13,6 +13,7 @@ from moto import mock_aws
 
 from transforms.errors import BadInput
 from transforms.models import publish_bucket
+from transforms.models.manifest import hashed, listed, parse
 from transforms.models.publish import publish, rollback, versions
 
 BASE = "s3://models/cf"
@@ -107,8 +108,9 @@ def test_a_model_in_a_bucket_is_published_to_a_folder(bucket, source, tmp_path):
     publish(source, BASE, at(100))
     assert publish(f"{BASE}/100", tmp_path / "cf", at(200)) == 200
     published = tmp_path / "cf" / "200"
-    found = {str(path.relative_to(published)): path.read_text() for path in published.rglob("*") if path.is_file()}
-    assert found == FILES
+    assert {file.name: (published / file.name).read_text() for file in listed(published)} == FILES
+    assert {file.name for file in hashed(published)} == set(FILES)
+    assert parse((published / "_COMPLETE.json").read_bytes(), "") == hashed(published)
 
 
 def test_a_bucket_without_a_model_is_not_published(bucket, tmp_path):
