@@ -173,18 +173,14 @@ def cf_settings(options: PipelineOptions) -> CfSettings:
         options: A command line without problems, see `check`.
 
     Returns:
-        The values of the flags. Decay makes the time column required.
+        The values of the flags.
     """
     view = options.view_as(CfOptions)
-    reading = interaction_settings(options)
-    if view.half_life is not None and reading.format.timestamp_column is None:
-        timed = dataclasses.replace(reading.format, timestamp_column="timestamp")
-        reading = dataclasses.replace(reading, format=timed)
     measure = measure_of(view)
     run = run_settings(options, (InteractionOptions, CfOptions), _UNRECORDED)
     return CfSettings(
         run=dataclasses.replace(run, options={**run.options, **measure_options(measure)}),
-        interactions=reading,
+        interactions=interaction_settings(options),
         rules=_history_rules(view),
         measure=measure,
         serving_top_k=view.serving_top_k,

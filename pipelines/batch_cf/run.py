@@ -18,9 +18,9 @@ from pipelines.batch_cf.table import load_table
 from transforms import progress
 from transforms.errors import BadInput
 from transforms.files import storage
+from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile
-from transforms.interactions.format import Columns
-from transforms.interactions.read import check_first, check_reports
+from transforms.interactions.read import check_reports
 from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run, RunResult, count_rows, shards_for
 from transforms.runs.run_folder import RunFolder
@@ -55,16 +55,16 @@ def run(
         BadInput: The input cannot be used. The output stays as it was.
     """
     run = Run("batch_cf", settings.run, new_pipeline, clock)
-    reading = run.date(settings.interactions)
-    settings = dataclasses.replace(settings, interactions=reading)
     with run.stage("prepare"):
-        files = run.find_files(reading.globs)
-        columns = check_first(files, reading.format)
+        files = run.find_files(settings.interactions.globs)
+        timed = {"--half_life": settings.rules.half_life_us}
+        reading, columns = run.resolve_columns(files, run.date(settings.interactions), timed)
+        catalogue = run.read_catalogue(reading)
+        settings = dataclasses.replace(settings, run=run.settings, interactions=reading)
         run.add_inputs(files, reading.items)
         run.inputs += _base_inputs(settings.base)
         if done := run.reuse():
             return done
-        catalogue = run.read_catalogue(reading)
         base = increment.open_base(settings.base, *increment.shapes(settings)) if settings.base else None
         choice = _choose(settings, files, columns)
     with run.open() as folder:

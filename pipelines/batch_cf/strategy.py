@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 import pyarrow.parquet as pq
 
 from pipelines.batch_cf.rules import HistoryRules
+from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile, open_binary, sniff
-from transforms.interactions.format import Columns, InteractionFormat
+from transforms.interactions.format import InteractionFormat
 
 __all__ = ["Choice", "Strategy", "choose_by_size", "has_weights", "matrix_bytes", "most_rows"]
 

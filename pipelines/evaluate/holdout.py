@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from transforms.interactions.columns import resolve_columns
 from transforms.interactions.files import FileFault, InputFile, describe, open_binary, sniff
-from transforms.interactions.format import InteractionFormat, resolve_columns
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.read import FileReport
 from transforms.interactions.times import UNITS_US
 

@@ -55,7 +55,7 @@ def build_read(
     train: Sequence[InputFile],
     holdout: Sequence[InputFile],
     given: bool,
-    format: InteractionFormat,
+    formats: tuple[InteractionFormat, InteractionFormat],
     protocol: str | None,
     output: str,
     work: str,
@@ -67,13 +67,14 @@ def build_read(
         train: The train rows.
         holdout: The held-out rows.
         given: Whether the holdout files have the column `given`.
-        format: How to read both.
+        formats: How to read the train rows, and how to read the held-out rows.
         protocol: `fold_in`, `per_user`, or None to choose by the holdout's rows.
         output: Folder for dead_letters/ and facts.json.
         work: Folder of the workspace.
     """
-    rows = root | "ReadTrain" >> ReadInteractions(train, format)
-    asked = root | "ReadHoldout" >> (ReadGiven(holdout, format) if given else ReadInteractions(holdout, format))
+    rows = root | "ReadTrain" >> ReadInteractions(train, formats[0])
+    reader = ReadGiven if given else ReadInteractions
+    asked = root | "ReadHoldout" >> reader(holdout, formats[1])
     _ = rows.rejected | "WriteTrainDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters/train")
     _ = asked.rejected | "WriteHoldoutDeadLetters" >> WriteDeadLetters(f"{output}/dead_letters/holdout")
     reports = (

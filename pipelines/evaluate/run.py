@@ -19,7 +19,9 @@ from pipelines.evaluate.sums import Sums
 from pipelines.evaluate.terminal import print_evaluation
 from pipelines.evaluate.user_blocks import user_blocks
 from transforms.files import storage
+from transforms.interactions.columns import use_columns
 from transforms.interactions.files import InputFile
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.read import check_first
 from transforms.models import publish
 from transforms.ranking.metrics import columns
@@ -53,10 +55,10 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
     run = Run("evaluate", settings.run, new_pipeline, clock)
     settings = dataclasses.replace(settings, interactions=run.date(settings.interactions))
     train, holdout = run.find_files(settings.interactions.globs), run.find_files(settings.holdout)
-    check_first(train, settings.interactions.format)
+    reading, _ = run.resolve_columns(train, settings.interactions)
     given = has_given(holdout)
-    if not given:
-        check_first(holdout, settings.interactions.format)
+    first = check_first(holdout, settings.interactions.format)
+    formats = reading.format, use_columns(settings.interactions.format, first, holdout[0].uri)
     held_out = describe_inputs({file.uri: file.size_bytes for file in holdout})
     notes = leakage.check_models(sources, held_out)
     run.add_inputs(train)
@@ -70,7 +72,7 @@ def evaluate(settings: EvaluateSettings, new_pipeline: PipelineFactory, clock: C
 
     with run.open() as folder:
         storage.make_folder(folder.path("work"))
-        dataset = _read(run, folder, settings, train, holdout, given)
+        dataset = _read(run, folder, settings, (train, holdout), formats, given)
         check_counts(dataset.counts)
         kinds, left_out = kinds_to_fit(dataset.counts.train_items, settings.ease_items, conditions)
         result = _score(run, folder, settings, dataset, sources, kinds, conditions, [*notes, *left_out])
@@ -93,18 +95,18 @@ def _read(
     run: Run,
     folder: RunFolder,
     settings: EvaluateSettings,
-    train: Sequence[InputFile],
-    holdout: Sequence[InputFile],
+    files: tuple[Sequence[InputFile], Sequence[InputFile]],
+    formats: tuple[InteractionFormat, InteractionFormat],
     given: bool,
 ) -> Dataset:
     """Read train and holdout into the stored dataset. Raise BadInput if they cannot be trusted."""
-    reading, work = settings.interactions, folder.path("work")
+    work = folder.path("work")
     with run.stage("read", "reading train and holdout"):
         places = (settings.protocol, folder.work, work)
-        run.run_pipeline(lambda root: build_read(root, train, holdout, given, reading.format, *places))
+        run.run_pipeline(lambda root: build_read(root, files[0], files[1], given, formats, *places))
     facts = run.read_facts(folder.path("facts.json"))
     for part in ("train", "holdout"):
-        run.check_reports(facts, reading.max_bad_fraction, part)
+        run.check_reports(facts, settings.interactions.max_bad_fraction, part)
     dataset: Dataset = workspace.get(work, "dataset")
     return dataset
 

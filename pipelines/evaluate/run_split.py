@@ -13,7 +13,6 @@ from pipelines.evaluate.splitting import SplitRule
 from pipelines.evaluate.terminal import print_split
 from transforms.errors import BadInput
 from transforms.files import storage
-from transforms.interactions.read import check_first
 from transforms.runs.run import PipelineFactory, Run, count_rows
 
 __all__ = ["split"]
@@ -36,11 +35,8 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
     """
     rule, output = settings.rule, settings.run.output
     run = Run(SPLIT, settings.run, new_pipeline, clock)
-    reading = run.date(settings.interactions)
-    files = run.find_files(reading.globs)
-    has_times = check_first(files, reading.format).timestamp is not None
-    if rule.by == "time" and not has_times:
-        raise BadInput(f"{files[0].uri}: has no times to split by; pass --timestamp_column, or use --by=user")
+    files = run.find_files(settings.interactions.globs)
+    reading, columns = run.resolve_columns(files, run.date(settings.interactions), {"--by=time": rule.by == "time"})
     run.add_inputs(files)
     if run.reuse():
         return f"{output}: already done"
@@ -58,7 +54,7 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
         numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected, "rows_future": future}
         run.commit(["train", "holdout", "dead_letters"], numbers)
     print_split(counts, unused, rejected, future, output)
-    by = rule.by if has_times else "user, in the order of a hash, as the input has no times"
+    by = rule.by if columns.timestamp else "user, in the order of a hash, as the input has no times"
     return f"{output}: split by {by}; train on {output}/train"
 
 

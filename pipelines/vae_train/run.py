@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 
@@ -11,8 +12,6 @@ from pipelines.vae_train.options import VaeSettings
 from pipelines.vae_train.outputs import PARTS, bring, export
 from pipelines.vae_train.summary import counters, notes
 from pipelines.vae_train.workspace import fingerprint, open_workspace, workspace_of
-from transforms.errors import BadInput
-from transforms.interactions.read import check_first
 from transforms.models.import_tensorflow import import_tensorflow
 from transforms.runs.run import PipelineFactory, Run, RunResult
 from transforms.runs.run_record import code_version
@@ -39,18 +38,15 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
         TrainingDiverged: The loss is not finite. The output stays as it was.
     """
     run = Run("vae_train", settings.run, new_pipeline, clock)
-    output, work_dir = settings.run.output, settings.work_dir
-    reading = run.date(settings.interactions)
+    output, work_dir, as_of_us = settings.run.output, settings.work_dir, settings.interactions.format.as_of_us
     with run.stage("prepare"):
-        files = run.find_files(reading.globs)
+        files = run.find_files(settings.interactions.globs)
+        timed = {"--split=time": settings.split_by == "time", "--recency_half_life": settings.model.recency_half_life}
+        reading, columns = run.resolve_columns(files, run.date(settings.interactions), timed)
+        has_times = columns.timestamp is not None
+        catalogue = run.read_catalogue(reading)
+        settings = dataclasses.replace(settings, run=run.settings, interactions=reading)
         run.add_inputs(files, reading.items)
-        has_times = check_first(files, reading.format).timestamp is not None
-        needs = {"--split=time": settings.split_by == "time", "--recency_half_life": settings.model.recency_half_life}
-        for flag, needs_times in needs.items():
-            if needs_times and not has_times:
-                raise BadInput(
-                    f"{files[0].uri}: has no times, which {flag} needs; pass --timestamp_column, or leave {flag} out"
-                )
         if done := run.reuse():
             return done
         import_tensorflow()
@@ -58,9 +54,8 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
 
         # Workers find each other before TensorFlow does anything else.
         distribution = open_distribution(settings.training.distribute)
-        recorded = {**settings.run.options, "as_of": settings.interactions.format.as_of_us}
+        recorded = {**settings.run.options, "as_of": as_of_us}  # the flag, since the clock's moves
         workspace = fingerprint({**recorded, "code_version": code_version()}, run.inputs)
-        catalogue = run.read_catalogue(reading) if distribution.chief else None
     configs = settings.model, settings.training
     if not distribution.chief:
         work = workspace_of(output, work_dir, workspace)

@@ -155,7 +155,7 @@ def test_filters_that_leave_nothing_end_in_one_sentence(similarity: str, capsys:
 def test_decay_without_times_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(pathlib.Path("timeless"), ROWS, columns="")
     assert main(["--interactions=timeless", "--output=out", "--half_life=3d"]) == 3
-    assert "has no column timestamp" in capsys.readouterr().err
+    assert "has no times, which --half_life needs" in capsys.readouterr().err
 
 
 def test_a_weight_past_all_measure_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

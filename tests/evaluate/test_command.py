@@ -104,7 +104,7 @@ def test_split_without_times_is_by_user_and_by_time_is_refused(tmp_path, capsys)
     files = [sorted(folder.rglob("*.parquet")) for folder in (tmp_path / "a", tmp_path / "b")]
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]] != []
     assert main(["split", place, f"--output={tmp_path}/c", "--by=time"]) == 3
-    assert "has no times to split by" in capsys.readouterr().err
+    assert "has no times, which --by=time needs" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
 
 

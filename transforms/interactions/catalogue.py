@@ -17,14 +17,20 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from transforms.dead_letters import DeadLetter
-from transforms.errors import BadInput
+from transforms.errors import BadInput, BadUsage
+from transforms.interactions.columns import (
+    CATALOGUE_ITEM,
+    CATALOGUE_TITLE,
+    AmbiguousColumns,
+    find_column,
+    require_column,
+)
 from transforms.interactions.files import FileFault, describe, match, open_binary, open_text, sniff
 from transforms.interactions.ids import encode_ids, id_fault
 from transforms.interactions.validate import quote
 
 __all__ = ["Catalogue", "read_items"]
 
-TITLE_COLUMN = "title"
 TRUE_TEXTS = frozenset({"true", "t", "yes", "y", "1"})
 FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0"})
 
@@ -38,11 +44,15 @@ class Catalogue:
             file does not say), then the further columns as read (strings from CSV).
         duplicates: How many rows repeat an id. The first row of an id counts.
         rejected: Rows without a usable id.
+        id_column: Name of the column with the ids in the first file.
+        title_column: Name of the column with the titles in the first file, None if it has none.
     """
 
     table: pa.Table
     duplicates: int
     rejected: tuple[DeadLetter, ...]
+    id_column: str
+    title_column: str | None
 
     def titles(self) -> dict[str, str]:
         """Return the title of each item id."""
@@ -50,37 +60,53 @@ class Catalogue:
 
 
 def read_items(
-    uri: str, *, id_column: str = "item_id", title_column: str = TITLE_COLUMN, csv_delimiter: str = ","
+    uri: str, *, id_column: str | None = None, title_column: str | None = None, csv_delimiter: str = ","
 ) -> Catalogue:
     """Read a catalogue: CSV with a header, Parquet or JSON lines. Text may be gzipped.
 
     Args:
         uri: A file, a folder or a glob. All files of a folder are read.
-        id_column: Column with the item's id.
-        title_column: Column with the title. A file may lack it if it is named `title`.
+        id_column: Column with the item's id. None finds it by its name (see `columns`). All files use one name.
+        title_column: Column with the title. None finds it by its name, and a file may lack it.
         csv_delimiter: One ASCII character.
 
     Raises:
         BadInput: A file cannot be read, lacks a column, or holds an `available` value that is neither true nor false.
+        BadUsage: Two columns could have one role, so a flag must decide.
     """
     tables, rejected = [], []
+    chosen: tuple[str, str | None] | None = None
     for file in match([uri]):
         try:
             with open_binary(file.uri) as stream:
                 table = _read_table(stream, csv_delimiter)
-            table, letters = _normalise(table, file.uri, id_column, title_column)
+            columns = _find_columns(table.column_names, chosen[0] if chosen else id_column, title_column)
+            table, letters = _normalise(table, file.uri, *columns)
+        except AmbiguousColumns as fault:
+            raise BadUsage(f"{file.uri}: {fault}") from fault
         except FileFault as fault:
             raise BadInput(f"{file.uri}: {fault}") from fault
         except Exception as error:  # errors of Arrow, of the filesystem, or of an object store's client
             raise BadInput(f"{file.uri}: cannot be read ({describe(error)}); is the file complete?") from error
+        chosen = chosen or columns
         tables.append(table)
         rejected += letters
+    assert chosen is not None, "match() finds at least one file"
     try:
         table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     except pa.ArrowInvalid as error:
         raise BadInput(f"{uri}: its files differ in columns ({describe(error)}); pass files of one kind") from error
     first = _first_rows(table["item_id"])
-    return Catalogue(table.take(pa.array(first)), len(table) - len(first), tuple(rejected))
+    return Catalogue(table.take(pa.array(first)), len(table) - len(first), tuple(rejected), *chosen)
+
+
+def _find_columns(present: list[str], id_column: str | None, title_column: str | None) -> tuple[str, str | None]:
+    """Return the columns of ids and titles, the latter None if the file has none."""
+    item = find_column(present, CATALOGUE_ITEM, id_column)
+    name = item or require_column(present, CATALOGUE_ITEM.standard, CATALOGUE_ITEM.flag)
+    if present.count(name) > 1:
+        raise FileFault(f"has column {name} {present.count(name)} times; keep one of them")
+    return name, find_column(present, CATALOGUE_TITLE, title_column, (name,))
 
 
 def _read_table(stream: BinaryIO, csv_delimiter: str) -> pa.Table:
@@ -135,17 +161,10 @@ def _json_column(values: list[Any]) -> pa.Array:
         )
 
 
-def _normalise(table: pa.Table, source: str, id_column: str, title_column: str) -> tuple[pa.Table, list[DeadLetter]]:
+def _normalise(
+    table: pa.Table, source: str, id_column: str, title_column: str | None
+) -> tuple[pa.Table, list[DeadLetter]]:
     """Put item_id, title and available first and the other columns behind them. Reject rows without a usable id."""
-    names = table.column_names
-    if names.count(id_column) != 1:
-        have = ", ".join(names[:20])
-        raise FileFault(
-            f"has {names.count(id_column)} columns {id_column} (it has {have}); pass --items_id_column or correct it"
-        )
-    if title_column not in (TITLE_COLUMN, *names):  # titles are optional, unless the user named a column for them
-        have = ", ".join(names[:20])
-        raise FileFault(f"has no column {title_column} (it has {have}); correct --items_title_column or leave it out")
     ids = encode_ids(table[id_column].combine_chunks(), id_column)
     rejected = []
     if ids.bad is not None and ids.bad.any():
@@ -158,8 +177,9 @@ def _normalise(table: pa.Table, source: str, id_column: str, title_column: str) 
         "title": _titles(table, title_column, item_id),
         "available": _available(table),
     }
+    names = table.column_names
     for name in names:
-        if name not in (id_column, title_column) and name not in columns and names.count(name) == 1:
+        if name not in (id_column, title_column, *columns) and names.count(name) == 1:
             columns[name] = table[name]
     return pa.table(columns), rejected
 
@@ -171,8 +191,8 @@ def _reject(table: pa.Table, source: str, row: int, id_column: str) -> DeadLette
     return DeadLetter(source, row + 1, id_fault(value, id_column, quote(value)), original)
 
 
-def _titles(table: pa.Table, title_column: str, item_id: pa.Array) -> pa.Array:
-    if title_column not in table.column_names:
+def _titles(table: pa.Table, title_column: str | None, item_id: pa.Array) -> pa.Array:
+    if title_column is None:
         return item_id
     titles = table[title_column].combine_chunks().cast(pa.string())
     missing = pc.fill_null(pc.equal(titles, ""), True)

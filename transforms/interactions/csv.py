@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from transforms.interactions.columns import Columns, resolve_columns
 from transforms.interactions.files import FileFault
-from transforms.interactions.format import Columns, InteractionFormat, resolve_columns
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.lines import LINE_BLOCK_BYTES, LineBlock
 from transforms.interactions.records import RecordBlock, read_record_blocks
 from transforms.interactions.validate import RawBlock

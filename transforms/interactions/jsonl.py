@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 import pyarrow as pa
 
-from transforms.interactions.format import Columns, InteractionFormat, resolve_columns
+from transforms.interactions.columns import TIME, WEIGHT, Columns, Role, candidates, resolve_columns
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.lines import LINE_BLOCK_BYTES, LineBlock, read_line_blocks
 from transforms.interactions.validate import RawBlock, shorten
 
@@ -51,13 +52,12 @@ def open_jsonl(
             columns = resolve_columns(present, format)
             break
     else:  # the file has no record, so the columns do not matter
-        columns = Columns(format.user_column, format.item_column, format.timestamp_column, format.weight_column)
-    unexpected = [name for name in ("timestamp", "weight") if name not in columns.names and _is_default(name, format)]
-    return columns, (_to_raw(records, columns, unexpected) for records in itertools.chain(early, chunks))
-
-
-def _is_default(name: str, format: InteractionFormat) -> bool:
-    return (format.timestamp_column if name == "timestamp" else format.weight_column) is None
+        times, weights = format.timestamp_column or None, format.weight_column or None
+        columns = Columns(format.user_column or "", format.item_column or "", times, weights, known=False)
+    looked_for = {TIME: format.timestamp_column is None, WEIGHT: format.weight_column is None}
+    found = {TIME: columns.timestamp, WEIGHT: columns.weight}
+    absent = [role for role, by_rule in looked_for.items() if by_rule and found[role] is None]
+    return columns, (_to_raw(records, columns, absent) for records in itertools.chain(early, chunks))
 
 
 def _parse(block: LineBlock) -> Records:
@@ -94,14 +94,16 @@ def _parse_one_by_one(block: LineBlock, lines: list[bytes]) -> Records:
     return Records(block, rows, kept, broken)
 
 
-def _to_raw(records: Records, columns: Columns, unexpected: list[str]) -> RawBlock:
+def _to_raw(records: Records, columns: Columns, absent: list[Role]) -> RawBlock:
     block, rows, lines, broken = records
     values = {name: [record.get(name) for record in rows] for name in columns.names}
     faults: dict[int, str] = {}
-    for name in unexpected:
-        for row, record in enumerate(rows):
-            if name in record:
-                faults[row] = f"has {name}, which is missing at the start of the file; pass --{name}_column={name}"
+    keys = set().union(*rows) - set(columns.names) if absent else set()
+    for role in absent:
+        for name in candidates(sorted(keys), role):
+            for row, record in enumerate(rows):
+                if name in record:
+                    faults[row] = f"has {name}, which is missing at the start of the file; pass {role.flag}={name}"
     for optional in (columns.weight, columns.timestamp):
         if optional is not None:
             _note_impossible(values[optional], optional, {str, int, float}, "a number or a string", faults)

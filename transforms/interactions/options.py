@@ -10,7 +10,8 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import BadUsage
-from transforms.interactions.files import split_globs
+from transforms.interactions.columns import resolve_columns
+from transforms.interactions.files import FileFault, split_globs
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.times import UNITS_US, parse_time
 
@@ -50,13 +51,26 @@ class InteractionOptions(PipelineOptions):
             metavar="NAME[,NAME]",
             help="column names of CSV files that have no header line, in file order, all of them",
         )
-        parser.add_argument("--user_column", default="user_id", help="column with the user's id (default: user_id)")
-        parser.add_argument("--item_column", default="item_id", help="column with the item's id (default: item_id)")
         parser.add_argument(
-            "--timestamp_column", help="column with the time; given, it is required (default: timestamp if there)"
+            "--user_column",
+            metavar="NAME",
+            help="column with the user's id (default: user_id, or the one column with a name like user or customer_id)",
         )
         parser.add_argument(
-            "--weight_column", help="column with the weight; given, it is required (default: weight if there)"
+            "--item_column",
+            metavar="NAME",
+            help="column with the item's id (default: item_id, or the one column with a name like item or product_id)",
+        )
+        parser.add_argument(
+            "--timestamp_column",
+            metavar="NAME",
+            help="column with the time; an empty NAME reads no times (default: timestamp, or the one column with a "
+            "name like ts, when or event_time; without one no times are read)",
+        )
+        parser.add_argument(
+            "--weight_column",
+            metavar="NAME",
+            help="column with the weight; an empty NAME reads no weights (default: weight if the file has it)",
         )
         parser.add_argument(
             "--timestamp_unit",
@@ -86,10 +100,15 @@ class InteractionOptions(PipelineOptions):
             "--items", metavar="FILE", help="catalogue of items: id, title and any further columns (default: none)"
         )
         parser.add_argument(
-            "--items_id_column", default="item_id", help="column of --items with the item's id (default: item_id)"
+            "--items_id_column",
+            metavar="NAME",
+            help="column with the item's id (only with --items; default: as --item_column)",
         )
         parser.add_argument(
-            "--items_title_column", default="title", help="column of --items with the title (default: title)"
+            "--items_title_column",
+            metavar="NAME",
+            help="column with the title (only with --items; default: title, or the one column with a name like name or "
+            "course_name)",
         )
 
 
@@ -102,16 +121,16 @@ class InteractionSettings:
         format: How to read them.
         max_bad_fraction: Largest share of rejected rows.
         items: File of the catalogue, None without one.
-        items_id_column: Column of the catalogue with the item's id.
-        items_title_column: Column of the catalogue with the item's title.
+        items_id_column: Column of the catalogue with the item's id. None finds it by its name.
+        items_title_column: Column of the catalogue with the item's title. None finds it by its name.
     """
 
     globs: tuple[str, ...]
     format: InteractionFormat
     max_bad_fraction: float
     items: str | None
-    items_id_column: str
-    items_title_column: str
+    items_id_column: str | None
+    items_title_column: str | None
 
 
 def interaction_settings(options: PipelineOptions) -> InteractionSettings:
@@ -195,14 +214,11 @@ def interaction_format(options: PipelineOptions) -> InteractionFormat:
     if problems:
         raise BadUsage(problems[0])
     view = options.view_as(InteractionOptions)
-    return InteractionFormat(
+    return dataclasses.replace(
+        _column_names(view),
         input_format=view.input_format,
         csv_delimiter=_delimiter(view.csv_delimiter) or ",",
         csv_header=_header(view),
-        user_column=view.user_column,
-        item_column=view.item_column,
-        timestamp_column=view.timestamp_column,
-        weight_column=view.weight_column,
         timestamp_unit=view.timestamp_unit,
         min_weight=view.min_weight,
         since_us=_time(view.since),
@@ -216,20 +232,39 @@ def _header(view: Any) -> tuple[str, ...] | None:
 
 
 def _header_problems(view: Any) -> list[str]:
-    header = _header(view)
-    if header is None:
-        return []
-    named = {
-        "--user_column": view.user_column,
-        "--item_column": view.item_column,
-        "--timestamp_column": view.timestamp_column,
-        "--weight_column": view.weight_column,
-    }
-    missing = [f"{flag}={name}" for flag, name in named.items() if name is not None and name not in header]
-    problems = [f"--csv_header={view.csv_header} does not name {each}; list every column" for each in missing]
-    return problems + [
-        f"--csv_header={view.csv_header} names {name} twice" for name in sorted(set(header)) if header.count(name) > 1
+    """Return what is wrong with the column names that the flags give, as far as no file is needed to tell."""
+    needed = {"timestamp_column": ("since", "until"), "weight_column": ("min_weight",)}
+    problems = [
+        f"--{flag}= is empty; pass the column's name"
+        for flag in ("user_column", "item_column")
+        if getattr(view, flag) == ""
     ]
+    problems += [
+        f"--{flag} needs a column that --{column}= leaves out; pass one of the two flags"
+        for column, flags in needed.items()
+        for flag in flags
+        if getattr(view, column) == "" and getattr(view, flag) is not None
+    ]
+    header = _header(view)
+    if header is None or problems:
+        return problems
+    twice = [name for name in sorted(set(header)) if header.count(name) > 1]
+    if twice:
+        return [f"--csv_header={view.csv_header} names {name} twice" for name in twice]
+    try:
+        resolve_columns(header, _column_names(view))
+    except FileFault as fault:
+        return [f"--csv_header={view.csv_header} {fault}"]
+    return []
+
+
+def _column_names(view: Any) -> InteractionFormat:
+    return InteractionFormat(
+        user_column=view.user_column,
+        item_column=view.item_column,
+        timestamp_column=view.timestamp_column,
+        weight_column=view.weight_column,
+    )
 
 
 def _delimiter(text: str) -> str | None:

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.interactions.columns import Columns, resolve_columns
 from transforms.interactions.files import FileFault
-from transforms.interactions.format import Columns, InteractionFormat, resolve_columns
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.times import native_text
 from transforms.interactions.validate import RawBlock
 

@@ -18,10 +18,11 @@ from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 
 from transforms import progress
 from transforms.dead_letters import DeadLetter
-from transforms.errors import BadInput
+from transforms.errors import BadInput, BadUsage
+from transforms.interactions.columns import AmbiguousColumns, Columns
 from transforms.interactions.csv import open_csv
 from transforms.interactions.files import FileFault, InputFile, describe, open_binary, open_text, sniff
-from transforms.interactions.format import Columns, InteractionFormat
+from transforms.interactions.format import InteractionFormat
 from transforms.interactions.jsonl import open_jsonl
 from transforms.interactions.parquet import PART_BYTES, open_parquet
 from transforms.interactions.validate import RawBlock, Validated, validate
@@ -208,18 +209,29 @@ def _stop_if_hopeless(report: FileReport, checked: Validated) -> None:
 
 
 def check_first(files: Sequence[InputFile], format: InteractionFormat) -> Columns:
-    """Return the columns of the first file, to find early what would fail the whole run.
+    """Return the columns of the first file that has rows, to find early what would fail the whole run.
 
     Raises:
         BadInput: There is no file, or the first file cannot be read.
+        BadUsage: Two of its columns could have one role, so a flag must decide.
     """
     if not files:
         raise BadInput("--interactions: matches no file; pass at least one")
-    uri = files[0].uri
+    columns = _read_columns(files[0].uri, format)
+    for file in files[1:]:
+        if columns.known:
+            break
+        columns = _read_columns(file.uri, format)
+    return columns
+
+
+def _read_columns(uri: str, format: InteractionFormat) -> Columns:
     try:
-        with _open(WorkUnit(files[0]), format) as opened:
+        with _open(WorkUnit(InputFile(uri, 0)), format) as opened:
             assert opened is not None  # part 0 always opens
             return opened[0]
+    except AmbiguousColumns as fault:
+        raise BadUsage(f"{uri}: {fault}") from fault
     except FileFault as fault:
         raise BadInput(f"{uri}: {fault}") from fault
     except Exception as error:  # as in read_unit

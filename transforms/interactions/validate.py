@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.dead_letters import DeadLetter
+from transforms.interactions.columns import Columns
 from transforms.interactions.files import FileFault
-from transforms.interactions.format import Columns, InteractionFormat, TimestampUnit
+from transforms.interactions.format import InteractionFormat, TimestampUnit
 from transforms.interactions.ids import EncodedIds, encode_ids, id_fault
 from transforms.interactions.times import future_fault, is_number, native_text, time_fault, to_microseconds
 

@@ -3,14 +3,14 @@
 A pipeline's run.py calls the methods of Run in this order:
 
     run = Run("my_pipeline", settings.run, new_pipeline, clock)
-    reading = run.date(settings.interactions)
-    files = run.find_files(reading.globs)
+    files = run.find_files(settings.interactions.globs)
+    reading, _ = run.resolve_columns(files, run.date(settings.interactions))
     run.add_inputs(files)
     if done := run.reuse():
         return done
     with run.open() as folder:
         with run.stage("pipeline"):
-            run.run_pipeline(lambda root: build(root, job))
+            run.run_pipeline(lambda root: build(root, files, reading.format))
         facts = run.read_facts(folder.path("facts.json"))
         reports = run.check_reports(facts, reading.max_bad_fraction)
         return run.commit(["part"], count_rows(reports))
@@ -34,9 +34,10 @@ from transforms import progress
 from transforms.errors import BadInput, BadUsage
 from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue, read_items
+from transforms.interactions.columns import Columns, describe_columns, use_columns
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.options import InteractionSettings
-from transforms.interactions.read import ROW_COUNTS, FileReport, check_reports, future_warning
+from transforms.interactions.read import ROW_COUNTS, FileReport, check_first, check_reports, future_warning
 from transforms.interactions.times import rfc3339
 from transforms.models.publish import publish_run
 from transforms.runs.facts import reports_of
@@ -134,6 +135,45 @@ class Run:
         check_apart(self.settings.output, [file.uri for file in files])
         return files
 
+    def resolve_columns(
+        self, files: Sequence[InputFile], reading: InteractionSettings, times_for: Mapping[str, object] | None = None
+    ) -> tuple[InteractionSettings, Columns]:
+        """Choose the columns of the log by its first file, print their names, and record them as options.
+
+        Args:
+            files: The files of interactions.
+            reading: The flags for reading them.
+            times_for: Flags that need times, with their values. Flags without a value are ignored.
+
+        Returns:
+            The settings with the names of the columns, and the columns.
+
+        Raises:
+            BadInput: The first file cannot be read, lacks a column, or has no times but a flag needs them.
+            BadUsage: Two columns could have one role.
+        """
+        columns = check_first(files, reading.format)
+        for flag, value in (times_for or {}).items():
+            if value and columns.timestamp is None:
+                raise BadInput(
+                    f"{files[0].uri}: has no times, which {flag} needs; pass --timestamp_column, or leave {flag} out"
+                )
+        if not columns.known:
+            return reading, columns
+        for line in describe_columns(columns):
+            print(line, file=sys.stderr)
+        self._record_options(
+            user_column=columns.user,
+            item_column=columns.item,
+            timestamp_column=columns.timestamp,
+            weight_column=columns.weight,
+        )
+        format = use_columns(reading.format, columns, files[0].uri)
+        return dataclasses.replace(reading, format=format), columns
+
+    def _record_options(self, **values: str | None) -> None:
+        self.settings = dataclasses.replace(self.settings, options={**self.settings.options, **values})
+
     def add_inputs(self, files: Sequence[InputFile], items: str | None = None) -> None:
         """Add files, and the catalogue if there is one, to the inputs that run.json records with their digests."""
         others = match([items]) if items else []
@@ -151,11 +191,16 @@ class Run:
         return RunResult(record, reused=True, version=self._publish(record))
 
     def read_catalogue(self, reading: InteractionSettings) -> Catalogue | None:
-        """Read the catalogue of `--items`, None without one. `commit` adds its counts to the counters."""
+        """Read the catalogue of `--items`, None without one, and record the names of its columns as options.
+
+        `commit` adds its counts to the counters.
+        """
         if reading.items:
-            self._catalogue = read_items(
+            catalogue = read_items(
                 reading.items, id_column=reading.items_id_column, title_column=reading.items_title_column
             )
+            self._record_options(items_id_column=catalogue.id_column, items_title_column=catalogue.title_column)
+            self._catalogue = catalogue
         return self._catalogue
 
     @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.errors import BadInput
+from transforms.errors import BadInput, BadUsage
 from transforms.interactions.catalogue import Catalogue, read_items
 
 ROWS = [
@@ -59,8 +59,21 @@ def test_other_names_and_no_title_or_availability_at_all(tmp_path: Path) -> None
     assert read_csv(tmp_path, "item_id\n1\n").table.to_pylist() == [{"item_id": "1", "title": "1", "available": True}]
 
 
+def test_common_names_are_found_and_two_of_them_are_bad_usage(tmp_path: Path) -> None:
+    items = read_csv(tmp_path, "courseId,name,level\n1,Course,2\n")
+    assert items.table.to_pylist() == [{"item_id": "1", "title": "Course", "available": True, "level": "2"}]
+    assert (items.id_column, items.title_column) == ("courseId", "name")
+    with pytest.raises(
+        BadUsage, match=r"items.csv: has 2 columns that could hold the item; pass --items_id_column=sku"
+    ):
+        read_csv(tmp_path, "sku,product_id\n1,2\n")
+    with pytest.raises(BadUsage, match="could hold the title; pass --items_title_column=name or --items_title_column"):
+        read_csv(tmp_path, "sku,name,item_name\n1,2,3\n")
+    assert read_csv(tmp_path, "sku,name,item_name\n1,2,3\n", title_column="").table["title"].to_pylist() == ["1"]
+
+
 def test_titles_that_were_asked_for_and_are_not_there_are_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"has no column name \(it has item_id, title\); correct --items_title_column"):
+    with pytest.raises(BadInput, match=r"has no column name \(it has item_id, title\); pass --items_title_column"):
         read_csv(tmp_path, "item_id,title\n1,Course\n", title_column="name")
 
 
@@ -75,8 +88,8 @@ def test_integer_ids_of_parquet_are_decimal_text(tmp_path: Path) -> None:
     ("data", "says"),
     [
         (b"", "is empty"),
-        (b"id,title\n1,x\n", r"has 0 columns item_id \(it has id, title\); pass --items_id_column"),
-        (b"item_id,item_id\n1,2\n", "has 2 columns item_id"),
+        (b"id,title\n1,x\n", r"has no column item_id \(it has id, title\); pass --items_id_column"),
+        (b"item_id,item_id\n1,2\n", "has column item_id 2 times"),
         (b"item_id,available\n1,perhaps\n", 'available "perhaps" is neither true nor false'),
         (b"item_id,title\n1,\xff\n", "cannot be read"),
         (b"item_id,title\n1\n", "cannot be read"),

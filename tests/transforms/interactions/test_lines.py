@@ -103,13 +103,15 @@ def test_a_bad_json_line_says_where_and_why_and_keeps_its_bytes(line: bytes, rea
     assert found.startswith(reason)
 
 
-def test_a_json_key_that_appears_only_later_is_not_dropped_silently() -> None:
-    data = b'{"user_id":"a","item_id":"b"}\n{"user_id":"a","item_id":"b","weight":1}\n'
+@pytest.mark.parametrize(("key", "flag"), [("weight", "--weight_column"), ("when", "--timestamp_column")])
+def test_a_json_key_that_appears_only_later_is_not_dropped_silently(key: str, flag: str) -> None:
+    data = f'{{"user_id":"a","item_id":"b"}}\n{{"user_id":"a","item_id":"b","{key}":1}}\n'.encode()
     rows, letters = read_jsonl(data, chunk_bytes=32)
     assert rows == [("a", "b")]
     assert [(where, why) for where, why, _ in letters] == [
-        (2, "has weight, which is missing at the start of the file; pass --weight_column=weight")
+        (2, f"has {key}, which is missing at the start of the file; pass {flag}={key}")
     ]
+    assert read_jsonl(data, chunk_bytes=32, timestamp_column="", weight_column="") == ([("a", "b")] * 2, [])
 
 
 def test_large_json_integers_are_ids_up_to_64_bits() -> None:
@@ -150,7 +152,7 @@ def test_columns_nobody_wants_may_share_a_name_but_wanted_ones_may_not() -> None
 @pytest.mark.parametrize(
     ("data", "format", "fault"),
     [
-        (b"user,item\na,b\n", {}, r"has no column user_id \(it has user, item\); pass --user_column"),
+        (b"who,item\na,b\n", {}, r"has no column user_id \(it has who, item\); pass --user_column"),
         (b"user_id,item_id\na,b\n", {"timestamp_column": "at"}, "has no column at .*--timestamp_column"),
         (b"user_id,item_id\na,b\n", {"since_us": 0}, "has no column timestamp, which --since needs"),
         (b"user_id,item_id\na,b\n", {"min_weight": 1.0}, "has no column weight, which --min_weight needs"),

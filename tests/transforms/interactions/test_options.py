@@ -50,8 +50,10 @@ def test_a_tabulator_can_be_written_three_ways(text: str) -> None:
         ("--csv_delimiter=ab", "--csv_delimiter='ab' is not one ASCII character"),
         ("--csv_delimiter=é", "is not one ASCII character"),
         ('--csv_delimiter="', "is not one ASCII character"),
-        ("--csv_header=user_id,x", "does not name --item_column=item_id"),
+        ("--csv_header=user_id,x", "--csv_header=user_id,x has no column item_id (it has user_id, x)"),
         ("--csv_header=user_id,item_id,user_id", "names user_id twice"),
+        ("--csv_header=user,item_id,client_id", "user or --user_column=client_id"),
+        ("--user_column=", "--user_column= is empty"),
         ("--since=yesterday", "--since=yesterday is neither epoch seconds nor RFC 3339"),
         ("--min_weight=nan", "--min_weight=nan is not a finite number"),
         ("--min_weight=-1", "--min_weight=-1.0 is not a finite number of at least 0"),
@@ -67,6 +69,13 @@ def test_a_flag_that_makes_no_sense_is_named(flag: str, says: str) -> None:
 
 def test_since_after_until_is_refused() -> None:
     assert "lies after --until=1" in check_options(options("--since=2", "--until=1"))[0]
+
+
+def test_a_filter_needs_the_column_that_an_empty_name_leaves_out() -> None:
+    assert (
+        "--since needs a column that --timestamp_column= leaves out"
+        in check_options(options("--since=2", "--timestamp_column="))[0]
+    )
 
 
 def test_interactions_are_required_and_split_at_commas() -> None:

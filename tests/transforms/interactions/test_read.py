@@ -48,7 +48,7 @@ def damaged(folder: Path, name: str) -> Path:
                 "utf16": "user_id,item_id\n".encode("utf-16"),
                 "binary": bytes(range(256)) * 9,
                 "gzipped-parquet": gzip.compress(b"PAR1...."),
-                "other-columns": b"user,item\n1,2\n",
+                "other-columns": b"who,item\n1,2\n",
             }[name]
         )
     return path
@@ -72,7 +72,7 @@ def _spoil(data: bytes) -> bytes:
         ("utf16", "is UTF-16 text"),
         ("binary", "its first line contains NUL"),
         ("gzipped-parquet", "is Parquet inside gzip"),
-        ("other-columns", "has no column user_id (it has user, item)"),
+        ("other-columns", "has no column user_id (it has who, item)"),
     ],
 )
 def test_a_file_that_cannot_be_used_gives_one_report_whose_fault_names_it(name: str, says: str, tmp_path: Path) -> None:
