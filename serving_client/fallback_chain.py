@@ -37,8 +37,6 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from serving_client.breaker import CircuitBreaker
 from serving_client.deadline import Deadline, checked_timeout_s
 from serving_client.errors import (
@@ -57,7 +55,7 @@ from serving_client.errors import (
     Unavailable,
 )
 from serving_client.observing import Call, Observer, tell_call
-from serving_client.padding import encode, listed
+from serving_client.padding import checked_k, encode, listed
 from serving_client.popularity import POPULARITY_RUNG, Popularity
 from serving_client.results import Recommendation
 
@@ -171,10 +169,7 @@ class Chain(Generic[C]):
             InvalidRequest: An argument is invalid, whichever rung would answer.
         """
         asked = _ids(history, "history"), _ids(() if exclude is None else exclude, "exclude")
-        if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
-            raise InvalidRequest(
-                f"k is {k!r}; pass a whole number from 1, or None for all items that the model returns"
-            )
+        k = checked_k(k)
         try:
             timeout_s = self.timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
         except ValueError as error:

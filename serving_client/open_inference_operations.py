@@ -18,7 +18,7 @@ from serving_client.contracts import signatures as contract
 from serving_client.errors import InvalidRequest
 from serving_client.open_inference_codec import read_tensors, write_tensor
 from serving_client.operations import Operation, Origin, Spec, Widths
-from serving_client.padding import encode, listed, newest, pad, parts, rounded_up, text, with_cut_off
+from serving_client.padding import checked_k, encode, listed, newest, pad, parts, rounded_up, text, with_cut_off
 from serving_client.protocol import messages, methods
 from serving_client.results import Prediction, Recommendation
 
@@ -93,8 +93,7 @@ def recommend(
     Returns:
         None if history and exclude leave no item to rank.
     """
-    if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
-        raise InvalidRequest(f"k is {k!r}; pass a whole number from 1, or None for all items", "", spec.model)
+    k = checked_k(k)
     history, exclude = listed(history, "history"), listed(() if exclude is None else exclude, "exclude")
     candidates = None if candidates is None else listed(candidates, "candidates")
     for ids, name in ((history, "history"), (exclude, "exclude"), (candidates or (), "candidates")):

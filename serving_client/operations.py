@@ -32,7 +32,7 @@ from serving_client.errors import (
     Unauthorized,
     from_status,
 )
-from serving_client.padding import encode, listed, newest, pad, parts, rounded_up, text, with_cut_off
+from serving_client.padding import checked_k, encode, listed, newest, pad, parts, rounded_up, text, with_cut_off
 from serving_client.protocol import messages, methods
 from serving_client.results import ModelMetadata, Prediction, Recommendation, TensorSpec, VersionStatus
 
@@ -212,8 +212,7 @@ def recommend_many(
         k: Number of items per history at most, or None.
         names: What messages call a history and its excludes. By default histories[0] and so on.
     """
-    if k is not None and not (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
-        raise InvalidRequest(f"k is {k!r}; pass a whole number from 1, or None for all items that the model returns")
+    k = checked_k(k)
     rows, excluded = [], []
     for place, history in enumerate(histories):
         ids = encode(history, names[0] if names else f"histories[{place}]")

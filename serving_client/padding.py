@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from serving_client.contracts.signatures import PAD_ID
 from serving_client.errors import InvalidRequest
 
-__all__ = ["encode", "listed", "newest", "pad", "parts", "rounded_up", "text", "with_cut_off"]
+__all__ = ["checked_k", "encode", "listed", "newest", "pad", "parts", "rounded_up", "text", "with_cut_off"]
 
 _PAD = PAD_ID.encode()
 
@@ -57,6 +59,17 @@ def text(value: object, name: str) -> str:
     except UnicodeEncodeError:
         raise InvalidRequest(f"{name} {value!a:.40} is not valid UTF-8: it holds half of a surrogate pair") from None
     return value
+
+
+def checked_k(k: int | None) -> int | None:
+    """Return the number of items to recommend, None for all that the model returns.
+
+    Raises:
+        InvalidRequest: The number is not a whole number from 1.
+    """
+    if k is None or (isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1):
+        return k
+    raise InvalidRequest(f"k is {k!r}; pass a whole number from 1, or None for all items that the model returns")
 
 
 def encode(ids: Iterable[str], name: str) -> list[bytes]:

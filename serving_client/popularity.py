@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving_client.contracts.signatures import SERVING_TOP_K
+from serving_client.padding import checked_k, encode, listed
 from serving_client.results import Recommendation
 
 __all__ = ["POPULARITY_RUNG", "Popularity", "PopularityError"]
@@ -96,9 +97,16 @@ class Popularity:
             history: Item ids, all of which count.
             exclude: Further item ids that are not recommended.
             k: Number of items at most. None returns 100, the default of exported models.
+
+        Raises:
+            InvalidRequest: `history` or `exclude` is not a list of ids, or `k` is not a whole number from 1.
         """
-        owned = {*history, *exclude}
-        wanted = SERVING_TOP_K if k is None else k
+        owned: set[str] = set()
+        for ids, name in ((history, "history"), (exclude, "exclude")):
+            found = listed(ids, name)
+            encode(found, name)
+            owned.update(found)
+        wanted = checked_k(k) or SERVING_TOP_K
         rows: list[int] = []
         for row, item in enumerate(self._items):
             if len(rows) >= wanted:

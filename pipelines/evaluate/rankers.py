@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from transforms.ranking.arguments import checked_k
 from transforms.ranking.lists import EMPTY, FOREIGN, Lists, best_of_row
 
 __all__ = ["EaseRanker", "NeighborRanker", "PopularityRanker", "Ranker", "ServedRanker", "popular_first", "without"]
@@ -34,6 +35,9 @@ class Ranker(Protocol):
         Returns:
             Item indices int32 [users, k], best first, EMPTY behind the last. The number of places that were taken back
             because the model returned an item of the history or the same item twice.
+
+        Raises:
+            ValueError: `k` is less than 1.
         """
         ...
 
@@ -52,6 +56,7 @@ class PopularityRanker:
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
         """Rank as `Ranker.rank`."""
+        checked_k(k)
         ranked = np.full((len(histories), k), EMPTY, np.int32)
         for user in range(len(histories)):
             ranked[user] = _popular(self.order, histories[user], k)
@@ -78,6 +83,7 @@ class NeighborRanker:
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
         """Rank as `Ranker.rank`."""
+        checked_k(k)
         known = histories.mapped(self.to_model)
         scores = known.matrix(self.similarities.shape[0]) @ self.similarities
         ranked = np.full((len(histories), k), EMPTY, np.int32)
@@ -115,6 +121,7 @@ class EaseRanker:
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
         """Rank as `Ranker.rank`."""
+        checked_k(k)
         to_model = np.full(self.items, -1, np.int32)
         to_model[self.known] = np.arange(len(self.known), dtype=np.int32)
         known = histories.mapped(to_model)
@@ -150,6 +157,7 @@ class ServedRanker:
 
     def rank(self, histories: Lists, k: int) -> tuple[npt.NDArray[np.int32], int]:
         """Rank as `Ranker.rank`."""
+        checked_k(k)
         ids = np.array([id_.encode() for id_ in self.items.to_pylist()] + [b""], object)
         parts = []
         for start in range(0, len(histories), self.batch):

@@ -51,3 +51,35 @@ def test_explain_lists_the_contributions_largest_first(case, half_life):
         slow = zip(history, oracle.contributions(history, candidate), strict=True)
         expected = {item: share for item, share in slow if share}
         assert {item: share for item, share in found if share} == pytest.approx(expected, rel=1e-6)
+
+
+TABLE = random_table(np.random.default_rng(7), ["a", "b", "prod-001"], 3, unavailable=0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "says"),
+    [
+        (
+            lambda: recommend(TABLE, "prod-001", 5),
+            TypeError,
+            r"history is one str, not a list of ids; pass \['prod-001'\]",
+        ),
+        (lambda: recommend(TABLE, [5], 5), TypeError, r"history\[0\] is int 5, not text"),
+        (lambda: recommend(TABLE, ["a"], 5, exclude="b"), TypeError, "exclude is one str"),
+        (lambda: recommend(TABLE, ["a"], 0), ValueError, "k is 0; pass a whole number from 1"),
+        (lambda: recommend(TABLE, ["a"], True), TypeError, "k is bool True"),
+        (
+            lambda: recommend(TABLE, ["a"], 5, recency_half_life=0.0),
+            ValueError,
+            r"recency_half_life is 0\.0; pass None",
+        ),
+        (lambda: score_items(TABLE, "a", ["b"]), TypeError, "history is one str"),
+        (lambda: score_items(TABLE, ["a"], "b"), TypeError, "candidates is one str"),
+        (lambda: score_items(TABLE, ["a"], [5]), TypeError, r"candidates\[0\] is int 5"),
+        (lambda: explain(TABLE, "a", "b"), TypeError, "history is one str"),
+        (lambda: explain(TABLE, ["a"], ["b"]), TypeError, "item is list, not text; pass one item id"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_an_error_and_not_a_popularity_list(call, kind, says):
+    with pytest.raises(kind, match=says):
+        call()

@@ -95,6 +95,14 @@ def test_a_user_ranks_alike_alone_and_in_company(name: str) -> None:
     assert np.array_equal(together, np.stack(alone))
 
 
+@pytest.mark.parametrize("name", ["popularity", "cooccurrence", "rp3beta", "ease", "served"])
+def test_a_list_without_places_is_an_error(name: str) -> None:
+    data = dataset()
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=rf"^k is {k}; pass a whole number from 1$"):
+            all_rankers(data)[name].rank(data.histories, k)
+
+
 @given(seed=st.integers(0, 50), k=st.integers(1, 14))
 def test_nearest_equals_the_dense_formula(seed: int, k: int) -> None:
     train = dataset(seed).train

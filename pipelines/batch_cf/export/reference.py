@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pipelines.batch_cf.table import NeighborTable
 from transforms.models.assets import by_popularity
+from transforms.ranking.arguments import checked_ids, checked_k
 
 __all__ = ["explain", "recommend", "score_items"]
 
@@ -47,7 +48,12 @@ def recommend(
 
     Returns:
         At most k pairs of item id and score. There are fewer if the neighbor lists hold fewer items (no backfill).
+
+    Raises:
+        TypeError: `history` or `exclude` is not a list of text, or `k` is not a whole number.
+        ValueError: `k` is less than 1, or `recency_half_life` is not greater than 0.
     """
+    k, exclude = checked_k(k), checked_ids(exclude, "exclude")
     owned, weights = _counting(table, history, recency_half_life)
     if len(owned):
         candidates, scores = _sums(table, owned, weights)
@@ -81,7 +87,12 @@ def score_items(
 
     Returns:
         float32 [candidates]; -inf for an unknown candidate.
+
+    Raises:
+        TypeError: `history` or `candidates` is not a list of text.
+        ValueError: `recency_half_life` is not greater than 0.
     """
+    candidates = checked_ids(candidates, "candidates")
     owned, weights = _counting(table, history, recency_half_life)
     by_item = by_popularity(table.users, table.available)[1]
     if len(owned):
@@ -109,7 +120,13 @@ def explain(
     Returns:
         Pairs of owned item id and contribution, without items that contribute nothing. The list is empty if the
         history has no known id or if `item` is unknown.
+
+    Raises:
+        TypeError: `history` is not a list of text, or `item` is not text.
+        ValueError: `recency_half_life` is not greater than 0.
     """
+    if not isinstance(item, str):
+        raise TypeError(f"item is {type(item).__name__}, not text; pass one item id")
     owned, weights = _counting(table, history, recency_half_life)
     wanted = _known(table, [item])
     parts = []
@@ -124,7 +141,9 @@ def _counting(
     table: NeighborTable, history: Sequence[str], recency_half_life: float | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the history's items that count, oldest first, and their weights."""
-    newest_first = _known(table, history)[::-1]
+    if recency_half_life is not None and not recency_half_life > 0.0:
+        raise ValueError(f"recency_half_life is {recency_half_life}; pass None or a number greater than 0")
+    newest_first = _known(table, checked_ids(history, "history"))[::-1]
     _, first = np.unique(newest_first, return_index=True)
     owned = newest_first[np.sort(first)][::-1]
     after = np.arange(len(owned))[::-1]

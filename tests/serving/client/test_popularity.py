@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving_client.errors import InvalidRequest
 from serving_client.popularity import Popularity, PopularityError
 from transforms.models import assets
 
@@ -42,6 +43,22 @@ def test_without_k_it_gives_as_many_as_a_model_does():
 def test_a_history_longer_than_what_models_are_sent_counts_in_full():
     ranking = popularity(300)
     assert ranking.recommend([f"c{number:02d}" for number in range(299)]).items == ["c299"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"history": "prod-001"}, r"history is one str, not a list of ids; write \['prod-001'\]"),
+        ({"history": [5]}, r"history\[0\] is int 5, not text"),
+        ({"exclude": "c01"}, "exclude is one str"),
+        ({"k": 0}, "k is 0; pass a whole number from 1"),
+        ({"k": True}, "k is True; pass a whole number from 1"),
+        ({"k": 2.0}, r"k is 2\.0; pass a whole number from 1"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused_as_the_client_does(arguments, says):
+    with pytest.raises(InvalidRequest, match=says):
+        popularity().recommend(**arguments)
 
 
 def test_an_answer_may_be_changed_without_changing_the_next(tmp_path):
