@@ -1,6 +1,6 @@
 """The `recbeam` command, and the version of the whole distribution.
 
-This package imports the standard library alone, so that the command starts fast and a base install can run it.
+This package imports only the standard library, so that the command starts fast and a base install can run it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     recbeam NAME --help          show the flags of one
     recbeam --version            print the version
 
-A sub-command's module is imported when the sub-command runs. The list imports the standard library alone.
+A sub-command's module is imported when the sub-command runs. The list imports only the standard library.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Command(NamedTuple):
 
     Args:
         module: Module whose `main` runs the sub-command.
-        purpose: What the list says about the sub-command.
-        takes_prog: Whether `main` takes the name that usage and errors show. The others always show `recbeam NAME`.
-        requires: Module of an optional dependency that `main`'s module needs at its import, None without one.
+        purpose: Description of the sub-command in the list.
+        takes_prog: Whether `main` takes the name that usage and errors show. Other commands always show `recbeam NAME`.
+        requires: Optional dependency that `main`'s module imports, or None.
     """
 
     module: str
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(_unknown(name), file=sys.stderr)
         return 2
-    if argv is None:  # a process of its own: the sub-command may set up signals and threads as its own process would
+    if argv is None:  # this process runs only the sub-command, which may set up signals and threads
         sys.argv = [f"recbeam {name}", *rest]
     return _run(name, None if argv is None else rest)
 

@@ -1,4 +1,4 @@
-"""Canonical JSON: equal values are equal bytes."""
+"""Canonical JSON: equal values give equal bytes."""
 
 from __future__ import annotations
 

@@ -169,6 +169,7 @@ def _write_manifest(source: str | os.PathLike[str], copy: Path) -> None:
         if different:
             name = min(file.name for file in different)
             raise BadInput(f"{source}: {name} differs from {manifest.COMPLETE_FILE}; publish another version")
+    copy.chmod(copy.stat().st_mode | 0o700)  # the source may be read-only
     for beside in [path for path in copy.iterdir() if manifest.is_beside(path.name)]:
         beside.unlink()
     complete.write_bytes(manifest.dump(files))

@@ -1,9 +1,14 @@
 """The JSON Schemas (draft 2020-12) of the documents that router, logs, stream and readers exchange.
 
-`decision` and `reward` are the records of the logs, `snapshot` is a bandit's statistics, `stream_snapshot` counts what
-belongs to no bandit, `latest` is the pointer beside either, `bandits` the bandits file. JSON Schema cannot say all of
-the contract: that an id has at most 1,024 bytes of UTF-8, a value at most 6 decimal places and a date exists in its
-month, stands in the descriptions, and transforms.attribution.parsing.lines checks it.
+    decision, reward    records of the logs
+    snapshot            statistics of a bandit
+    stream_snapshot     counts of records that belong to no bandit
+    latest              the pointer to the newest snapshot
+    bandits             the bandits file
+
+JSON Schema cannot express every rule: an id has at most 1,024 bytes of UTF-8, a value has at most 6 decimal places, and
+a date must exist in its month. The descriptions in the schemas state these rules, and
+transforms.attribution.parsing.lines checks them.
 """
 
 from __future__ import annotations
@@ -18,12 +23,12 @@ _NAMES = ("bandits", "decision", "latest", "reward", "snapshot", "stream_snapsho
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read a schema; the caller may change it.
+    """Return a new copy of a schema.
 
     Raises:
         ValueError: No schema has this name.
     """
     if name not in _NAMES:
-        raise ValueError(f"no schema is named {name!r}; there are {', '.join(_NAMES)}")
+        raise ValueError(f"{name!r} is not a schema; use one of {', '.join(_NAMES)}")
     schema: dict[str, Any] = json.loads(importlib.resources.files(__package__).joinpath(f"{name}.json").read_bytes())
     return schema
