@@ -81,7 +81,7 @@ def test_every_committed_schema_can_be_loaded_by_its_name() -> None:
 
 
 def test_a_name_without_a_schema_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match=r"'../decision'; there are bandits, decision"):
+    with pytest.raises(ValueError, match=r"'../decision' is not a schema; use one of bandits, decision"):
         schemas.load("../decision")
 
 
