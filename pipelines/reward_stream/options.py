@@ -6,11 +6,13 @@ import argparse
 import dataclasses
 import fnmatch
 import os
+from collections.abc import Mapping
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from pipelines.reward_stream.destinations import factory
 from pipelines.reward_stream.publishing.publisher import Pace
+from pipelines.reward_stream.sources.config import SOURCES
 from serving_client.contracts.times import parse_duration
 from transforms.runs.command_line import runs_in_process
 
@@ -27,7 +29,10 @@ _DURATIONS = {
     "bandits_poll": ("30s", "time between two reads of the bandits file (only with --streaming"),
     "poll_interval": ("200ms", "time between two looks for new input (only with --streaming"),
     "max_disorder": ("5s", "time by which the watermark trails the newest event (in event time"),
-    "idle_after": ("5m", "silence after which decisions mature without a source (only with --streaming"),
+    "idle_after": (
+        "5m",
+        "silence after which decisions mature without a source; also rewards=6h (only with --streaming",
+    ),
     "max_hold": ("24h", "silence after which a source's records can be late (only with --streaming"),
     "file_horizon": ("24h", "time for which the name of a vanished file is kept (only with --streaming"),
 }
@@ -96,7 +101,7 @@ def check(options: PipelineOptions) -> list[str]:
         if text is None:
             continue
         try:
-            duration_us = parse_duration(text)
+            duration_us = min(_idle_after(text).values()) if name == "idle_after" else parse_duration(text)
         except ValueError as error:
             problems.append(f"--{name}={text}: {error}")
             continue
@@ -111,6 +116,14 @@ def check(options: PipelineOptions) -> list[str]:
             problems.append(
                 f"--{name}={value}: {scheme}:// is not supported yet; write the log to files and pass their glob"
             )
+    if not problems and view.streaming:
+        hold_us = parse_duration(view.max_hold)
+        problems += [
+            f"--idle_after={view.idle_after}: {source} may be silent for longer than --max_hold={view.max_hold}; raise "
+            f"--max_hold"
+            for source, idle_us in _idle_after(view.idle_after).items()
+            if idle_us > hold_us
+        ]
     if not 0 <= view.max_bad_fraction <= 1:
         problems.append(f"--max_bad_fraction={view.max_bad_fraction} is not between 0 and 1")
     if not 1 <= view.shards <= 1024:
@@ -150,7 +163,7 @@ class StreamSettings:
         bandits_poll_us: How often the bandits file is read again.
         poll_interval_us: How often the source looks for new input.
         max_disorder_us: How far the watermark is behind the newest event.
-        idle_after_us: Silence after which a source no longer holds decisions.
+        idle_after_us: Silence after which a source no longer holds decisions, by source.
         max_hold_us: How long a silent source keeps records from being late.
         file_horizon_us: How long the name of a vanished file is kept.
         stop_when_idle_us: Silence after which a stream ends. None: it does not.
@@ -175,7 +188,7 @@ class StreamSettings:
     bandits_poll_us: int
     poll_interval_us: int
     max_disorder_us: int
-    idle_after_us: int
+    idle_after_us: Mapping[str, int]
     max_hold_us: int
     file_horizon_us: int
     stop_when_idle_us: int | None
@@ -197,7 +210,7 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
         The values of the flags.
     """
     view = options.view_as(RewardStreamOptions)
-    us = {name: parse_duration(getattr(view, name)) for name in _DURATIONS}
+    us = {name: parse_duration(getattr(view, name)) for name in _DURATIONS if name != "idle_after"}
     return StreamSettings(
         decisions=view.decisions,
         rewards=view.rewards,
@@ -212,7 +225,7 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
         bandits_poll_us=us["bandits_poll"],
         poll_interval_us=us["poll_interval"],
         max_disorder_us=us["max_disorder"],
-        idle_after_us=us["idle_after"],
+        idle_after_us=_idle_after(view.idle_after),
         max_hold_us=us["max_hold"],
         file_horizon_us=us["file_horizon"],
         stop_when_idle_us=parse_duration(view.stop_when_idle) if view.stop_when_idle else None,
@@ -223,6 +236,20 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
         verbose=view.verbose,
         workers_here=runs_in_process(options) or options.view_as(PortableOptions).environment_type == "LOOPBACK",
     )
+
+
+def _idle_after(text: str) -> dict[str, int]:
+    """Parse `5m`, `rewards=6h` or `5m,rewards=6h` to microseconds by source. Raise ValueError for anything else."""
+    default, named = _DURATIONS["idle_after"][0], {}
+    for part in text.split(","):
+        source, equals, duration = part.rpartition("=")
+        if not equals:
+            default = duration
+        elif source in SOURCES:
+            named[source] = parse_duration(duration)
+        else:
+            raise ValueError(f"{source} is not a source; write {' or '.join(f'{each}=DURATION' for each in SOURCES)}")
+    return {**dict.fromkeys(SOURCES, parse_duration(default)), **named}
 
 
 def _outputs_among_inputs(view: RewardStreamOptions) -> list[str]:

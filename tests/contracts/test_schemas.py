@@ -59,7 +59,7 @@ GOOD = {
     "decision": [DECISION_LINE, DECISION_WHOLE],
     "reward": [REWARD_LINE, REWARD_WHOLE],
     "snapshot": [SNAPSHOT, {**SNAPSHOT, "watermark": None, "event_time_lag": None, "arms": [], "rolled_back": []}],
-    "stream_snapshot": [STREAM_SNAPSHOT],
+    "stream_snapshot": [STREAM_SNAPSHOT, {**STREAM_SNAPSHOT, "delivered_at": {"rewards": "2026-11-24T06:00:00Z"}}],
     "latest": [LATEST, {**LATEST, "publisher": "20261130T080000-3fa2c1", "heartbeat": 30.0}],
 }
 

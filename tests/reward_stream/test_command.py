@@ -176,6 +176,8 @@ def test_metrics_count_upwards_alone() -> None:
     status = Status()
     status.add(PublisherProgress(outcomes={"orphan": 3}, failures=["x"], records_read=9))  # type: ignore[arg-type]
     status.add(PublisherProgress(outcomes={"orphan": -1, "counted": 1}, watermark_us=T0))  # type: ignore[arg-type]
+    status.add(PublisherProgress(heard_us={"decisions": T0, "rewards": T0 - 5 * SECOND}))
+    status.add(PublisherProgress())
     text = render(status, T0 + 2 * SECOND).decode()
     for expected in (
         'outcomes_total{outcome="orphan"} 3.0',
@@ -183,6 +185,8 @@ def test_metrics_count_upwards_alone() -> None:
         "publish_failures_total 1.0",
         "records_read_total 9.0",
         "event_time_lag_seconds 2.0",
+        'source_age_seconds{source="decisions"} 2.0',
+        'source_age_seconds{source="rewards"} 7.0',
     ):
         assert f"recbeam_reward_stream_{expected}\n" in text
 

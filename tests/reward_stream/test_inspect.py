@@ -14,7 +14,7 @@ from pipelines.reward_stream.inspect import command
 from pipelines.reward_stream.inspect.estimates import estimate, normal, wilson
 from pipelines.reward_stream.inspect.summary import summarize
 from pipelines.reward_stream.inspect.tables import fit, render
-from serving_client.contracts.times import parse_time
+from serving_client.contracts.times import format_time, parse_time
 
 PUBLISHED = "2026-11-24T06:00:00.000000Z"
 NOW_US = parse_time(PUBLISHED) + 3_200_000
@@ -215,6 +215,23 @@ def test_the_stream_s_own_snapshot_comes_last_and_has_no_arms(tmp_path):
     assert out.index("home_row") < out.index("_stream, version 9")
     assert "unknown_bandit 4, late 2" in out
     assert "_stream" not in inspect(tmp_path, "--bandit=home_row")[1]
+
+
+def test_the_stream_s_own_snapshot_tells_how_old_each_source_is(tmp_path, capsys):
+    """NOW is the clock; a source is silent from 5 minutes on, unless both are."""
+    for rewards_s, decisions_s, line in (
+        (299.0, 1.0, "last record: decisions 1.0 s ago, rewards 4 min 59 s ago"),
+        (300.0, 1.0, "last record: decisions 1.0 s ago, rewards 5 min 0 s ago; REWARDS ARE SILENT"),
+        (7200.0, 7200.0, "last record: decisions 2 h 0 min ago, rewards 2 h 0 min ago"),
+    ):
+        heard = {"rewards": rewards_s, "decisions": decisions_s}
+        at = {source: format_time(NOW_US - round(age_s * 1e6)) for source, age_s in heard.items()}
+        publish(tmp_path, snapshot([], bandit_id="_stream", delivered_at=at))
+        assert line in [each.strip() for each in inspect(tmp_path)[1].splitlines()]
+        inspect(tmp_path, "--json")
+        (found,) = json.loads(capsys.readouterr().out)["snapshots"]
+        assert found["source_age_s"] == heard
+        assert found["silent"] == (["rewards"] if "SILENT" in line else [])
 
 
 def test_json_holds_the_same_numbers(tmp_path, capsys):

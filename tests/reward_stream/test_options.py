@@ -33,6 +33,11 @@ def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
         ({"bandits_poll": "0ms"}, "--bandits_poll=0ms: must be greater than 0"),
         ({"decisions": "kafka://h:1/t"}, "--decisions=kafka://h:1/t: kafka:// is not supported yet"),
         ({"snapshots": "ftp://x"}, "--snapshots=ftp://x: ftp:// is not supported for snapshots"),
+        (
+            {"idle_after": "clicks=6h"},
+            "--idle_after=clicks=6h: clicks is not a source; write decisions=DURATION or rew",
+        ),
+        ({"idle_after": "rewards=soon"}, "--idle_after=rewards=soon: 'soon' is no duration"),
         ({"max_bad_fraction": "2"}, "--max_bad_fraction=2.0 is not between 0 and 1"),
         ({"shards": "0"}, "--shards=0 is not between 1 and 1024"),
         ({"metrics_port": "70000"}, "--metrics_port=70000 is not between 0 and 65535"),
@@ -51,6 +56,18 @@ def test_all_problems_are_named_at_once() -> None:
 def test_durations_are_microseconds() -> None:
     assert stream_settings(options()).pace.publish_interval_us == 10_000_000
     assert stream_settings(options(poll_interval="250ms")).poll_interval_us == 250_000
+
+
+def test_idle_after_holds_for_both_sources_or_for_the_one_that_it_names() -> None:
+    minute = 60_000_000
+    for text, decisions, rewards in (
+        ("5m", 5, 5), ("rewards=6h", 5, 360), ("2m,rewards=6h", 2, 360), ("decisions=1h,rewards=6h", 60, 360),
+    ):  # fmt: skip
+        idle_us = stream_settings(options(streaming=True, idle_after=text)).idle_after_us
+        assert idle_us == {"decisions": decisions * minute, "rewards": rewards * minute}, text
+    problems = check(options(streaming=True, idle_after="rewards=25h"))
+    assert len(problems) == 1 and "rewards may be silent for longer than --max_hold=24h" in problems[0]
+    assert check(options(streaming=True, idle_after="rewards=25h", max_hold="48h")) == []
 
 
 def test_workers_of_a_job_server_run_here_with_a_loopback_environment_alone() -> None:

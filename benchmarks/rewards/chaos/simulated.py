@@ -20,7 +20,7 @@ from pipelines.reward_stream.destinations.directory import DirectoryDestination
 from pipelines.reward_stream.publishing import checkpoint as checkpoints
 from pipelines.reward_stream.publishing.letter_files import write_letters
 from pipelines.reward_stream.publishing.publisher import Pace, Publisher
-from pipelines.reward_stream.sources.config import SequencerConfig
+from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.sources.sequencer import Sequencer
@@ -102,7 +102,7 @@ class _Run:
             bandits=f"{simulation.delivered}/bandits.yaml",
             bandits_data=bandits,
             shards=_SHARDS,
-            idle_after_us=8_000_000,
+            idle_after_us=dict.fromkeys(SOURCES, 8_000_000),
             stop_when_idle_us=3_000_000 if ending else None,
             state_interval_us=2_000_000,
             started=started.sources if started else None,

@@ -14,6 +14,9 @@ from serving_client.contracts.times import parse_time
 __all__ = ["Arm", "Exposure", "Summary", "as_json", "summarize"]
 
 
+_SILENT_S = 300  # as in the alert RewardStreamSourceSilent
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arm:
     """Hold a row. `share` is its share of the n of its segment, None if that is 0."""
@@ -53,7 +56,8 @@ class Exposure:
 class Summary:
     """Hold a summary of one bandit's newest snapshot.
 
-    Lags and ages are in seconds. `segments_left` holds the segments that are not among `arms`.
+    Lags and ages are in seconds. `segments_left` holds the segments that are not among `arms`. `source_age_s` is
+    the time since each source delivered. It is empty but for the stream's own snapshot.
     """
 
     bandit_id: str
@@ -68,6 +72,13 @@ class Summary:
     segments_left: int
     rolled_back: Sequence[Mapping[str, Any]]
     exposure: Exposure | None
+    source_age_s: Mapping[str, float]
+
+    @property
+    def silent(self) -> list[str]:
+        """Return the sources that are silent while the other one delivered. Both are silent without traffic, too."""
+        quiet = [source for source, age_s in self.source_age_s.items() if age_s >= _SILENT_S]
+        return quiet if len(quiet) < len(self.source_age_s) else []
 
 
 def summarize(
@@ -103,12 +114,15 @@ def summarize(
         segments_left=len(present) - len(chosen),
         rolled_back=document.get("rolled_back", ()),
         exposure=None if "arms" not in document else _exposure(rows, users),
+        source_age_s={
+            source: (now_us - parse_time(at)) / 1e6 for source, at in sorted(document.get("delivered_at", {}).items())
+        },
     )
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return a summary as a JSON value. An infinite e-value becomes null beside its verdict."""
-    fields = dataclasses.asdict(summary)
+    fields = dataclasses.asdict(summary) | {"silent": summary.silent}
     if summary.exposure is not None:
         e_value = summary.exposure.e_value
         fields["exposure"]["e_value"] = None if e_value is None or math.isinf(e_value) else e_value

@@ -122,6 +122,9 @@ def _lines(summary: Summary) -> Iterator[str]:
     else:
         yield f"watermark {summary.watermark}, {_span(summary.event_time_lag_s)} behind when published"
     yield f"published {_span(summary.age_s)} ago" + (", final: the run has ended" if summary.final else "")
+    if summary.source_age_s:
+        ages = ", ".join(f"{source} {_span(age_s)} ago" for source, age_s in summary.source_age_s.items())
+        yield f"last record: {ages}" + "".join(f"; {source.upper()} ARE SILENT" for source in summary.silent)
     if summary.counters:
         yield "records: " + ", ".join(f"{name} {count:,}" for name, count in summary.counters.items())
     if summary.segments_left:

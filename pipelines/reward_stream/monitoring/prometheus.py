@@ -101,6 +101,10 @@ class _Collector:
             lag_s = (self._clock() - status.watermark_us) / 1e6
             yield self._gauge("event_time_lag_seconds", "clock minus watermark", lag_s)
             yield self._gauge("watermark_timestamp_seconds", "maturing watermark", status.watermark_us / 1e6)
+        age = self._family("source_age_seconds", "time since the source delivered a record", ["source"])
+        for source, heard_us in status.heard_us.items():
+            age.add_metric([source], (self._clock() - heard_us) / 1e6)
+        yield age
         for name, about, value in (
             ("pending_decisions", "decisions whose window is open", status.pending),
             ("open_decisions", "decisions held by the shards", status.open_decisions),

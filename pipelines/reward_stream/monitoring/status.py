@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 from pipelines.reward_stream.publishing.publisher import PublisherProgress
 from pipelines.reward_stream.publishing.versions import Written
 
 __all__ = ["Status", "status_of"]
 
+_LATEST = (
+    "watermark_us", "pending", "open_decisions", "open_rewards", "late_files", "files_unreadable", "heard_us",
+)  # fmt: skip
 _BY_RUN: dict[str, Status] = {}
 _LOCK = threading.Lock()
 
@@ -43,6 +47,7 @@ class Status:
     open_rewards: int | None = None
     late_files: int = 0
     files_unreadable: int = 0
+    heard_us: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def add(self, progress: PublisherProgress) -> None:
         """Add the progress of a publisher's call."""
@@ -55,7 +60,7 @@ class Status:
         self.outcomes.update({name: count for name, count in progress.outcomes.items() if count > 0})
         self.snapshots.update(written.content.bandit_id for written in progress.versions)
         self.versions |= {written.content.bandit_id: written for written in progress.versions}
-        for name in ("watermark_us", "pending", "open_decisions", "open_rewards", "late_files", "files_unreadable"):
+        for name in _LATEST:
             if (value := getattr(progress, name)) is not None:
                 setattr(self, name, value)
         if progress.ticks or progress.ended:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipelines.reward_stream.destinations.interface import Destination
 from pipelines.reward_stream.publishing.checkpoint import Checkpoint, CheckpointStore
@@ -58,6 +58,7 @@ class PublisherProgress:
         open_rewards: Rewards held by the shards as of the last tick. None without a tick.
         late_files: Files whose records were all late as of the last tick. None without a tick.
         files_unreadable: Files set aside as of the last tick. None without a tick.
+        heard_us: Clock per source when it last delivered, microseconds. None without a tick.
         ended: Whether no tick comes after this one.
     """
 
@@ -77,6 +78,7 @@ class PublisherProgress:
     open_rewards: int | None = None
     late_files: int | None = None
     files_unreadable: int | None = None
+    heard_us: Mapping[str, int] | None = None
     ended: bool = False
 
 
@@ -221,7 +223,10 @@ class Publisher:
         for report, results in self._ticks.whole():
             self._add([report], results, progress)
             self._report = report
-            self._moment = Moment(self._clock(), report.maturing_us, report.newest_us, report.final, report.stop)
+            self._moment = Moment(
+                self._clock(), report.maturing_us, report.newest_us, report.final, report.stop, report.heard_us
+            )
+            progress.heard_us = report.heard_us
             progress.ticks += 1
             if report.state is not None:  # closed totals are those of this tick now, and not after the next
                 self._settle(progress)

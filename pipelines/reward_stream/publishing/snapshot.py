@@ -33,7 +33,10 @@ _NO_EVENT_US = BEFORE_ALL_US // 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Content:
-    """Hold a snapshot without its version and time of publishing. policy_epoch and config_hash are None for STREAM."""
+    """Hold a snapshot without its version and time of publishing. policy_epoch and config_hash are None for STREAM.
+
+    `heard_us` is the clock when each source last delivered. It is empty but for STREAM.
+    """
 
     bandit_id: str
     policy_epoch: int | None
@@ -43,6 +46,7 @@ class Content:
     counters: Mapping[str, int]
     rows: Sequence[Mapping[str, Any]] = ()
     rolled_back: Sequence[Mapping[str, Any]] = ()
+    heard_us: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def bandit_content(
@@ -86,22 +90,26 @@ def bandit_content(
     )
 
 
-def stream_content(bandits: Bandits, ledger: Ledger, watermark_us: int, *, final: bool) -> Content:
+def stream_content(
+    bandits: Bandits, ledger: Ledger, watermark_us: int, *, final: bool, heard_us: Mapping[str, int]
+) -> Content:
     """Build the snapshot of the counters that belong to no bandit.
 
     Args:
         bandits: The bandits file.
         ledger: The totals to publish.
         watermark_us: The watermark, microseconds.
-        final: Whether the run ends with this snapshot.
+        final: Whether the run ends with this snapshot. A final snapshot does not depend on the clock.
+        heard_us: Clock per source when it last delivered, microseconds.
 
     Returns:
         The content.
     """
     if final:
+        heard_us = {}
         for bandit in bandits.bandits.values():
             watermark_us = _final_us(bandit, ledger.newest_decided_us(bandit), watermark_us)
-    return Content(STREAM, None, None, watermark_us, final, ledger.counters(STREAM))
+    return Content(STREAM, None, None, watermark_us, final, ledger.counters(STREAM), heard_us=heard_us)
 
 
 def document(content: Content, version: int, published_at_us: int) -> bytes:
@@ -133,6 +141,8 @@ def document(content: Content, version: int, published_at_us: int) -> bytes:
             "arms": content.rows,
             "rolled_back": content.rolled_back,
         }
+    if content.heard_us:
+        fields["delivered_at"] = {source: format_time(at_us) for source, at_us in content.heard_us.items()}
     return canonical_json(fields)
 
 

@@ -38,6 +38,7 @@ class Moment:
         newest_us: The largest event time read.
         final: Whether the input has ended.
         stop: Whether the run stops.
+        heard_us: Clock per source when it last delivered.
     """
 
     now_us: int
@@ -45,6 +46,7 @@ class Moment:
     newest_us: int
     final: bool
     stop: bool
+    heard_us: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -226,7 +228,9 @@ class Versions:
             return None
         totals = self._totals
         if bandit_id == STREAM:
-            content = stream_content(totals.bandits, totals.live, moment.watermark_us, final=moment.final)
+            content = stream_content(
+                totals.bandits, totals.live, moment.watermark_us, final=moment.final, heard_us=moment.heard_us
+            )
         else:
             content = bandit_content(
                 totals.bandits.bandits[bandit_id],

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from pipelines.reward_stream.sources.reports import SourceState
 
 __all__ = ["SOURCES", "SequencerConfig"]
 
 SOURCES = ("decisions", "rewards")
+
+
+def _five_minutes() -> dict[str, int]:
+    return dict.fromkeys(SOURCES, 300_000_000)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class SequencerConfig:
         bandits_data: Bytes of the bandits file when the run was planned.
         shards: Number of shards of decision ids.
         max_disorder_us: How far the watermark trails the newest event, microseconds.
-        idle_after_us: Silence after which a source no longer holds the maturing watermark, microseconds.
+        idle_after_us: Silence after which a source no longer holds the maturing watermark, by source, microseconds.
         max_hold_us: Silence after which a source no longer holds the holding watermark, microseconds.
         poll_interval_us: Time between two looks for new input, microseconds.
         bandits_poll_us: Time between two looks for a changed bandits file, microseconds.
@@ -43,7 +48,7 @@ class SequencerConfig:
     bandits_data: bytes
     shards: int = 4
     max_disorder_us: int = 5_000_000
-    idle_after_us: int = 300_000_000
+    idle_after_us: Mapping[str, int] = dataclasses.field(default_factory=_five_minutes)
     max_hold_us: int = 86_400_000_000
     poll_interval_us: int = 200_000
     bandits_poll_us: int = 30_000_000

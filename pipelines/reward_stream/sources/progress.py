@@ -169,6 +169,7 @@ class SourceProgress:
             after=self.reported_seq,
             maturing_us=self.marks.maturing_us,
             newest_us=max(self.marks.newest_us.values()),
+            heard_us=dict(self.marks.heard_us),
             cut_us=self.cut_us,
             state=state,
             counters=dict(self.counters),

@@ -101,6 +101,7 @@ class SourceReport:
         newest_us: Greatest accepted event time, microseconds.
         cut_us: Cut of a checkpoint at this tick, microseconds.
         state: State for a checkpoint. None if none is due, since the state names every file.
+        heard_us: Clock per source when it last delivered, or when the run began, microseconds. Empty in a bounded run.
         after: `seq` of the report before.
         counters: Outcomes that the source gave (malformed, future, late).
         records_read: Number of lines that are not blank.
@@ -119,6 +120,7 @@ class SourceReport:
     newest_us: int
     cut_us: int
     state: SourceState | None = None
+    heard_us: Mapping[str, int] = dataclasses.field(default_factory=dict)
     after: int = -1
     counters: Outcomes = dataclasses.field(default_factory=dict)
     records_read: int = 0

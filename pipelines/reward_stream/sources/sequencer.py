@@ -22,6 +22,7 @@ from pipelines.reward_stream.sources.interface import LineChunk, Log, Position
 from pipelines.reward_stream.sources.progress import NumberedBlocks, SourceProgress
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.sources.rules_file import RulesFile
+from pipelines.reward_stream.sources.silence import SilenceLog
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import empty_block, encode
 from transforms.attribution.rules import Rules
@@ -85,6 +86,7 @@ class Sequencer:
                 self._now.coverage[source].all_late = {name: flag for name, flag in named if flag is not None}
             self._now.pass_over(now_us - marked.at_us)
         self._rules_file = RulesFile(config.bandits, self._now.rules, config.bandits_poll_us, now_us)
+        self._silence = SilenceLog(config.idle_after_us)
         self._logs: dict[str, Log] = {
             source: FileLog(
                 config.pattern(source),
@@ -261,7 +263,9 @@ class Sequencer:
     def _move_watermarks(self, now_us: int) -> None:
         config = self._config
         at_end = [source for source, log in self._logs.items() if log.at_end]
-        self._now.marks.update(now_us, at_end, config.max_disorder_us, config.idle_after_us, config.max_hold_us)
+        marks = self._now.marks
+        marks.update(now_us, at_end, config.max_disorder_us, config.idle_after_us, config.max_hold_us)
+        self._silence.look({source: (now_us - marks.heard_us[source]) * (source in at_end) for source in SOURCES})
 
     def _take_rules(self, data: bytes | None) -> None:
         if data is not None:

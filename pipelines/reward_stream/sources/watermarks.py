@@ -71,7 +71,9 @@ class Watermarks:
         self.newest_us[source] = max(self.newest_us[source], newest_us)
         self.was_idle.discard(source)
 
-    def update(self, now_us: int, at_end: Collection[str], disorder_us: int, idle_us: int, hold_us: int) -> None:
+    def update(
+        self, now_us: int, at_end: Collection[str], disorder_us: int, idle_us: Mapping[str, int], hold_us: int
+    ) -> None:
         """Move both watermarks forward. Neither ever falls.
 
         If no source is left to follow, a watermark stands still. A source without any event holds both watermarks back.
@@ -80,12 +82,13 @@ class Watermarks:
             now_us: The clock, microseconds.
             at_end: Sources that have been read to their end.
             disorder_us: How far the watermarks trail the newest event, microseconds.
-            idle_us: Silence after which a source at its end no longer holds the maturing watermark, microseconds.
+            idle_us: Silence after which a source at its end no longer holds the maturing watermark, by source,
+                microseconds.
             hold_us: Silence after which a source at its end no longer holds the holding watermark, microseconds.
         """
         silent_us = {source: now_us - heard_us for source, heard_us in self.heard_us.items() if source in at_end}
         self.idle = frozenset(
-            source for source, waited_us in silent_us.items() if source in self.was_idle or waited_us >= idle_us
+            source for source, waited_us in silent_us.items() if source in self.was_idle or waited_us >= idle_us[source]
         )
         holding = [newest_us for source, newest_us in self.newest_us.items() if silent_us.get(source, -1) < hold_us]
         maturing = [newest_us for source, newest_us in self.newest_us.items() if source not in self.idle]

@@ -41,8 +41,14 @@ def test_before_any_event_there_is_no_watermark() -> None:
 def test_a_final_watermark_is_past_the_window_of_the_newest_decision_and_never_behind_the_stream() -> None:
     assert written(final=True)["watermark"] == "2026-11-24T06:00:20.000000Z"
     assert written(T0 + 60 * SECOND, final=True)["watermark"] == "2026-11-24T06:01:00.000000Z"
-    stream = stream_content(bandits(), filled(), T0, final=True)
+    stream = stream_content(bandits(), filled(), T0, final=True, heard_us={"rewards": T0})
     assert stream.watermark_us == T0 + 20 * SECOND
+
+
+def test_a_live_snapshot_of_the_stream_tells_when_each_source_delivered_and_a_final_one_does_not() -> None:
+    for final, found in ((False, {"rewards": "2026-11-24T06:00:00.000000Z"}), (True, None)):
+        content = stream_content(bandits(), filled(), T0, final=final, heard_us={"rewards": T0})
+        assert json.loads(document(content, 1, T0)).get("delivered_at") == found
 
 
 def test_every_counter_is_written_zeros_included() -> None:

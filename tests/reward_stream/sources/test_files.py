@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.reward_stream.sources import files
+from pipelines.reward_stream.sources.config import SOURCES
 from pipelines.reward_stream.sources.files import FileLog
 from pipelines.reward_stream.sources.interface import LineChunk, Position
 from pipelines.reward_stream.sources.listing import list_files
@@ -261,7 +262,7 @@ def test_a_stream_ends_when_idle_and_matures_beside_a_file_that_cannot_be_read(t
     logs.put("decisions", lines(decision(n, n) for n in range(100)))
     logs.put("rewards", lines([reward(1, 2)]))
     logs.put("rewards", DAMAGED, name="cut.jsonl.gz")
-    config = logs.config(idle_after_us=5 * S, max_hold_us=8 * S, stop_when_idle_us=20 * S)
+    config = logs.config(idle_after_us=dict.fromkeys(SOURCES, 5 * S), max_hold_us=8 * S, stop_when_idle_us=20 * S)
     sequencer = Sequencer(config, clock)
     watch(sequencer, clock, 9)
     logs.put("decisions", lines([decision(100, 200)]))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.reward_stream.sources.config import SOURCES
 from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from serving_client.contracts.times import BEFORE_ALL_US, format_time
@@ -71,7 +72,7 @@ def test_a_silent_source_stops_holding_the_maturing_watermark_and_later_the_hold
     logs.put("decisions", lines([decision(1, 100)]))
     logs.put("rewards", lines([reward(1, 30)]))
     clock = Clock()
-    sequencer = Sequencer(logs.config(idle_after_us=10 * S, max_hold_us=30 * S), clock)
+    sequencer = Sequencer(logs.config(idle_after_us=dict.fromkeys(SOURCES, 10 * S), max_hold_us=30 * S), clock)
     watch(sequencer, clock, 8)
     logs.put("decisions", lines([decision(2, 110)]))
     (report,) = reports(watch(sequencer, clock, 4))[-1:]
@@ -88,7 +89,7 @@ def test_no_watermark_falls_and_all_idle_they_stand_still(logs: Logs) -> None:
     logs.put("decisions", lines([decision(1, 100)]))
     logs.put("rewards", lines([reward(1, 30)]))
     clock = Clock()
-    sequencer = Sequencer(logs.config(idle_after_us=10 * S, max_hold_us=30 * S), clock)
+    sequencer = Sequencer(logs.config(idle_after_us=dict.fromkeys(SOURCES, 10 * S), max_hold_us=30 * S), clock)
     said = watch(sequencer, clock, 100, step_s=1)
     assert reports(said)[-1].maturing_us == START_US + 25 * S  # both became idle at once
     logs.put("decisions", lines([decision(2, 200)]))
@@ -267,12 +268,12 @@ def test_a_source_idle_at_a_stop_is_idle_at_the_start_until_it_delivers(logs: Lo
     logs.put("decisions", lines([decision(1, 100)]))
     logs.put("rewards", lines([reward(1, 30)]))
     clock = Clock()
-    sequencer = Sequencer(logs.config(idle_after_us=10 * S), clock)
+    sequencer = Sequencer(logs.config(idle_after_us=dict.fromkeys(SOURCES, 10 * S)), clock)
     watch(sequencer, clock, 8)
     logs.put("decisions", lines([decision(2, 110)]))
     state = saved(reports(watch(sequencer, clock, 4))[-1])
     clock = Clock()
-    sequencer = Sequencer(logs.config(idle_after_us=10 * S, started=state), clock)
+    sequencer = Sequencer(logs.config(idle_after_us=dict.fromkeys(SOURCES, 10 * S), started=state), clock)
     logs.put("decisions", lines([decision(3, 120)]))
     assert reports(watch(sequencer, clock, 1))[-1].maturing_us == START_US + 115 * S
     logs.put("rewards", lines([reward(2, 118)]))
