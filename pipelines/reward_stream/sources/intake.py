@@ -6,6 +6,7 @@ reward names no bandit, so the largest times apply to rewards.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -119,13 +120,15 @@ def read_lines(source: str, name: str, lines: bytes, base: int, rules: Rules, no
         source: `decisions` or `rewards`.
         name: Name of the file, for dead letters.
         lines: The lines.
-        base: Position of the first line in the file.
+        base: Position of the first line in the file. A byte order mark at position 0 is skipped.
         rules: The rules of the bandits file in force.
         now_us: The clock, microseconds. It replaces a missing received_at.
 
     Returns:
         The records with their outcomes. Late ones are not taken out yet.
     """
+    if base == 0 and lines.startswith(codecs.BOM_UTF8):
+        lines, base = lines.removeprefix(codecs.BOM_UTF8), len(codecs.BOM_UTF8)
     if source == "rewards":
         event_ids = any(bandit.attribution.aggregate == "first" for bandit in rules.bandits.bandits.values())
         columns, rejected, records = read_rewards(lines, base, now_us, rules.max_future_us, event_ids)

@@ -5,6 +5,7 @@ Lines that are no JSON object are skipped. The stream counts and keeps them.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from collections.abc import Iterator
 from typing import Any
@@ -38,10 +39,10 @@ def files_of(pattern: str, flag: str) -> list[str]:
 
 
 def lines_of(uri: str) -> Iterator[bytes]:
-    """Yield the lines of a file without their line ends. Blank lines are skipped."""
+    """Yield the lines of a file without their line ends. Blank lines and a byte order mark are skipped."""
     with storage.open_read(uri) as stored, gzip.open(stored) if uri.endswith(".gz") else stored as file:
-        for line in file:
-            if text := line.rstrip(b"\r\n"):
+        for number, line in enumerate(file):
+            if text := (line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n"):
                 yield text
 
 
