@@ -70,7 +70,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(f"recall and ndcg divide by min(k, held out), coverage at {high}; more columns in the report")
     for note in evaluation.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
+    first_refused = next((verdict for verdict in evaluation.verdicts if not verdict.passed), None)
     for verdict in evaluation.verdicts:
+        if verdict is first_refused:  # the closing sentence of the command states it
+            continue
         word = "[green]passed[/green]" if verdict.passed else "[red]refused[/red]"
         console.print(f"gate {word}: ", end="", highlight=False)
         console.print(verdict.sentence(), markup=False, highlight=False)

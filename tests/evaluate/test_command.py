@@ -164,9 +164,11 @@ def test_a_refused_gate_exits_4_and_publishes_nothing(world: pathlib.Path, tmp_p
     publish = f"--publish=worst:{tmp_path}/served"
     assert evaluate(world, tmp_path / "out", f"--model=worst={tmp_path}", publish, "--gate=worst>=cosine:ndcg@10") == 4
     assert not (tmp_path / "served").exists()
-    assert "nothing was published" in capsys.readouterr().err.splitlines()[-1]
+    said = capsys.readouterr()
+    assert "nothing was published" in said.err.splitlines()[-1]
     [gate] = metrics_of(tmp_path / "out")["gates"]
     assert gate["passed"] is False and gate["interval_95"][0] <= gate["difference"] <= gate["interval_95"][1]
+    assert " ".join((said.out + said.err).split()).count(gate["sentence"]) == 1
 
 
 def test_a_passed_gate_publishes_and_the_next_run_compares_with_it(world: pathlib.Path, tmp_path, capsys) -> None:

@@ -99,7 +99,7 @@ def test_all_mistakes_are_named_one_sentence_each(capsys: pytest.CaptureFixture[
     ("flags", "sentence"),
     [
         (("--decisions=none/*",), "--decisions=none/*: no such file; check the pattern"),
-        (("--bandits=none.yaml",), "none.yaml: cannot be read"),
+        (("--bandits=none.yaml",), "--bandits=none.yaml: the file does not exist; correct the path"),
     ],
 )
 def test_bad_input_exits_3_and_publishes_nothing(

