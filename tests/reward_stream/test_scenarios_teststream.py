@@ -10,6 +10,7 @@ import pathlib
 import random
 import uuid
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -20,7 +21,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from pipelines.reward_stream.publishing.messages import keyed_message
 from pipelines.reward_stream.publishing.publisher import Pace
-from pipelines.reward_stream.sources.config import SequencerConfig
+from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.sequencer import NumberedBlocks, Sequencer
 from pipelines.reward_stream.steps.join_shards import JoinShards
 from pipelines.reward_stream.steps.publish import Publish, PublishConfig
@@ -41,7 +42,9 @@ def spoken(stage: Stage, axis: Axis, scenarios: Sequence[Scenario]) -> list[list
     """What the Sequencer says at each step, and at last that all is over."""
     clock = Clock(START_US + 3_600_000_000)
     stage.bandits.write_bytes(bandits_file(scenarios, 0))
-    settings = {f"{name}_us": parse_duration(text) for name, text in axis.settings.items()}
+    settings: dict[str, Any] = {f"{name}_us": parse_duration(text) for name, text in axis.settings.items()}
+    if "idle_after_us" in settings:
+        settings["idle_after_us"] = dict.fromkeys(SOURCES, settings["idle_after_us"])
     config = SequencerConfig(
         decisions=f"{stage.folder}/decisions/*.jsonl",
         rewards=f"{stage.folder}/rewards/*.jsonl",
