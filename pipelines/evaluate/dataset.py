@@ -5,6 +5,9 @@ Two protocols define where a history comes from:
     fold_in   the holdout's own rows marked `given`; train users are others (strong generalization)
     per_user  the user's train rows; the holdout rows are the targets (the Gowalla and LightGCN splits)
 
+A user does not have an item whose newest interaction, in train or in the holdout, has weight 0. Its rows are left out
+and counted.
+
 Targets are distinct. A target that the history already holds is left out and counted, because history items are never
 ranked. A target that train does not have stays in every denominator and is counted.
 """
@@ -21,6 +24,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from transforms.errors import BadInput
+from transforms.histories.dedupe import taken_back
 from transforms.ranking.lists import Lists
 
 __all__ = ["Counts", "Dataset", "build", "check_counts", "compact"]
@@ -31,6 +35,7 @@ SCHEMA = pa.schema(
         "user_id": pa.dictionary(pa.int32(), pa.string()),
         "item_id": pa.dictionary(pa.int32(), pa.string()),
         "timestamp": pa.int64(),
+        "weightless": pa.bool_(),
         "part": pa.int8(),
     }
 )
@@ -38,7 +43,11 @@ SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What went into the evaluation. Users and targets that are left out are counted with the reason."""
+    """What went into the evaluation. Rows, users and targets that are left out are counted with the reason.
+
+    Args:
+        zero_weight: Rows of train and holdout that were left out because the newest of the pair has weight 0.
+    """
 
     protocol: str
     train_rows: int
@@ -52,6 +61,7 @@ class Counts:
     targets: int
     targets_unknown_to_train: int
     targets_in_history: int
+    zero_weight: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,13 +102,16 @@ def check_counts(counts: Counts) -> None:
 
 
 def compact(block: pa.RecordBatch, holdout: bool) -> pa.RecordBatch:
-    """Keep only what `build` needs of an interactions block: user_id, item_id, timestamp (0 without one), part.
+    """Keep only what `build` needs of an interactions block.
+
+    These are user_id, item_id, timestamp (0 without one), weightless (whether the weight is 0) and part.
 
     A holdout row is a target unless its column `given` is true.
     """
     rows = block.num_rows
     names = block.schema.names
     times = block.column("timestamp") if "timestamp" in names else pa.array(np.zeros(rows, np.int64))
+    weightless = pc.equal(block.column("weight"), 0.0) if "weight" in names else pa.array(np.zeros(rows, np.bool_))
     if not holdout:
         part = np.full(rows, TRAIN, np.int8)
     elif "given" in names:
@@ -106,7 +119,7 @@ def compact(block: pa.RecordBatch, holdout: bool) -> pa.RecordBatch:
     else:
         part = np.full(rows, TARGET, np.int8)
     ids = [_encoded(block.column(name)) for name in ("user_id", "item_id")]
-    return pa.RecordBatch.from_arrays([*ids, times, pa.array(part)], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([*ids, times, weightless, pa.array(part)], schema=SCHEMA)
 
 
 def build(blocks: Sequence[pa.RecordBatch], protocol: str | None) -> Dataset:
@@ -119,8 +132,13 @@ def build(blocks: Sequence[pa.RecordBatch], protocol: str | None) -> Dataset:
     Returns:
         The dataset.
     """
-    users, user, items, item, times, part = _rows(blocks)
+    users, user, items, item, times, weightless, part = _rows(blocks)
     del blocks
+    read = len(user)
+    if weightless.any():
+        keys = (user * len(items) + item) * 2 + (part == TRAIN)
+        stay = ~taken_back(keys, np.where(weightless, 0.0, 1.0), times)
+        user, item, times, part = user[stay], item[stay], times[stay], part[stay]
     if protocol is None:
         protocol = "fold_in" if bool((part == GIVEN).any()) else "per_user"
     width = len(items)
@@ -161,6 +179,7 @@ def build(blocks: Sequence[pa.RecordBatch], protocol: str | None) -> Dataset:
         targets=len(targets.items),
         targets_unknown_to_train=int((~known[targets.items]).sum()),
         targets_in_history=repeated,
+        zero_weight=read - len(user),
     )
     return Dataset(items, users.take(pa.array(wanted[evaluated])), train, histories, targets, counts)
 
@@ -177,13 +196,15 @@ def _rows(
     pa.StringArray,
     npt.NDArray[np.int32],
     npt.NDArray[np.int64],
+    npt.NDArray[np.bool_],
     npt.NDArray[np.int8],
 ]:
     table = pa.Table.from_batches(blocks, SCHEMA).unify_dictionaries().combine_chunks()
     users, user = _sorted_codes(table.column("user_id").combine_chunks())
     items, item = _sorted_codes(table.column("item_id").combine_chunks())
     times = table.column("timestamp").to_numpy()
-    return users, user.astype(np.int64), items, item, times, table.column("part").to_numpy()
+    weightless = table.column("weightless").to_numpy()
+    return users, user.astype(np.int64), items, item, times, weightless, table.column("part").to_numpy()
 
 
 def _sorted_codes(ids: pa.Array) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:

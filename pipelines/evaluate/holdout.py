@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transforms.interactions.columns import resolve_columns
+from transforms.interactions.columns import Columns, resolve_columns
 from transforms.interactions.files import FileFault, InputFile, describe, open_binary, sniff
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.read import FileReport
 from transforms.interactions.times import UNITS_US
+from transforms.interactions.validate import to_weights
 
 __all__ = ["has_given", "read_given"]
 
@@ -40,7 +41,7 @@ def has_given(files: Sequence[InputFile]) -> bool:
 
 
 def read_given(file: InputFile, format: InteractionFormat) -> Iterator[pa.RecordBatch | FileReport]:
-    """Yield blocks (user_id, item_id, [timestamp], given) of one file, then its report.
+    """Yield blocks (user_id, item_id, [weight], [timestamp], given) of one file, then its report.
 
     A fault in the report is one sentence.
     """
@@ -56,10 +57,10 @@ def read_given(file: InputFile, format: InteractionFormat) -> Iterator[pa.Record
             if "given" not in present:
                 raise FileFault("has no column given, but the first holdout file has; pass the files of one split")
             has_timestamp = names.timestamp is not None
-            wanted = [name for name in (names.user, names.item, names.timestamp) if name] + ["given"]
+            wanted = [*names.names, "given"]
             for batch in parquet.iter_batches(BLOCK_ROWS, columns=wanted):
                 rows += batch.num_rows
-                yield _block(batch, names.user, names.item, names.timestamp, format)
+                yield _block(batch, names, format)
     except FileFault as error:
         fault = f"{file.uri}: {error}"
     except (OSError, pa.ArrowException) as error:
@@ -75,24 +76,29 @@ def read_given(file: InputFile, format: InteractionFormat) -> Iterator[pa.Record
     )
 
 
-def _block(
-    batch: pa.RecordBatch, user: str, item: str, timestamp: str | None, format: InteractionFormat
-) -> pa.RecordBatch:
+def _block(batch: pa.RecordBatch, names: Columns, format: InteractionFormat) -> pa.RecordBatch:
     columns: dict[str, Any] = {}
-    for name, source in (("user_id", user), ("item_id", item)):
+    for name, source in (("user_id", names.user), ("item_id", names.item)):
         ids = batch.column(source)
         kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
         if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise FileFault(f"column {source} has type {ids.type}; ids must be strings or integers")
         columns[name] = ids.cast(pa.string()).dictionary_encode()
-    if timestamp is not None:
-        times = batch.column(timestamp)
+    if names.weight is not None:
+        weights, bad = to_weights(batch.column(names.weight), names.weight)
+        if bad.any():
+            raise FileFault(
+                f"column {names.weight} has {int(bad.sum())} values that are not weights; write the split again"
+            )
+        columns["weight"] = pa.array(weights)
+    if names.timestamp is not None:
+        times = batch.column(names.timestamp)
         if pa.types.is_timestamp(times.type):
             times = times.cast(pa.timestamp("us", times.type.tz), safe=False).cast(pa.int64())
         elif pa.types.is_integer(times.type):
             times = pc.multiply(times.cast(pa.int64()), UNITS_US[format.timestamp_unit])
         else:
-            raise FileFault(f"column {timestamp} has type {times.type}; it must be a timestamp or an integer")
+            raise FileFault(f"column {names.timestamp} has type {times.type}; it must be a timestamp or an integer")
         columns["timestamp"] = times
         late = 0 if format.as_of_us is None else pc.sum(pc.greater(times, format.as_of_us)).as_py() or 0
         if late:

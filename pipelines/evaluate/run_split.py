@@ -50,7 +50,7 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
         counts = SplitCounts.of(facts)
         _check(counts, rule)
         rejected, future = rows["rows_rejected"], rows["rows_future"]
-        unused = rows["rows_read"] - rows["rows_filtered"] - rejected - counts.rows()
+        unused = rows["rows_read"] - rows["rows_filtered"] - rejected - counts.rows() - counts.zero_weight
         numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected, "rows_future": future}
         run.commit(["train", "holdout", "dead_letters"], numbers)
     print_split(counts, unused, rejected, future, output)

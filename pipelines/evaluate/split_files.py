@@ -15,7 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.evaluate.splitting import HOLDOUT, SHARDS, TRAIN, SplitRule, TimeCounts, cut_time, divide, fold, shard_of
+from pipelines.evaluate.splitting import (
+    HOLDOUT,
+    SHARDS,
+    TRAIN,
+    SplitRule,
+    TimeCounts,
+    cut_time,
+    divide,
+    fold,
+    shard_of,
+    without_taken_back,
+)
 from transforms.files import storage
 
 __all__ = ["SplitCounts", "divide_block", "write_shard"]
@@ -25,7 +36,12 @@ ROW_GROUP_ROWS = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class SplitCounts:
-    """The counts of one shard, or of the whole split. users_empty_holdout: held-out users without a target."""
+    """The counts of one shard, or of the whole split.
+
+    Args:
+        users_empty_holdout: Held-out users without a target.
+        zero_weight: Rows of the holdout that were left out, see `splitting.without_taken_back`.
+    """
 
     train_rows: int = 0
     train_users: int = 0
@@ -33,6 +49,7 @@ class SplitCounts:
     target_rows: int = 0
     holdout_users: int = 0
     users_empty_holdout: int = 0
+    zero_weight: int = 0
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> SplitCounts:
@@ -85,7 +102,14 @@ def write_shard(
         if not sides[side]:
             continue
         # Files with and without times or weights may be mixed here; the caller refuses them by their reports.
-        table, given = fold(pa.concat_tables(sides[side], promote_options="default"), rule, cut_us)
+        table = pa.concat_tables(sides[side], promote_options="default")
+        if side == HOLDOUT:  # train keeps all rows, because the trainer's --dedupe decides which of them count
+            rows = table.num_rows
+            table = without_taken_back(table)
+            counts += SplitCounts(zero_weight=rows - table.num_rows)
+            if not table.num_rows:
+                continue
+        table, given = fold(table, rule, cut_us)
         users = pc.count_distinct(table.column("user_id")).as_py()
         if side == TRAIN:
             counts += SplitCounts(train_rows=table.num_rows, train_users=users)

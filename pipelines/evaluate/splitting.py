@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.hashing import siphash
+from transforms.histories.dedupe import taken_back
 
 __all__ = [
     "HOLDOUT",
@@ -37,6 +38,7 @@ __all__ = [
     "merge_times",
     "shard_of",
     "time_counts",
+    "without_taken_back",
 ]
 
 TRAIN, HOLDOUT, UNUSED = 0, 1, 2
@@ -106,6 +108,19 @@ def shard_of(block: pa.RecordBatch, seed: int) -> npt.NDArray[np.int64]:
     """Return the shard of every row. All rows of a user are in one shard."""
     # Use the low bits. The high bits decide which users are held out, and would leave most shards without a holdout.
     return (_per_user(block.column("user_id"), seed) % np.uint64(SHARDS)).astype(np.int64)
+
+
+def without_taken_back(table: pa.Table) -> pa.Table:
+    """Leave out all rows of a user with an item if the newest of them has weight 0. Nobody looks for such an item."""
+    if not table.num_rows or "weight" not in table.column_names:
+        return table
+    user, item = (
+        table.column(name).combine_chunks().dictionary_encode().indices.to_numpy() for name in ("user_id", "item_id")
+    )
+    times = pc.fill_null(table.column("timestamp"), 0).to_numpy() if "timestamp" in table.column_names else None
+    weights = pc.fill_null(table.column("weight"), 1.0).to_numpy()
+    keys = user.astype(np.int64) * table.num_rows + item
+    return table.filter(pa.array(~taken_back(keys, weights, times)))
 
 
 def fold(table: pa.Table, rule: SplitRule, cut_us: int | None) -> tuple[pa.Table, npt.NDArray[np.bool_]]:

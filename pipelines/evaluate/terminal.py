@@ -30,6 +30,7 @@ def print_split(counts: SplitCounts, unused: int, rejected: int, future: int, ou
         "  of them without a target": counts.users_empty_holdout,
         "given rows (history)": counts.given_rows,
         "target rows (to find)": counts.target_rows,
+        "holdout rows of weight 0, left out": counts.zero_weight,
         "rows in neither (later than the cut)": unused,
         "rows rejected": rejected,
         "  of them in the future": future,

@@ -108,3 +108,30 @@ def test_a_given_row_makes_the_protocol_fold_in() -> None:
 
 def test_no_rows_at_all_is_an_empty_dataset() -> None:
     assert build([], None).counts.users_evaluated == 0
+
+
+def test_an_item_taken_back_is_neither_history_nor_target_nor_part_of_train() -> None:
+    """u takes b back in the holdout and v takes a back in train. A weight of 0 that is not the newest has no effect."""
+    rows: list[tuple[str, str, int, str, float]] = [
+        ("v", "a", 1, "train", 1.0), ("v", "a", 2, "train", 0.0), ("v", "b", 1, "train", 0.0),
+        ("v", "b", 2, "train", 1.0), ("u", "a", 1, "given", 1.0), ("u", "b", 1, "given", 1.0),
+        ("u", "b", 3, "target", 0.0), ("u", "c", 4, "target", 1.0), ("u", "d", 5, "target", 0.0),
+    ]  # fmt: skip
+    parts = []
+    for holdout in (False, True):
+        mine = [row for row in rows if (row[3] != "train") is holdout]
+        columns = {
+            "user_id": pa.array([row[0] for row in mine]),
+            "item_id": pa.array([row[1] for row in mine]),
+            "timestamp": pa.array([row[2] for row in mine], pa.int64()),
+            "weight": pa.array([row[4] for row in mine], pa.float64()),
+        }
+        if holdout:
+            columns["given"] = pa.array([row[3] == "given" for row in mine])
+        parts.append(compact(pa.RecordBatch.from_pydict(columns), holdout=holdout))
+    dataset = build(parts, "fold_in")
+    assert as_lists(dataset) == {"u": (["a"], ["c"])}
+    assert dict(zip(dataset.items.to_pylist(), dataset.item_users().tolist(), strict=True)) == {
+        "a": 0, "b": 1, "c": 0, "d": 0,
+    }  # fmt: skip
+    assert (dataset.counts.zero_weight, dataset.counts.train_rows, dataset.counts.holdout_rows) == (5, 2, 2)

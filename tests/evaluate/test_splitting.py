@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,3 +152,36 @@ def test_files_do_not_depend_on_order_and_cut_of_blocks(by: str, tmp_path) -> No
     assert contents[0] == contents[1]
     unused = rows.num_rows - total.train_rows - total.given_rows - total.target_rows
     assert (unused > 0) == (by == "user_time")
+
+
+@pytest.mark.parametrize("times", [[1, 1, 2, 3, 4], None])
+def test_rows_of_an_item_taken_back_are_left_out_of_the_holdout_and_counted(times: list[int] | None, tmp_path) -> None:
+    """With times the newest row takes b back. Without times the heaviest row of b counts. The only row of c is 0."""
+    rows = block(["u"] * 5, ["a", "b", "b", "c", "d"], times)
+    weights = [1.0, 1.0, 0.0, 0.0, 1.0]
+    rows = rows.append_column("weight", pa.array(weights))
+    rule = SplitRule("user", 1.0, 0.5, 1)
+    counted = merge_times([time_counts(rows)] if times else [])
+    [(shard, piece)] = divide_block(rows, rule, counted)
+    counts = write_shard((shard, [piece]), rule, counted, str(tmp_path))
+    [file] = tmp_path.rglob("*.parquet")
+    left = ["a", "d"] if times else ["a", "b", "b", "d"]
+    assert sorted(pq.read_table(file)["item_id"].to_pylist()) == left
+    assert (counts.zero_weight, counts.given_rows + counts.target_rows) == (5 - len(left), len(left))
+
+
+def test_a_holdout_shard_of_nothing_but_weight_0_writes_no_file(tmp_path) -> None:
+    rows = block(["u", "u"], ["a", "b"]).append_column("weight", pa.array([0.0, 0.0]))
+    rule = SplitRule("user", 1.0, 0.5, 1)
+    [(shard, piece)] = divide_block(rows, rule, merge_times([]))
+    assert write_shard((shard, [piece]), rule, merge_times([]), str(tmp_path)) == SplitCounts(zero_weight=2)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_train_keeps_rows_of_weight_0_for_the_trainers_dedupe(tmp_path) -> None:
+    rows = block(["u", "u"], ["a", "a"]).append_column("weight", pa.array([1.0, 0.0]))
+    rule = SplitRule("user", 0.0, 0.5, 1)
+    [(shard, piece)] = divide_block(rows, rule, merge_times([]))
+    assert write_shard((shard, [piece]), rule, merge_times([]), str(tmp_path)) == SplitCounts(
+        train_rows=2, train_users=1
+    )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from transforms.errors import BadInput
 
-__all__ = ["DedupeRule", "Deduplicated", "deduplicate"]
+__all__ = ["DedupeRule", "Deduplicated", "deduplicate", "taken_back"]
 
 DedupeRule = Literal["last", "first", "sum", "max"]
 
@@ -73,6 +73,25 @@ def deduplicate(
     if len(starts) < len(keys) or rule == "sum":  # sums of one are rounded too, so other rows do not affect the result
         weights, timestamps = _MERGE[rule](weights, timestamps, starts)
     return Deduplicated(ordered[starts], weights, timestamps)
+
+
+def taken_back(
+    keys: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], timestamps: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.bool_]:
+    """Return which interactions belong to a key whose newest weight is 0.
+
+    Args:
+        keys: One number per user and item, int64 [n].
+        weights: float64 [n].
+        timestamps: int64 [n], microseconds since 1970, or None.
+
+    Returns:
+        bool [n]. Of equally new interactions, or without times, the heaviest counts, as in `deduplicate`.
+    """
+    if weights.all():
+        return np.zeros(len(keys), np.bool_)
+    merged = deduplicate(keys, weights, timestamps, "last")
+    return np.isin(keys, merged.keys[merged.weights == 0])
 
 
 _Merged = tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.int64] | None]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.errors import BadInput
-from transforms.histories.dedupe import deduplicate
+from transforms.histories.dedupe import deduplicate, taken_back
 
 RULES = ("last", "first", "sum", "max")
 EVENTS = st.lists(
@@ -82,3 +82,10 @@ def test_a_sum_too_large_to_be_exact_is_an_error_that_says_what_to_do() -> None:
 def test_a_sum_of_one_is_rounded_whoever_is_beside_it() -> None:
     """0.1 is no multiple of 2^-30: rounded only beside a repetition, it would depend on the sharding."""
     assert fast([(0, 0.1, 0)], "sum")[0] == fast([(0, 0.1, 0), (2, 1.0, 0), (2, 1.0, 0)], "sum")[0]
+
+
+@given(events=EVENTS)
+def test_taken_back_are_all_events_of_a_key_that_ends_with_weight_0(events: list) -> None:
+    keys, weights, times = (np.array(column) for column in zip(*events, strict=True))
+    ends = slow(events, "last")
+    assert taken_back(keys, weights, times).tolist() == [ends[key][0] == 0 for key, _, _ in events]
