@@ -13,7 +13,7 @@ import glob
 import gzip
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Literal, NamedTuple, cast
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -79,8 +79,9 @@ def split_globs(text: str) -> list[str]:
 def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[InputFile]:
     """Return all files that the patterns match, each once, sorted by URI.
 
-    A folder matches every file below it. Names that start with _ or . (for example _SUCCESS) are skipped, unless the
-    pattern spells out that part.
+    A folder matches every file below it, also in linked folders. A folder that links reach by several ways, or that
+    contains a link to itself, is listed once. Names that start with _ or . (for example _SUCCESS) are skipped, unless
+    the pattern spells out that part.
 
     Args:
         globs: Files, folders or globs, local or remote.
@@ -150,13 +151,56 @@ def sniff(stream: BinaryIO) -> Content:
     return Content(("jsonl" if first == b"{" else "csv") if first else None, gzipped)
 
 
-def _match_local(pattern: str) -> Iterable[InputFile]:
-    for path in [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True, include_hidden=True):
-        if not os.path.isdir(path):
-            yield InputFile(path, os.path.getsize(path))
-        for folder, _, names in os.walk(path):
-            files = [os.path.join(folder, name) for name in names]
-            yield from (InputFile(file, os.path.getsize(file)) for file in files)
+def _match_local(pattern: str) -> Iterator[InputFile]:
+    for path in _expand(pattern):
+        if os.path.isdir(path):
+            files = [os.path.join(folder, name) for folder, names in _walk(path, pattern) for name in names]
+        else:
+            files = [path]
+        for file in files:
+            # A pattern such as **/*.csv begins in the working folder.
+            uri = file if pattern.startswith(".") else file.removeprefix("./")
+            yield InputFile(uri, os.path.getsize(file))
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """Yield the files and folders that a local pattern matches.
+
+    The standard library's glob would go round a link to a folder above until the system refuses, so `**` is expanded
+    here.
+    """
+    parts = pattern.split("/")
+    if os.path.exists(pattern) or "**" not in parts:
+        yield from [pattern] if os.path.exists(pattern) else glob.glob(pattern, include_hidden=True)
+        return
+    place = parts.index("**")
+    above, below = "/".join(parts[:place]), "/".join(parts[place + 1 :])
+    for top in _expand(above or ("/" if pattern.startswith("/") else ".")):
+        if not below:
+            yield top
+            continue
+        for folder, _ in _walk(top, pattern):
+            yield from _expand(os.path.join(glob.escape(folder), below))
+
+
+def _walk(top: str, pattern: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder at or below `top` with the names of its files. A folder that links lead to again is skipped.
+
+    Hidden folders are left out here, not only their files later. Otherwise a hidden link could hide another folder.
+    """
+    visited: set[str] = set()
+    for folder, folders, names in os.walk(top, followlinks=True, onerror=_raise):
+        folders[:] = sorted(name for name in folders if _is_meant(name, pattern))
+        real = os.path.realpath(folder)
+        if real in visited:
+            folders.clear()
+        else:
+            visited.add(real)
+            yield folder, names
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _match_remote(pattern: str) -> Iterable[InputFile]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import boto3
@@ -53,6 +55,69 @@ def test_patterns_name_files_sorted_once_and_without_hidden_ones(folder: Path, p
     found = match(split_globs(patterns.replace("{}", str(folder))))
     assert [str(Path(file.uri).relative_to(folder)) for file in found] == names
     assert [file.size_bytes for file in found] == [len(name) for name in names]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """Folders with links between them: to a folder elsewhere, to a sibling, to the top, hidden ones, and to a file."""
+    for name in ("elsewhere/x.csv", "in/a/y.csv", "in/b/z.csv", "in/_old/old.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for name, target in {
+        "in/a/_hidden": "../b", "in/cycle": ".", "in/also": ".", "in/month": "../elsewhere", "in/b/self": ".",
+        "in/file.csv": "../elsewhere/x.csv", "in/seen": "_old",
+    }.items():  # fmt: skip
+        (tmp_path / name).symlink_to(target)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("in", ["a/y.csv", "b/z.csv", "file.csv", "month/x.csv", "seen/old.csv"]),
+        ("in/**", ["a/y.csv", "b/z.csv", "file.csv", "month/x.csv", "seen/old.csv"]),
+        ("in/**/*.csv", ["a/y.csv", "b/z.csv", "file.csv", "month/x.csv", "seen/old.csv"]),
+        ("in/**/?/**/*.csv", ["a/y.csv", "b/z.csv"]),
+        ("in/month", ["month/x.csv"]),
+        ("in/m*/*", ["month/x.csv"]),
+        ("in/a/_hidden", ["a/_hidden/z.csv"]),
+    ],
+)
+def test_linked_folders_are_read_once_and_cycles_end(
+    linked: Path, pattern: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = match([str(linked / pattern)])
+    assert [str(Path(file.uri).relative_to(linked / "in")) for file in found] == names
+    monkeypatch.chdir(linked)
+    assert [file.uri for file in match([pattern])] == [f"in/{name}" for name in names]
+
+
+def test_a_pattern_may_begin_with_two_stars(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(linked / "elsewhere")
+    assert [file.uri for file in match(["**/*.csv"])] == ["x.csv"]
+    (linked / "elsewhere/sub").mkdir()
+    (linked / "elsewhere/sub/[1].csv").write_text("")
+    assert [file.uri for file in match(["**/*.csv"])] == ["sub/[1].csv", "x.csv"]
+
+
+@pytest.mark.parametrize("name", ["gone", "loop"])
+def test_a_link_that_leads_nowhere_is_bad_input(linked: Path, name: str) -> None:
+    (linked / "in" / name).symlink_to(name if name == "loop" else "nowhere")
+    with pytest.raises(BadInput, match=r"cannot be listed .*" + name):
+        match([str(linked / "in")])
+
+
+def test_a_folder_that_cannot_be_listed_is_bad_input(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("/in/b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(BadInput, match=r"cannot be listed \(PermissionError"):
+        match([str(linked / "in")])
 
 
 @pytest.mark.parametrize("pattern", ["nothing*.csv", "missing.csv", "empty"])
