@@ -22,7 +22,8 @@ from transforms.interactions.columns import Columns
 from transforms.interactions.files import FileFault
 from transforms.interactions.format import InteractionFormat, TimestampUnit
 from transforms.interactions.ids import EncodedIds, encode_ids, id_fault
-from transforms.interactions.times import future_fault, is_number, native_text, time_fault, to_microseconds
+from transforms.interactions.time_columns import to_microseconds
+from transforms.interactions.times import future_fault, is_number, native_text, time_fault
 
 __all__ = ["RawBlock", "Validated", "quote", "shorten", "to_weights", "validate", "weight_fault"]
 
