@@ -56,8 +56,6 @@ def notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str
         found.append(f"{facts['validation_users']} users validate: too few to trust their scores")
     if facts["items"] > sampled_items:
         found.append(f"softmax sampled in training (more than --sampled_items={sampled_items}), full in validation")
-    if facts["weights_zero"]:
-        found.append(f"{facts['weights_zero']:,} interactions of weight 0 are part of histories, but nothing to learn")
     if facts["users_without_known_items"]:
         found.append(f"{facts['users_without_known_items']:,} users without an item of the vocabulary are left out")
     if facts["users_too_short_to_hold_out"]:
