@@ -52,6 +52,7 @@ def split(settings: SplitSettings, new_pipeline: PipelineFactory, clock: Callabl
         rejected, future = rows["rows_rejected"], rows["rows_future"]
         unused = rows["rows_read"] - rows["rows_filtered"] - rejected - counts.rows() - counts.zero_weight
         numbers = dataclasses.asdict(counts) | {"unused_rows": unused, "rows_rejected": rejected, "rows_future": future}
+        numbers["header_rows"] = rows["header_rows"]
         run.commit(["train", "holdout", "dead_letters"], numbers)
     print_split(counts, unused, rejected, future, output)
     by = rule.by if columns.timestamp else "user, in the order of a hash, as the input has no times"

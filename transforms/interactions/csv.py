@@ -7,7 +7,6 @@ quote, a lone CR, or another number of columns. Blank lines are skipped.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -18,8 +17,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from transforms.interactions.columns import Columns, resolve_columns
-from transforms.interactions.files import FileFault
 from transforms.interactions.format import InteractionFormat
+from transforms.interactions.header import find_header_rows, parse_header, take_header
 from transforms.interactions.lines import LINE_BLOCK_BYTES, LineBlock
 from transforms.interactions.records import RecordBlock, read_record_blocks
 from transforms.interactions.validate import RawBlock
@@ -44,40 +43,14 @@ def open_csv(
     if format.csv_header is not None:
         header = list(format.csv_header)
     else:
-        line, blocks = _take_header(blocks)
-        header = _parse_header(line, format.csv_delimiter)
+        line, blocks = take_header(blocks)
+        header = parse_header(line, format.csv_delimiter)
     columns = resolve_columns(header, format)
-    return columns, (_parse(block, header, columns, format.csv_delimiter) for block in blocks)
+    return columns, (_parse(block, header, columns, format) for block in blocks)
 
 
-def _take_header(blocks: Iterator[RecordBlock]) -> tuple[bytes, Iterator[RecordBlock]]:
-    """Return the first record that is not blank, and the records after it."""
-    for block in blocks:
-        for index in range(block.lines.count()):
-            if line := block.lines.line(index):
-                return line, _chain(block.after(index), blocks)
-    raise FileFault("is empty; add a header line, or pass --csv_header")
-
-
-def _chain(first: RecordBlock, others: Iterator[RecordBlock]) -> Iterator[RecordBlock]:
-    if first.lines.data:
-        yield first
-    yield from others
-
-
-def _parse_header(line: bytes, delimiter: str) -> list[str]:
-    if b"\0" in line:
-        raise FileFault("its first line contains NUL; is it a text file?")
-    try:
-        return next(csv.reader([line.decode("utf-8")], delimiter=delimiter, strict=True))
-    except UnicodeDecodeError as error:
-        raise FileFault("its first line is not UTF-8; is it a text file?") from error
-    except csv.Error as error:
-        raise FileFault(f"its header line cannot be parsed ({error}); correct it or pass --csv_delimiter") from error
-
-
-def _parse(records: RecordBlock, header: list[str], columns: Columns, delimiter: str) -> RawBlock:
-    block = records.lines
+def _parse(records: RecordBlock, header: list[str], columns: Columns, format: InteractionFormat) -> RawBlock:
+    block, delimiter = records.lines, format.csv_delimiter
     has_quotes = b'"' in block.data
     broken = _find_lone_returns(block, delimiter, has_quotes) | records.broken
     data, lines = block.data, None  # lines: index of each row's record in the block; None if it is the row's own index
@@ -96,17 +69,22 @@ def _parse(records: RecordBlock, header: list[str], columns: Columns, delimiter:
         lines = np.arange(rows) if lines is None else lines
         broken |= {int(lines[row]): f"has {width} columns, not {len(header)}" for row, width in ragged.items()}
         lines = np.delete(lines, list(ragged))
-    return _to_raw(
-        block, lines, {name: table.column(_label(header.index(name))) for name in columns.names}, columns, broken
-    )
+    table = table.rename_columns([header[int(label[1:])] for label in table.column_names])
+    headers = find_header_rows(data, table[columns.user], table[columns.item], columns)
+    if headers is not None:
+        table = table.filter(pa.array(~headers))
+        lines = (np.arange(len(headers)) if lines is None else lines)[~headers]
+    header_rows = 0 if headers is None else int(np.count_nonzero(headers))
+    return _to_raw(block, lines, table, columns, broken, header_rows)
 
 
 def _to_raw(
     block: LineBlock,
     lines: npt.NDArray[np.int64] | None,
-    table: dict[str, pa.ChunkedArray],
+    table: pa.Table,
     columns: Columns,
     broken: dict[int, str],
+    header_rows: int,
 ) -> RawBlock:
     def line_of(row: int) -> int:
         return row if lines is None else int(lines[row])
@@ -125,6 +103,7 @@ def _to_raw(
         position=lambda row: block.position(line_of(row)),
         original=lambda row: block.line(line_of(row)),
         unparsed=[(block.position(index), reason, block.line(index)) for index, reason in broken.items()],
+        header_rows=header_rows,
     )
 
 

@@ -45,7 +45,7 @@ __all__ = [
 # memory with them. Reading a unit stops with a fault above this many dead letters, if they are also more than half of
 # its rows.
 REJECTED_ROWS_LIMIT = 200_000
-ROW_COUNTS = ("rows_read", "rows_rejected", "rows_future", "rows_filtered")
+ROW_COUNTS = ("rows_read", "rows_rejected", "rows_future", "rows_filtered", "header_rows")
 FUTURE_FRACTION = 0.01  # a larger share of future rows comes from a wrong unit more often than from wrong clocks
 
 
@@ -67,6 +67,7 @@ class FileReport:
         rows_rejected: How many of these became dead letters.
         rows_future: How many dead letters have no other fault than a time after --as_of.
         rows_filtered: How many valid rows --min_weight, --since or --until removed.
+        header_rows: How many rows repeat the header of a CSV file. They are not among rows_read.
         has_weight: Whether the file has the weight column.
         has_timestamp: Whether the file has the timestamp column.
         fault: Why the file cannot be used, one sentence that starts with its URI. None if it can.
@@ -77,6 +78,7 @@ class FileReport:
     rows_rejected: int = 0
     rows_future: int = 0
     rows_filtered: int = 0
+    header_rows: int = 0
     has_weight: bool = False
     has_timestamp: bool = False
     fault: str | None = None
@@ -121,8 +123,8 @@ class ReadInteractions(beam.PTransform[PBegin, Read]):
 class ReadUnitFn(beam.DoFn):
     """Run `read_unit`, tag its outputs and count them in the namespace `interactions`.
 
-    Counters: rows_read, rows_rejected, rows_future and rows_filtered as in FileReport; files_faulty, the work units
-    that could not be read; blocks, the blocks emitted.
+    Counters: ROW_COUNTS as in FileReport; files_faulty, the work units that could not be read; blocks, the blocks
+    emitted.
 
     Args:
         format: Format and columns of the files.
@@ -196,6 +198,7 @@ def _add(report: FileReport, checked: Validated) -> FileReport:
         rows_read=report.rows_read + checked.rows_read,
         rows_rejected=report.rows_rejected + len(checked.rejected),
         rows_future=report.rows_future + checked.rows_future,
+        header_rows=report.header_rows + checked.header_rows,
         rows_filtered=report.rows_filtered + checked.rows_filtered,
     )
 

@@ -43,6 +43,7 @@ class RawBlock:
         original: Returns the original bytes of a row index.
         faults: Rows that the reader found to be bad, with the reason. Their values are ignored.
         unparsed: Position, reason and original bytes of records that did not become rows.
+        header_rows: How many rows the reader left out because they repeat the header.
     """
 
     user: pa.Array
@@ -53,6 +54,7 @@ class RawBlock:
     original: Callable[[int], bytes]
     faults: Mapping[int, str] = dataclasses.field(default_factory=dict)
     unparsed: list[tuple[int, str, bytes]] = dataclasses.field(default_factory=list)
+    header_rows: int = 0
 
 
 class Validated(NamedTuple):
@@ -64,6 +66,7 @@ class Validated(NamedTuple):
         rows_read: How many records were read.
         rows_filtered: How many valid rows the filters removed.
         rows_future: How many of the rejected rows have no other fault than a time after `InteractionFormat.as_of_us`.
+        header_rows: How many rows repeat the header. They are not among rows_read.
     """
 
     block: pa.RecordBatch | None
@@ -71,6 +74,7 @@ class Validated(NamedTuple):
     rows_read: int
     rows_filtered: int
     rows_future: int = 0
+    header_rows: int = 0
 
 
 def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFormat) -> Validated:
@@ -121,6 +125,7 @@ def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFo
         rows_read=rows + len(raw.unparsed),
         rows_filtered=rows_filtered,
         rows_future=rows_future,
+        header_rows=raw.header_rows,
     )
 
 

@@ -251,6 +251,7 @@ def test_the_transform_gives_blocks_dead_letters_reports_and_counters(tmp_path: 
         "rows_rejected": 1,
         "rows_future": 0,
         "rows_filtered": 0,
+        "header_rows": 0,
         "files_faulty": 1,
         "blocks": 3,
     }
