@@ -60,7 +60,12 @@ class Catalogue:
 
 
 def read_items(
-    uri: str, *, id_column: str | None = None, title_column: str | None = None, csv_delimiter: str = ","
+    uri: str,
+    *,
+    id_column: str | None = None,
+    title_column: str | None = None,
+    csv_delimiter: str = ",",
+    null_text: str = r"\N",
 ) -> Catalogue:
     """Read a catalogue: CSV with a header, Parquet or JSON lines. Text may be gzipped.
 
@@ -69,6 +74,7 @@ def read_items(
         id_column: Column with the item's id. None finds it by its name (see `columns`). All files use one name.
         title_column: Column with the title. None finds it by its name, and a file may lack it.
         csv_delimiter: One ASCII character.
+        null_text: Text of an unquoted CSV value that is missing. Empty if no text means that.
 
     Raises:
         BadInput: A file cannot be read, lacks a column, or holds an `available` value that is neither true nor false.
@@ -79,7 +85,7 @@ def read_items(
     for file in match([uri]):
         try:
             with open_binary(file.uri) as stream:
-                table = _read_table(stream, csv_delimiter)
+                table = _read_table(stream, csv_delimiter, null_text)
             columns = _find_columns(table.column_names, chosen[0] if chosen else id_column, title_column)
             table, letters = _normalise(table, file.uri, *columns)
         except AmbiguousColumns as fault:
@@ -109,7 +115,7 @@ def _find_columns(present: list[str], id_column: str | None, title_column: str |
     return name, find_column(present, CATALOGUE_TITLE, title_column, (name,))
 
 
-def _read_table(stream: BinaryIO, csv_delimiter: str) -> pa.Table:
+def _read_table(stream: BinaryIO, csv_delimiter: str, null_text: str) -> pa.Table:
     found = sniff(stream)
     if found.kind is None:
         raise FileFault("is empty; pass a catalogue with a header line")
@@ -127,7 +133,10 @@ def _read_table(stream: BinaryIO, csv_delimiter: str) -> pa.Table:
         read_options=pyarrow.csv.ReadOptions(use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(delimiter=csv_delimiter, newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+            column_types=dict.fromkeys(header, pa.string()),
+            null_values=[null_text],
+            strings_can_be_null=bool(null_text),
+            quoted_strings_can_be_null=False,
         ),
     )
 

@@ -1,8 +1,9 @@
 """Read CSV files (any one-byte delimiter, RFC 4180 quotes) as raw blocks.
 
 `records` finds where each record ends, and pyarrow parses the records. Every wanted column is read as bytes, so nothing
-is inferred, trimmed or read as null. A broken record becomes a dead letter: an unclosed quote, text after a closing
-quote, a lone CR, or another number of columns. Blank lines are skipped.
+is inferred or trimmed. An unquoted value that equals `InteractionFormat.null_text` is null. A broken record becomes a
+dead letter: an unclosed quote, text after a closing quote, a lone CR, or another number of columns. Blank lines are
+skipped.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _parse(records: RecordBlock, header: list[str], columns: Columns, format: In
         data, lines = b"".join(block.array().filter(pa.array(whole)).to_pylist()), np.flatnonzero(whole)
 
     ragged: dict[int, int] = {}  # row to its number of columns
-    table = _read_table(data, header, columns, delimiter, has_quotes, ragged)
+    table = _read_table(data, header, columns, format, has_quotes, ragged)
     rows = table.num_rows + len(ragged)
     if rows != (block.count() if lines is None else len(lines)):  # blank lines, which Arrow skips
         candidates = np.arange(block.count()) if lines is None else lines
@@ -122,7 +123,12 @@ def _find_lone_returns(block: LineBlock, delimiter: str, has_quotes: bool) -> di
 
 
 def _read_table(
-    data: bytes, header: list[str], columns: Columns, delimiter: str, has_quotes: bool, ragged: dict[int, int]
+    data: bytes,
+    header: list[str],
+    columns: Columns,
+    format: InteractionFormat,
+    has_quotes: bool,
+    ragged: dict[int, int],
 ) -> pa.Table:
     """Read the wanted columns. Skip rows of another width and note them in `ragged`."""
     ids = pa.dictionary(pa.int32(), pa.binary())
@@ -132,6 +138,9 @@ def _read_table(
     }
     if not data.strip(b"\r\n"):  # Arrow raises for text without rows
         return pa.table({label: pa.array([], kind) for label, kind in types.items()})
+
+    null_text = format.null_text
+    may_be_null = bool(null_text) and null_text.encode() in data
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
         ragged[row.number - 1] = row.actual_columns
@@ -143,13 +152,17 @@ def _read_table(
             use_threads=False, block_size=len(data) + 1, column_names=[_label(i) for i in range(len(header))]
         ),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=delimiter,
+            delimiter=format.csv_delimiter,
             quote_char='"' if has_quotes else False,
             newlines_in_values=has_quotes,
             invalid_row_handler=note,
         ),
         convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=list(types), column_types=types, strings_can_be_null=False
+            include_columns=list(types),
+            column_types=types,
+            null_values=[null_text],
+            strings_can_be_null=may_be_null,
+            quoted_strings_can_be_null=False,
         ),
     )
 

@@ -22,6 +22,7 @@ class InteractionFormat:
         input_format: Format of every file. "auto" detects it from the content.
         csv_delimiter: One ASCII character.
         csv_header: Column names of CSV files without a header line, in file order. None if the files have one.
+        null_text: Text of an unquoted CSV value that is missing. Empty if no text means that.
         user_column: Column with the user's id. None finds it by its name (see `columns`), as in the next three.
         item_column: Column with the item's id.
         timestamp_column: Column with the time. A given name is required. An empty name reads no times.
@@ -38,6 +39,7 @@ class InteractionFormat:
     input_format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
     csv_delimiter: str = ","
     csv_header: tuple[str, ...] | None = None
+    null_text: str = r"\N"
     user_column: str | None = None
     item_column: str | None = None
     timestamp_column: str | None = None

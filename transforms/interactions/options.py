@@ -52,6 +52,13 @@ class InteractionOptions(PipelineOptions):
             help="column names of CSV files that have no header line, in file order, all of them",
         )
         parser.add_argument(
+            "--null_text",
+            default=r"\N",
+            metavar="TEXT",
+            help=r"unquoted CSV value that means missing, such as NULL; an empty TEXT takes every value as written "
+            r"(default: \N, as MySQL and Hive write)",
+        )
+        parser.add_argument(
             "--user_column",
             metavar="NAME",
             help="column with the user's id (default: user_id, or the one column with a name like user or customer_id)",
@@ -219,6 +226,7 @@ def interaction_format(options: PipelineOptions) -> InteractionFormat:
         input_format=view.input_format,
         csv_delimiter=_delimiter(view.csv_delimiter) or ",",
         csv_header=_header(view),
+        null_text=view.null_text,
         timestamp_unit=view.timestamp_unit,
         min_weight=view.min_weight,
         since_us=_time(view.since),

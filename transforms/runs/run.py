@@ -197,7 +197,10 @@ class Run:
         """
         if reading.items:
             catalogue = read_items(
-                reading.items, id_column=reading.items_id_column, title_column=reading.items_title_column
+                reading.items,
+                id_column=reading.items_id_column,
+                title_column=reading.items_title_column,
+                null_text=reading.format.null_text,
             )
             self._record_options(items_id_column=catalogue.id_column, items_title_column=catalogue.title_column)
             self._catalogue = catalogue

@@ -72,6 +72,16 @@ def test_common_names_are_found_and_two_of_them_are_bad_usage(tmp_path: Path) ->
     assert read_csv(tmp_path, "sku,name,item_name\n1,2,3\n", title_column="").table["title"].to_pylist() == ["1"]
 
 
+def test_null_text_is_a_missing_id_or_title(tmp_path: Path) -> None:
+    items = read_csv(tmp_path, 'item_id,title,available\n\\N,a,1\n1,\\N,\\N\n2,"\\N",0\n')
+    assert items.table.to_pylist() == [
+        {"item_id": "1", "title": "1", "available": True},
+        {"item_id": "2", "title": "\\N", "available": False},
+    ]
+    assert [letter.reason for letter in items.rejected] == ["item_id is missing"]
+    assert read_csv(tmp_path, "item_id\n\\N\n", null_text="").table["item_id"].to_pylist() == ["\\N"]
+
+
 def test_titles_that_were_asked_for_and_are_not_there_are_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"has no column name \(it has item_id, title\); pass --items_title_column"):
         read_csv(tmp_path, "item_id,title\n1,Course\n", title_column="name")

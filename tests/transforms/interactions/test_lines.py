@@ -135,6 +135,33 @@ def test_quotes_are_those_of_rfc_4180_and_a_quote_within_a_bare_value_is_itself(
     assert [(where, original) for where, _, original in letters] == [(3, b'"",c'), (4, b'd,"c\ne"')]
 
 
+def test_null_text_without_quotes_is_a_missing_value() -> None:
+    data = rb"""user_id,item_id,weight,timestamp
+\N,i,1,1
+u,\N,1,1
+u,i,\N,1
+u,i,1,\N
+"\N",x\N,1,1
+NULL,"",1,1
+"""
+    rows, letters = read_csv(data)
+    assert rows == [("\\N", "x\\N", 1.0, 1_000_000)]
+    assert [(where, why) for where, why, _ in letters] == [
+        (2, "user_id is missing"),
+        (3, "item_id is missing"),
+        (4, "weight is missing"),
+        (5, "timestamp is missing"),
+        (7, "item_id is empty"),
+    ]
+    assert letters[0][2] == rb"\N,i,1,1"
+
+
+@pytest.mark.parametrize(("null_text", "users"), [("NULL", ["\\N"]), ("", ["\\N", "NULL"])])
+def test_null_text_is_another_text_or_none(null_text: str, users: list[str]) -> None:
+    rows, _ = read_csv(b"user_id,item_id\n\\N,i\nNULL,i\n", null_text=null_text)
+    assert [user for user, _ in rows] == users
+
+
 def test_tabs_and_a_header_from_the_flags() -> None:
     rows, letters = read_csv(
         b'1\t2\t3\t4\n"5\t6\t7\t8\n', csv_delimiter="\t", csv_header=("user_id", "item_id", "weight", "timestamp")

@@ -25,6 +25,7 @@ def test_every_flag_reaches_the_format() -> None:
         "--input_format=csv",
         "--csv_delimiter=\\t",
         "--csv_header=u,i,w,t",
+        "--null_text=NULL",
         "--user_column=u",
         "--item_column=i",
         "--timestamp_column=t",
@@ -35,7 +36,7 @@ def test_every_flag_reaches_the_format() -> None:
         "--until=2",
     ]
     assert interaction_format(options(*flags)) == InteractionFormat(
-        "csv", "\t", ("u", "i", "w", "t"), "u", "i", "t", "w", "ms", 2.0, 1_000_000, 2_000_000
+        "csv", "\t", ("u", "i", "w", "t"), "NULL", "u", "i", "t", "w", "ms", 2.0, 1_000_000, 2_000_000
     )
 
 
