@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipelines.batch_cf import increment
 from pipelines.batch_cf.export.saved_model import export_model
@@ -73,6 +74,7 @@ def run(
             run.run_pipeline(lambda root: build(root, job))
         facts = run.read_facts(folder.path("facts.json"))
         _check(run, facts, reading.max_bad_fraction)
+        run.compare_catalogue(_item_ids(folder))
         counters = _counters(facts)
         with run.stage("export"):
             card: dict[str, Any] = {"similarity": settings.measure.name}
@@ -104,6 +106,11 @@ def _choose(settings: CfSettings, files: list[InputFile], columns: Columns) -> C
         return Choice(settings.strategy, f"strategy {settings.strategy}, set by --strategy")
     rows = most_rows(files, columns, settings.interactions.format)
     return choose_by_size(rows, has_weights(columns, settings.rules), settings.broadcast_bytes)
+
+
+def _item_ids(folder: RunFolder) -> pa.ChunkedArray:
+    with storage.open_read(folder.path("items.parquet")) as file:
+        return pq.read_table(pa.BufferReader(file.read()), columns=["item_id"])["item_id"]
 
 
 def _base_notes(base: increment.Base | None, facts: dict[str, Any]) -> list[str]:

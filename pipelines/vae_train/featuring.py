@@ -160,5 +160,7 @@ def _check(run: Run, facts: dict[str, Any], path: str, max_bad_fraction: float) 
     run.check_reports(facts, max_bad_fraction)
     if facts["faults"]:
         raise BadInput(facts["faults"][0])
-    if not read_vocabulary(path).available.any():
+    vocabulary = read_vocabulary(path)
+    run.compare_catalogue(vocabulary.ids)
+    if not vocabulary.available.any():
         raise BadInput("--items marks every item of the log as not available; correct its column available")

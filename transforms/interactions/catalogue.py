@@ -58,6 +58,27 @@ class Catalogue:
         """Return the title of each item id."""
         return dict(zip(self.table["item_id"].to_pylist(), self.table["title"].to_pylist(), strict=True))
 
+    def count_found(self, item_ids: pa.Array | pa.ChunkedArray) -> int:
+        """Return how many of the distinct ids the catalogue has."""
+        return int(pc.sum(pc.is_in(item_ids, value_set=self.table["item_id"])).as_py() or 0)
+
+    def explain_mismatch(self, item_ids: pa.Array | pa.ChunkedArray) -> str:
+        """Return a sentence about a log that shares no item with the catalogue, with an example of each side.
+
+        Args:
+            item_ids: Ids of the log, at least one. The example is a pair that looks alike, such as 7 and 007, if there
+                is one.
+        """
+        ours, theirs = item_ids.to_pylist(), self.table["item_id"].to_pylist()
+        alike = {_plain_id(each): each for each in reversed(theirs)}
+        mine = next((each for each in ours if _plain_id(each) in alike), ours[0])
+        example = alike.get(_plain_id(mine), theirs[0] if theirs else None)
+        other = "is empty" if example is None else f"has {quote(example)}"
+        return (
+            f"no item of the log is in --items, so titles and availability have no effect: the log has {quote(mine)}, "
+            f"the catalogue {other}; write the ids alike, or pass --items_id_column"
+        )
+
 
 def read_items(
     uri: str,
@@ -113,6 +134,11 @@ def _find_columns(present: list[str], id_column: str | None, title_column: str |
     if present.count(name) > 1:
         raise FileFault(f"has column {name} {present.count(name)} times; keep one of them")
     return name, find_column(present, CATALOGUE_TITLE, title_column, (name,))
+
+
+def _plain_id(text: str) -> str:
+    """Return an id without what often differs between exports: blanks, case, leading zeros and a decimal zero."""
+    return text.strip().lower().removesuffix(".0").lstrip("0")
 
 
 def _read_table(stream: BinaryIO, csv_delimiter: str, null_text: str) -> pa.Table:

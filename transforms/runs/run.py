@@ -106,6 +106,7 @@ class Run:
         self.timings: dict[str, float] = {}
         self._new_pipeline, self._clock = new_pipeline, clock
         self._catalogue: Catalogue | None = None
+        self._catalogue_found = 0
         self._warnings: list[str] = []
         self._folder: RunFolder | None = None
 
@@ -205,6 +206,20 @@ class Run:
             self._record_options(items_id_column=catalogue.id_column, items_title_column=catalogue.title_column)
             self._catalogue = catalogue
         return self._catalogue
+
+    def compare_catalogue(self, item_ids: pa.Array | pa.ChunkedArray) -> None:
+        """Count how many items of the log the catalogue has, and warn if it has none. Without a catalogue do nothing.
+
+        `commit` adds the count to the counters as `catalogue_found`.
+
+        Args:
+            item_ids: Distinct ids of the log, at least one.
+        """
+        if self._catalogue is None:
+            return
+        self._catalogue_found = self._catalogue.count_found(item_ids)
+        if not self._catalogue_found:
+            self.warn(self._catalogue.explain_mismatch(item_ids))
 
     @contextlib.contextmanager
     def open(self) -> Iterator[RunFolder]:
@@ -307,6 +322,7 @@ class Run:
             counters = {
                 **counters,
                 "catalogue_items": len(catalogue.table),
+                "catalogue_found": self._catalogue_found,
                 "catalogue_duplicates": catalogue.duplicates,
                 "catalogue_rejected": len(catalogue.rejected),
             }

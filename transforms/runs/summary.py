@@ -24,6 +24,10 @@ def print_summary(record: RunRecord, *sections: Mapping[str, str]) -> None:
     table.add_column(style="dim")
     table.add_column(justify="right")
     times = {f"time: {stage}": f"{seconds:,.2f} s" for stage, seconds in record.timings.items()}
+    found = record.counters.get("catalogue_found")
+    if found is not None:
+        share = found / record.counters["items"]
+        times = {"items found in --items": f"{found:,} ({share:.1%})", **times}
     for section in (*sections, times):
         for label, value in section.items():
             table.add_row(label, value)
