@@ -22,7 +22,7 @@ __all__ = ["build"]
 
 
 def build(
-    root: beam.Pipeline, reading: SequencerConfig, publishing: PublishConfig, bandits: bytes, *, streaming: bool
+    root: beam.Pipeline, reading: SequencerConfig, publishing: PublishConfig, *, streaming: bool
 ) -> PCollection[str]:
     """Build the whole pipeline.
 
@@ -30,14 +30,13 @@ def build(
         root: The empty pipeline.
         reading: Settings of the reader.
         publishing: Settings of the publisher.
-        bandits: Bytes of the bandits file.
         streaming: Whether to build the stream or the batch.
 
     Returns:
         One sentence per published version.
     """
-    read = root | "Read" >> (ReadStream(reading) if streaming else ReadFiles(reading, bandits))
-    results = read.blocks | "JoinShards" >> JoinShards(bandits)
+    read = root | "Read" >> (ReadStream(reading) if streaming else ReadFiles(reading))
+    results = read.blocks | "JoinShards" >> JoinShards(reading.bandits_data)
     messages = (results, read.reports) | "FlattenMessages" >> beam.Flatten()
     published: PCollection[str] = messages | "Publish" >> Publish(publishing)
     return published

@@ -101,7 +101,7 @@ def run(settings: StreamSettings, new_pipeline: PipelineFactory, clock: Callable
         pipeline = new_pipeline(folder)
         held.enter_context(watching(status, clock, streaming=settings.streaming))
         stop = held.enter_context(_stopping(stop_file if settings.streaming else None))
-        build(pipeline, reading, publishing, data, streaming=settings.streaming)
+        build(pipeline, reading, publishing, streaming=settings.streaming)
         _run_pipeline(pipeline, fault_file, stop, verbose=settings.verbose)
     return StreamResult(status, stopped=bool(stop.came))
 

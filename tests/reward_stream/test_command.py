@@ -177,6 +177,7 @@ def test_metrics_count_upwards_alone() -> None:
     status.add(PublisherProgress(outcomes={"orphan": 3}, failures=["x"], records_read=9))  # type: ignore[arg-type]
     status.add(PublisherProgress(outcomes={"orphan": -1, "counted": 1}, watermark_us=T0))  # type: ignore[arg-type]
     status.add(PublisherProgress(heard_us={"decisions": T0, "rewards": T0 - 5 * SECOND}))
+    status.add(PublisherProgress(files_reread=2))
     status.add(PublisherProgress())
     text = render(status, T0 + 2 * SECOND).decode()
     for expected in (
@@ -186,6 +187,7 @@ def test_metrics_count_upwards_alone() -> None:
         "records_read_total 9.0",
         "event_time_lag_seconds 2.0",
         'source_age_seconds{source="decisions"} 2.0',
+        "reread_files_total 2.0",
         'source_age_seconds{source="rewards"} 7.0',
     ):
         assert f"recbeam_reward_stream_{expected}\n" in text

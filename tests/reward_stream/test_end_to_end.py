@@ -192,7 +192,7 @@ def test_beam_counters_say_what_a_bounded_run_did(worlds: dict[str, pathlib.Path
         uuid.uuid4().hex, data, str(tmp_path / "snapshots"), str(tmp_path / "letters"), reading.shards, Pace()
     )
     pipeline = beam.Pipeline(FnApiRunner())
-    build(pipeline, reading, publishing, data, streaming=False)
+    build(pipeline, reading, publishing, streaming=False)
     result = pipeline.run()
     result.wait_until_finish()
     found = published(tmp_path)

@@ -114,14 +114,15 @@ class _Collector:
             yield self._gauge(name, about, value or 0)
         for name, about, value in (
             ("dead_letters", "records kept as dead letters", status.dead_letters),
-            ("records_read", "lines read, blank ones not counted", status.records_read),
-            ("records_malformed", "lines that could not be parsed or break the schema", status.records_malformed),
-            ("publish_failures", "refusals by a destination, tried again", status.publish_failures),
-            ("late_files", "files all of whose records were late", status.late_files),
+            ("records_read", "lines read, without blank lines", status.records_read),
+            ("records_malformed", "lines that cannot be parsed or break the schema", status.records_malformed),
+            ("publish_failures", "failed attempts to publish, which are repeated", status.publish_failures),
+            ("late_files", "files whose records were all late", status.late_files),
+            ("reread_files", "files that shrank or changed and were read again as new", status.files_reread),
             ("checkpoints", "checkpoints saved", status.checkpoints),
         ):
             yield self._core.CounterMetricFamily(_PREFIX + name, about, value=value)
-        outcomes = self._counter("outcomes", "records by outcome, corrections upwards alone", ["outcome"])
+        outcomes = self._counter("outcomes", "records by outcome; later corrections only increase it", ["outcome"])
         for outcome in {**dict.fromkeys(OUTCOMES), **status.outcomes}:
             outcomes.add_metric([outcome], status.outcomes[outcome])
         yield outcomes

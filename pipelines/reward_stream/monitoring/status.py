@@ -16,7 +16,8 @@ from pipelines.reward_stream.publishing.versions import Written
 __all__ = ["Status", "status_of"]
 
 _LATEST = (
-    "watermark_us", "pending", "open_decisions", "open_rewards", "late_files", "files_unreadable", "heard_us",
+    "watermark_us", "pending", "open_decisions", "open_rewards", "late_files", "files_unreadable", "files_reread",
+    "heard_us",
 )  # fmt: skip
 _BY_RUN: dict[str, Status] = {}
 _LOCK = threading.Lock()
@@ -47,6 +48,7 @@ class Status:
     open_rewards: int | None = None
     late_files: int = 0
     files_unreadable: int = 0
+    files_reread: int = 0
     heard_us: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def add(self, progress: PublisherProgress) -> None:

@@ -58,6 +58,7 @@ class PublisherProgress:
         open_rewards: Rewards held by the shards as of the last tick. None without a tick.
         late_files: Files whose records were all late as of the last tick. None without a tick.
         files_unreadable: Files set aside as of the last tick. None without a tick.
+        files_reread: How often a file was read again as new, as of the last tick. None without a tick.
         heard_us: Clock per source when it last delivered, microseconds. None without a tick.
         ended: Whether no tick comes after this one.
     """
@@ -78,6 +79,7 @@ class PublisherProgress:
     open_rewards: int | None = None
     late_files: int | None = None
     files_unreadable: int | None = None
+    files_reread: int | None = None
     heard_us: Mapping[str, int] | None = None
     ended: bool = False
 
@@ -226,7 +228,7 @@ class Publisher:
             self._moment = Moment(
                 self._clock(), report.maturing_us, report.newest_us, report.final, report.stop, report.heard_us
             )
-            progress.heard_us = report.heard_us
+            progress.heard_us, progress.files_reread = report.heard_us, report.files_reread
             progress.ticks += 1
             if report.state is not None:  # closed totals are those of this tick now, and not after the next
                 self._settle(progress)

@@ -55,17 +55,15 @@ class ReadFiles(beam.PTransform[Any, Read]):
 
     Args:
         config: Settings of the reader.
-        bandits: Bytes of the bandits file.
     """
 
     config: SequencerConfig
-    bandits: bytes
 
     def expand(self, root: Any) -> Read:
         """List the files and read their ranges."""
         ranges = root | "ListFiles" >> beam.Create(_ranges(self.config), reshuffle=True)
         read = ranges | "ReadRanges" >> beam.ParDo(
-            ReadRangesFn(self.bandits, self.config.shards, self.config.max_disorder_us, wall_clock_us())
+            ReadRangesFn(self.config.bandits_data, self.config.shards, self.config.max_disorder_us, wall_clock_us())
         )
         return Read(
             read | "TakeBlocks" >> beam.FlatMap(_blocks).with_output_types(tuple[int, bytes]),

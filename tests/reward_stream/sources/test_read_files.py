@@ -109,6 +109,6 @@ def test_the_transform_reads_all_files_of_both_sources(tmp_path: pathlib.Path) -
         assert len(reports) > 6  # ranges, not files
 
     with beam.Pipeline(runner=FnApiRunner()) as root:
-        read = root | ReadFiles(logs.config(range_bytes=1_500), BANDITS)
+        read = root | ReadFiles(logs.config(range_bytes=1_500))
         assert_that(read.blocks, check_blocks, label="CheckBlocks")
         assert_that(read.reports, check_reports, label="CheckReports")
