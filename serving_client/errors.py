@@ -232,8 +232,9 @@ def from_status(
     said = f"{'no status' if code is None else code.name}: {text or 'no details'}"
     advice = _ADVICE.get(kind)
     if kind is NotFound:
-        command = f"serving-client status --server={target or 'HOST:PORT'} --model={model or 'NAME'}"
-        advice = f"check the name; `{command}` lists the versions of a model"
+        name = model if model and version is not None else "NAME"  # without a version the name itself may be wrong
+        command = f"serving-client status --server={target or 'HOST:PORT'} --model={name}"
+        advice = f"check the name and version; `{command}` lists the versions of a model"
     return kind(f"{said.rstrip('.')}; {advice}" if advice else said, target, model, version, attempts)
 
 

@@ -100,8 +100,14 @@ def test_recommend_asks_for_no_scores_without_items_and_does_without_the_signatu
 def test_a_wrong_model_names_the_command_that_lists_versions(command, server, capsys):
     assert main([command, f"--server={server.target}", "--model=cff"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    named = f"`serving-client status --server={server.target} --model=cff` lists the versions of a model"
-    assert line.endswith(f"check the name; {named}")
+    named = f"`serving-client status --server={server.target} --model=NAME` lists the versions of a model"
+    assert line.endswith(f"check the name and version; {named}")
+
+
+def test_a_wrong_version_names_the_command_with_the_model(server, capsys):
+    assert main(["recommend", f"--server={server.target}", "--model=cf", "--version=9"]) == 3
+    named = f"`serving-client status --server={server.target} --model=cf` lists the versions of a model"
+    assert capsys.readouterr().err.strip().endswith(f"check the name and version; {named}")
 
 
 def test_recommend_without_items_asks_for_what_is_popular(server, capsys):

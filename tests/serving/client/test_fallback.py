@@ -415,7 +415,7 @@ def test_a_rung_whose_model_does_not_exist_is_logged_and_counted_and_other_failu
     assert registry.get_sample_value("serving_client_not_found_total", {"rung": "model vae"}) is None
     warnings = [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "serving_client"]
     assert [level for level, _ in warnings] == ["WARNING"] * 2
-    command = f"`serving-client status --server={servers[0].target} --model=vaee` lists the versions of a model"
+    command = f"`serving-client status --server={servers[0].target} --model=NAME` lists the versions of a model"
     for (_, text), calls in zip(warnings, ("1 call", "3 calls"), strict=True):
         assert text.startswith(f"fallback: rung 'model vaee' failed with NotFound in {calls} since the last warning: ")
         assert text.endswith(command)
