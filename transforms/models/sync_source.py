@@ -79,7 +79,7 @@ def files_of(folder: str) -> list[ModelFile]:
         return parse(text, complete)
     files = listed(Path(folder))
     if "saved_model.pb" not in {file.name for file in files}:
-        raise BadInput(f"{folder}: holds no saved_model.pb; publish with python -m transforms.publish")
+        raise BadInput(f"{folder}: holds no saved_model.pb; publish one with recbeam publish")
     return files
 
 
