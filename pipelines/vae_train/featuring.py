@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,6 +85,8 @@ def make_features(
         run.run_pipeline(lambda root: build(root, job))
         shutil.rmtree(os.path.join(partial, "tft_temp"), ignore_errors=True)
         os.rename(partial, path)
+    else:
+        print(f"{run.pipeline}: takes the features of the interrupted run from {path}", file=sys.stderr)
     facts = run.read_facts(os.path.join(path, _FACTS))
     run.as_of_us = facts["as_of_us"]  # of the killed run, if that made the features
     try:

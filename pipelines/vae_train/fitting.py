@@ -102,12 +102,11 @@ def fit(
         epochs = trained.best_epoch
         trained = _train("refit", features, folder, model_config, training_config, distribution, epochs)
         timings["refit"] = time.perf_counter() - tick
-    linear = _linear(features, choice)
     share = 1.0 if choice is None else choice.share
-    test = evaluate(
-        _blended(trained.model, linear, share),
-        read_heldout(features.path, "test", features.items, _sides(features)),
-    )
+    with progress.display("linear term and test users"):
+        linear = _linear(features, choice)
+        heldout = read_heldout(features.path, "test", features.items, _sides(features))
+        test = evaluate(_blended(trained.model, linear, share), heldout, progress=_count_tested)
     blend = None if choice is None else _described(choice)
     return Fitted(
         trained.model, linear, share, features, validation, test, training, blend, journals, timings
@@ -186,7 +185,16 @@ def _linear(features: Features, choice: LinearChoice | None) -> LinearTerm | Non
     from pipelines.vae_train.model.linear import LinearTerm
     from pipelines.vae_train.training.blend import linear_weights
 
-    return LinearTerm(linear_weights(features.path, features.items, choice.strength))
+    progress.expect("linear terms", 1)
+    progress.advance("linear terms", 0)
+    linear = LinearTerm(linear_weights(features.path, features.items, choice.strength))
+    progress.advance("linear terms", 1)
+    return linear
+
+
+def _count_tested(done: int, users: int) -> None:
+    progress.expect("users tested", users)
+    progress.reach("users tested", done)
 
 
 def _blended(model: Model, linear: LinearTerm | None, share: float) -> Callable[[Any, Mapping[str, Any]], Any]:

@@ -7,7 +7,6 @@ import shutil
 
 from pipelines.vae_train.fitting import Fitted
 from pipelines.vae_train.options import VaeSettings
-from transforms import progress
 from transforms.files import storage
 from transforms.interactions.times import rfc3339
 from transforms.runs.run import Run
@@ -37,8 +36,6 @@ def export(run: Run, folder: RunFolder, settings: VaeSettings, fitted: Fitted) -
         linear=fitted.blend,
         sampled_softmax=facts["items"] > settings.model.sampled_items,
     )
-    progress.expect("models exported", 1)
-    progress.advance("models exported", 0)
     with storage.local_place(folder.path("model")) as local:
         export_model(
             fitted.model,
@@ -49,7 +46,6 @@ def export(run: Run, folder: RunFolder, settings: VaeSettings, fitted: Fitted) -
             serving_top_k=settings.serving_top_k,
             model_card=card,
         )
-    progress.advance("models exported", 1)
 
 
 def bring(folder: RunFolder, fitted: Fitted) -> None:

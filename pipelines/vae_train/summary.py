@@ -51,6 +51,11 @@ def notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str
         found.append("no linear term: validation likes the model better without")
     elif fitted.blend is not None:
         found.append(f"served blend: {fitted.share:.1f} autoencoder, rest EASE with lambda {fitted.blend['lambda']:g}")
+    if fitted.validation:
+        found.append(
+            "validation scores are of users of --interactions that were not trained on, and of the autoencoder alone "
+            "unless they say blend; recbeam evaluate asks other users for other items, so compare models by one of both"
+        )
     if fitted.training["refit"]:
         found.append("refit on all users but the test users: examples/ are the refit's, without a validation split")
     if facts["validation_users"] < _FEW_USERS:

@@ -109,6 +109,9 @@ def test_run_json_counts_times_and_notes(world: World) -> None:
     assert (counters["catalogue_items"], counters["catalogue_duplicates"]) == (len(ITEMS), 0)
     assert list(record["timings"]) == ["export", "features", "linear term", "prepare", "training"]
     assert all(seconds >= 0 for seconds in record["timings"].values())
+    told = world.done.error.splitlines()
+    assert [line.partition(",")[0] for line in told if "epoch" in line] == [f"vae_train: epoch {n}/2" for n in (1, 2)]
+    assert any(note.startswith("validation scores are of users of --interactions") for note in record["notes"])
     assert record["notes"][0].startswith("best epoch ") and record["notes"][1].startswith("served blend: ")
     named = {each["uri"] for each in record["outputs"]}
     assert named == set(snapshot(world.output)) - {"run.json"}

@@ -104,6 +104,8 @@ def test_a_killed_run_leaves_a_workspace_and_nothing_that_looks_done(killed: Kil
 def test_the_same_command_goes_on_with_the_features_it_has(killed: Killed, resumed) -> None:
     output, done, began = resumed
     assert done.code == 0, done.error
+    assert "vae_train: takes the features of the interrupted run from" in done.error
+    assert "vae_train: resumes an interrupted training after epoch 15, step 180" in done.error
     assert not [path for path in output.iterdir() if path.name.startswith(".")]
     for name, (changed_ns, digest) in snapshot(output / "examples").items():
         assert killed.features[f"examples/{name}"] == (changed_ns, digest)

@@ -59,7 +59,7 @@ def test_the_best_weights_are_returned_and_training_stops_when_patience_is_out(
     scores = iter([0.5, 0.7, 0.6, 0.7, 0.4])
     compiled: list[object] = []
 
-    def told(score: object, heldout: object) -> dict[str, float]:
+    def told(score: object, heldout: object, **progress: object) -> dict[str, float]:
         compiled.append(score)
         return {METRIC: next(scores)}
 

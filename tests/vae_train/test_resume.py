@@ -43,6 +43,16 @@ class CrashAt(Silent):
             raise Crash
 
 
+class Resumed(Silent):
+    """Keeps the steps after which a training was said to resume."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def resumed(self, epoch: int, step: int) -> None:
+        self.steps.append(step)
+
+
 def lines(work: pathlib.Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in read_journal(str(work / "training.jsonl"))]
 
@@ -74,8 +84,11 @@ def test_a_run_that_crashed_at_a_step_goes_on_to_the_same_weights(whole, tmp_pat
     settings = quick(checkpoint_steps=5)
     with pytest.raises(Crash):
         train(features, str(tmp_path), ITEMS, TINY, settings, progress=CrashAt(step))
-    trained = train(features, str(tmp_path), ITEMS, TINY, settings)
+    told = Resumed()
+    trained = train(features, str(tmp_path), ITEMS, TINY, settings, progress=told)
     assert_same(outcome(trained, tmp_path), expected)
+    saved = step - 1 - (step - 1) % 5  # CrashAt raises before the step is saved
+    assert told.steps == ([saved] if saved else [])
 
 
 def test_a_run_that_crashed_before_its_epoch_was_saved_notes_it_once(

@@ -22,6 +22,7 @@ from pipelines.vae_train.features.items import Vocabulary, read_vocabulary
 from pipelines.vae_train.features.preprocessing import ITEM_IDS, SIDE_PREFIX
 from pipelines.vae_train.features.side import side_sizes
 from serving_client.contracts import signatures as contract
+from transforms import progress
 from transforms.errors import BadInput, BadUsage, RecbeamError
 from transforms.models.assets import by_popularity, model_folder, write_extras, write_lines
 from transforms.models.import_tensorflow import import_tensorflow
@@ -35,6 +36,9 @@ __all__ = ["export_model"]
 
 IDS_FILE = "ids.txt"
 """Asset with one item id per line in UTF-8 order. The vocabulary of TF-Transform is ordered by frequency."""
+
+_PARTS = "parts exported"
+"""Progress of an export: the graph, the check of its answers, the files beside it."""
 
 CHECKED_USERS = 32
 """Number of histories to check. The written model must answer them as the trained model does."""
@@ -87,18 +91,23 @@ def export_model(
     ids = vocabulary.ids.take(pa.array(order))
     users, available = vocabulary.users[order], vocabulary.available[order]
     score = functools.partial(blended, model, linear, share)
+    progress.expect(_PARTS, 3)
+    progress.advance(_PARTS, 0)
     with model_folder(directory) as place:
         write_lines(place.scratch / IDS_FILE, ids)
         histories, scores = _trained(score, Path(features_dir), vocabulary)
         if not np.isfinite(scores).all():
             raise RecbeamError(f"{directory}: the trained model's scores are not finite; lower --learning_rate")
         _save(score, vocabulary, Path(features_dir) / "transform", place.scratch / IDS_FILE, place.model, serving_top_k)
+        progress.advance(_PARTS, 1)
         scores = scores[:, order]
         cold = [all(one == NOT_AN_ID for one in history) for history in histories]
         scores[cold] = by_popularity(users, available)[1]
         expected = Expected(ids.to_pylist(), available, histories, scores)
         verify(place.model, place.scratch, expected, serving_top_k)
+        progress.advance(_PARTS, 1)
         write_extras(place.model, SIGNATURES, ids, users, available, model_card)
+        progress.advance(_PARTS, 1)
 
 
 def _save(

@@ -90,9 +90,10 @@ def choose_linear(
         return LinearChoice(None, 1.0, ())
     train = read_matrix(features_dir, heldout.items)
     mixed = sorted({share for share in shares if share < 1.0}, reverse=True)
+    progress.expect("strengths tried", len(strengths))
+    progress.expect("users scored", len(heldout) * (1 + len(strengths)))
     alone = _mean_ndcg(heldout, vae_scores, None, [1.0])[0]
     scores = [BlendScore(None, 1.0, alone)]
-    progress.expect("strengths tried", len(strengths))
     for strength in strengths:
         linear = LinearTerm(ease_weights(train, strength))
         reached = _mean_ndcg(heldout, vae_scores, linear, mixed)
@@ -158,4 +159,5 @@ def _mean_ndcg(
             mixed: Any = vae if added is None else blend(vae, added, share)
             ranked = best_items(mixed, given, tf.constant(_K)).numpy()
             sums[place] += float(metrics_of(ranked, block, (_K,))[f"ndcg@{_K}"].sum())
+        progress.advance("users scored", len(block))
     return [float(total) / len(heldout) for total in sums]

@@ -1,14 +1,15 @@
-"""Show the progress of training on the terminal.
+"""Show the progress of training on stderr.
 
-A bar shows epoch, loss, KL, beta, validation score, best score and time left. If stderr is not a terminal, nothing is
-shown. No other live display may be open at the same time.
+On a terminal, a bar shows epoch, loss, KL, beta, validation score, best score and time left, and a second bar the
+validation. No other live display may be open at the same time. Elsewhere, a line is written per epoch and per minute.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Display", "Silent", "open_display"]
 
 _REFRESHES_PER_S = 5
+_LINE_S = 60.0
 WIDE = 150
 """Width of the full line in columns. A narrower terminal shows only epoch, bar, loss, best score and time left."""
 
@@ -44,6 +46,17 @@ class Display(Protocol):
             beta: Weight of the KL term.
         """
 
+    def resumed(self, epoch: int, step: int) -> None:
+        """Report that the training continues from a checkpoint.
+
+        Args:
+            epoch: Completed epochs.
+            step: Completed steps.
+        """
+
+    def validating(self, done: int, users: int) -> None:
+        """Report how many of the validation users are scored in this epoch."""
+
     def validated(self, score: float, best: float, best_epoch: int) -> None:
         """Report the validation of an epoch.
 
@@ -52,6 +65,9 @@ class Display(Protocol):
             best: Best ndcg@100 so far.
             best_epoch: Epoch of the best score.
         """
+
+    def closed(self, epoch: int) -> None:
+        """Report the end of an epoch, after its validation."""
 
 
 class Silent:
@@ -63,15 +79,32 @@ class Silent:
     def step(self, epoch: int, phase: str, loss: float, kl: float, beta: float) -> None:
         """Do nothing."""
 
+    def resumed(self, epoch: int, step: int) -> None:
+        """Do nothing."""
+
+    def validating(self, done: int, users: int) -> None:
+        """Do nothing."""
+
     def validated(self, score: float, best: float, best_epoch: int) -> None:
+        """Do nothing."""
+
+    def closed(self, epoch: int) -> None:
         """Do nothing."""
 
 
 @contextlib.contextmanager
-def open_display(title: str) -> Iterator[Display]:
-    """Open a display on stderr while the block runs. Return Silent if stderr is not a terminal."""
+def open_display(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Display]:
+    """Open a display on stderr while the block runs.
+
+    Args:
+        title: Name of the training.
+        clock: Returns the time in seconds.
+
+    Yields:
+        Bars on a terminal, otherwise lines.
+    """
     if not sys.stderr.isatty():
-        yield Silent()
+        yield _Lines(title, clock)
         return
     from rich.console import Console
     from rich.progress import (
@@ -100,12 +133,13 @@ def open_display(title: str) -> Iterator[Display]:
 
 
 class _Bar:
-    """One bar for all steps of the plan."""
+    """A bar for all steps of the plan, and one for the users of a validation while it runs."""
 
     def __init__(self, bars: Progress, wide: bool) -> None:
         self._bars = bars
         self._wide = wide
         self._task = bars.add_task("training", total=None, figures="")
+        self._validation = bars.add_task("validation", total=None, figures="", visible=False)
         self._epochs = 0
         self._score = ""
 
@@ -118,6 +152,60 @@ class _Bar:
         figures += self._score
         self._bars.update(self._task, advance=1, description=f"epoch {epoch}/{self._epochs}", figures=figures)
 
+    def resumed(self, epoch: int, step: int) -> None:
+        self._bars.console.print(_resumed(epoch, step))
+
+    def validating(self, done: int, users: int) -> None:
+        self._bars.update(self._validation, completed=done, total=users, visible=True)
+
     def validated(self, score: float, best: float, best_epoch: int) -> None:
         newest = f"ndcg@100 {score:.4f} " if self._wide else ""
         self._score = f"{newest}best {best:.4f} (epoch {best_epoch})"
+
+    def closed(self, epoch: int) -> None:
+        self._bars.update(self._validation, visible=False)
+
+
+class _Lines:
+    """A line per epoch, and one a minute within a longer epoch."""
+
+    def __init__(self, title: str, clock: Callable[[], float]) -> None:
+        self._title, self._clock = title, clock
+        self._epochs, self._steps_per_epoch, self._done_steps = 0, 0, 0
+        self._epoch, self._loss, self._score = 0, 0.0, ""
+        self._began_at = self._told_at = clock()
+
+    def plan(self, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
+        self._epochs, self._steps_per_epoch, self._done_steps = epochs, steps_per_epoch, done_steps
+
+    def resumed(self, epoch: int, step: int) -> None:
+        print(f"{self._title}: {_resumed(epoch, step)}", file=sys.stderr)
+
+    def step(self, epoch: int, phase: str, loss: float, kl: float, beta: float) -> None:
+        self._epoch, self._loss = epoch, loss
+        self._done_steps += 1
+        if self._is_due():
+            in_epoch = self._done_steps - (epoch - 1) * self._steps_per_epoch
+            self._tell(f"step {in_epoch:,} of {self._steps_per_epoch:,}, loss {loss:.2f}")
+
+    def validating(self, done: int, users: int) -> None:
+        if self._is_due():
+            self._tell(f"validation, {done:,} of {users:,} users")
+
+    def validated(self, score: float, best: float, best_epoch: int) -> None:
+        self._score = f", ndcg@100 {score:.4f}, best {best:.4f} (epoch {best_epoch})"
+
+    def closed(self, epoch: int) -> None:
+        self._tell(f"loss {self._loss:.2f}{self._score} ({self._clock() - self._began_at:.1f} s)")
+        self._began_at = self._clock()
+
+    def _is_due(self) -> bool:
+        return self._clock() - self._told_at >= _LINE_S
+
+    def _tell(self, text: str) -> None:
+        self._told_at = self._clock()
+        print(f"{self._title}: epoch {self._epoch}/{self._epochs}, {text}", file=sys.stderr)
+
+
+def _resumed(epoch: int, step: int) -> str:
+    return f"resumes an interrupted training after epoch {epoch}, step {step:,}"

@@ -151,6 +151,8 @@ class _Run:
     def go_on(self, work_dir: str) -> State:
         """Train from the newest checkpoint to the end, then restore the best weights into the model."""
         state = self.checkpoints.restore()
+        if state.step:
+            self.progress.resumed(state.epoch, state.step)
         if not self._finished(state):
             state = self._train(state, work_dir)
         if state.best_epoch != state.epoch:
@@ -243,7 +245,9 @@ class _Run:
         metrics: dict[str, float] = {}
         best_epoch, best_metrics = epoch, metrics
         if self.heldout:
-            metrics = best_metrics = self.distribution.agreed(evaluate(score, self.heldout))
+            metrics = best_metrics = self.distribution.agreed(
+                evaluate(score, self.heldout, progress=self.progress.validating)
+            )
             if state.best_epoch and metrics[METRIC] <= state.best_metrics[METRIC]:
                 best_epoch, best_metrics = state.best_epoch, dict(state.best_metrics)
             else:
@@ -264,6 +268,7 @@ class _Run:
                 seconds=state.seconds + spent,
             )
         )
+        self.progress.closed(epoch)
         state = State(epoch=epoch, step=state.step, best_epoch=best_epoch, best_metrics=best_metrics)
         self._save(state)
         return state

@@ -28,7 +28,12 @@ _SCORE_BYTES = 128 << 20
 _MOST_USERS = 1_000
 
 
-def evaluate(score: ScoreFn, heldout: HeldOut, ks: Sequence[int] = KS) -> dict[str, float]:
+def evaluate(
+    score: ScoreFn,
+    heldout: HeldOut,
+    ks: Sequence[int] = KS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
     """Compute the mean ndcg@k and recall@k over the users.
 
     Users are scored in blocks. The size of a block does not change the result.
@@ -37,6 +42,7 @@ def evaluate(score: ScoreFn, heldout: HeldOut, ks: Sequence[int] = KS) -> dict[s
         score: Scoring function of the model.
         heldout: The users.
         ks: Cutoffs.
+        progress: Called after every block with the number of scored users and of all users.
 
     Returns:
         `ndcg@K` and `recall@K` for every cutoff. Recall divides by min(k, number of targets). Empty without users.
@@ -44,11 +50,15 @@ def evaluate(score: ScoreFn, heldout: HeldOut, ks: Sequence[int] = KS) -> dict[s
     if not len(heldout):
         return {}
     sums = {f"{metric}@{k}": 0.0 for metric in ("ndcg", "recall") for k in ks}
+    done = 0
     for block in blocks(heldout):
         given, sides = given_of(block)
         ranked = best_items(score(given, sides), given, max(ks)).numpy()
         for name, values in metrics_of(ranked, block, ks).items():
             sums[name] += float(values.sum())
+        done += len(block)
+        if progress is not None:
+            progress(done, len(heldout))
     return {name: total / len(heldout) for name, total in sums.items()}
 
 
