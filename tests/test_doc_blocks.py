@@ -72,7 +72,7 @@ NOT_RUN: dict[str, list[str]] = {
         "make conformance SERVER=HOST:PORT",
     ],
     "docs/guides/train-cf.md": [
-        "recbeam batch-cf --interactions=mooc/train.parquet --user_column=user --item_column=item \\",
+        "recbeam batch-cf --interactions=mooc/train.parquet --items=mooc/courses.csv --output=out/mooc",
     ],
     "docs/operations/reward-stream.md": [
         "cat DIR/*.jsonl | python -c \"import sys,json,collections; print(collections.Counter(json.loads(l)['reason'].split(':')[0] for l in sys.stdin))\"",  # noqa: E501

@@ -320,4 +320,9 @@ def evaluate_settings(options: Any) -> EvaluateSettings:
 
 
 def _output_problems(options: Any) -> list[str]:
-    return [] if options.output else ["--output is not set; pass the folder to write, for example --output=out/run1"]
+    problems = []
+    if not options.output:
+        problems.append("--output is not set; pass the folder to write, for example --output=out/run1")
+    if options.view_as(InteractionOptions).items:
+        problems.append("--items has no effect in this command; leave the flag out")
+    return problems

@@ -233,6 +233,7 @@ def test_a_model_that_saw_the_holdout_is_refused(what: str, world: pathlib.Path,
     ("flags", "code", "says"),
     [
         (["--output="], 2, "--output is not set"),
+        (["--items=items.csv"], 2, "--items has no effect in this command; leave the flag out"),
         (["--k=0"], 2, "--k=0 is not a list"),
         (["--model=cosine=x"], 2, "name of a baseline"),
         (["--gate=a>=b:ndcg@10"], 2, "there is no model a"),

@@ -41,22 +41,26 @@ class InteractionOptions(PipelineOptions):
             "--input_format",
             choices=("auto", "parquet", "csv", "jsonl"),
             default="auto",
-            help="format of every file; auto tells it from the content (default: auto)",
+            help="format of every file; auto detects the format of each file by its content (default: auto)",
         )
         parser.add_argument(
-            "--csv_delimiter", default=",", help="one ASCII character, or \\t or tab for a tabulator (default: ,)"
+            "--csv_delimiter",
+            default=",",
+            metavar="CHARACTER",
+            help="one ASCII character that separates values, or tab (only with CSV files; default: ,)",
         )
         parser.add_argument(
             "--csv_header",
             metavar="NAME[,NAME]",
-            help="column names of CSV files that have no header line, in file order, all of them",
+            help="names of all columns in file order, for files without a header line (only with CSV files; default: "
+            "the first line)",
         )
         parser.add_argument(
             "--null_text",
             default=r"\N",
             metavar="TEXT",
-            help=r"unquoted CSV value that means missing, such as NULL; an empty TEXT takes every value as written "
-            r"(default: \N, as MySQL and Hive write)",
+            help="unquoted value that means missing, for example NULL; an empty TEXT keeps every value (only with CSV "
+            r"files; default: \N, as MySQL and Hive write)",
         )
         parser.add_argument(
             "--user_column",
@@ -85,12 +89,12 @@ class InteractionOptions(PipelineOptions):
             default="s",
             help="unit of numeric times since 1970: s, ms or us (default: s)",
         )
-        parser.add_argument("--min_weight", type=float, help="leave out interactions of smaller weight (default: none)")
+        parser.add_argument("--min_weight", type=float, help="skip interactions of smaller weight (default: none)")
         parser.add_argument(
-            "--since", help="leave out earlier interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
+            "--since", help="skip earlier interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
         )
         parser.add_argument(
-            "--until", help="leave out later interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
+            "--until", help="skip later interactions; RFC 3339 or epoch seconds, inclusive (default: none)"
         )
         parser.add_argument(
             "--as_of",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 
 from transforms.errors import BadUsage
 from transforms.interactions.columns import (
+    CATALOGUE_ITEM,
+    CATALOGUE_TITLE,
     ITEM,
     TIME,
     USER,
+    WEIGHT,
     Columns,
     candidates,
     describe_columns,
@@ -68,6 +73,18 @@ def test_each_common_name_belongs_to_one_role() -> None:
     for role in (USER, ITEM, TIME):
         for name in (role.standard, *role.others):
             assert [other.flag for other in (USER, ITEM, TIME) if candidates([name], other)] == [role.flag]
+
+
+def test_the_guide_lists_every_common_name() -> None:
+    guide = pathlib.Path(__file__).parents[3] / "docs/guides/train-cf.md"
+    rows = {
+        line.split("|")[2].strip().strip("`"): line.split("|")[4]
+        for line in guide.read_text().splitlines()
+        if line.startswith("|") and "_column`" in line
+    }
+    listed = {flag: tuple(re.findall("`(.+?)`", names)) for flag, names in rows.items()}
+    assert listed.pop(CATALOGUE_ITEM.flag) == () and CATALOGUE_ITEM.others == ITEM.others
+    assert listed == {role.flag: role.others for role in (USER, ITEM, TIME, WEIGHT, CATALOGUE_TITLE)}
 
 
 def test_a_rating_is_no_weight_unless_a_flag_names_it() -> None:
