@@ -4,29 +4,24 @@
 
 Without --interactions the demo first generates the log of a course platform. Further flags about reading the log
 (--user_column=learner, --csv_delimiter=tab ...) are passed to the split. All other flags (--similarity=llr ...) are
-passed to batch_cf. --vae_epochs=0 skips the autoencoder. The demo finds columns with common alternative names by
-itself. A second run skips the steps that are done. Each step calls the `main` of the command in its title.
+passed to batch_cf. --vae_epochs=0 skips the autoencoder. Columns with common names are found as in every
+command. A second run skips the steps that are done. Each step calls the `main` of the command in its title.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import glob
-import json
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import pyarrow.parquet as pq
 import rich.console
 
 from examples.course_platform import compare, generate, serve
-from transforms.interactions.files import open_binary, open_text, sniff
 
-__all__ = ["column_flags", "main", "split_flags"]
+__all__ = ["main", "split_flags"]
 
 SEED = 1
 USERS = 20_000
@@ -38,6 +33,7 @@ VAE_EPOCHS = 12  # takes about a minute; the default of vae-train continues whil
 READING = (
     "--input_format",
     "--csv_",
+    "--null_text",
     "--user_column",
     "--item_column",
     "--timestamp_",
@@ -45,33 +41,9 @@ READING = (
     "--min_weight",
     "--since",
     "--until",
+    "--as_of",
     "--max_bad_fraction",
 )
-
-# Alternative names of the standard columns in other logs, most common first.
-ALIASES: Mapping[str, Sequence[str]] = {
-    "user_id": ("user_id", "user", "userid", "learner_id", "customer_id", "account_id"),
-    "item_id": ("item_id", "item", "itemid", "course_id", "product_id", "article_id", "movie_id"),
-    "title": ("title", "name", "item_name", "course_name", "product_name"),
-}
-
-
-def column_flags(path: str, flags: Mapping[str, str]) -> list[str]:
-    """Return the flags for columns that have a common alternative name in a file.
-
-    A file with the standard column needs no flag. If a file has no known name for a column, the reader reports it.
-
-    Args:
-        path: A file, folder or pattern.
-        flags: Maps a flag to its standard column.
-    """
-    header = _header(path)
-    found = []
-    for flag, standard in flags.items():
-        name = next((alias for alias in ALIASES[standard] if alias in header), standard)
-        if name != standard:
-            found.append(f"{flag}={name}")
-    return found
 
 
 def split_flags(flags: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -113,11 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         platform = output / "platform"
         interactions, items = str(platform / "interactions"), str(platform / "items.csv")
         steps.append(("Generate a course platform's log", lambda: _generate(console, platform, options.users)))
-    else:
-        reading = column_flags(interactions, {"--user_column": "user_id", "--item_column": "item_id"}) + reading
     catalogue = [] if items is None else [f"--items={items}"]
-    if items is not None and options.items is not None:
-        catalogue += column_flags(items, {"--items_id_column": "item_id", "--items_title_column": "title"})
 
     train, holdout = output / "split" / "train", output / "split" / "holdout"
     split = ["split", f"--interactions={interactions}", f"--output={output / 'split'}", "--by=user", *reading]
@@ -181,26 +149,6 @@ def _judge(
     if not code:
         console.print(compare.sentence(output / "evaluation" / "metrics.json"), markup=False, highlight=False)
     return code
-
-
-def _header(path: str) -> Sequence[str]:
-    """Return the column names of the first local file of a path. Return an empty list if they cannot be read."""
-    files = sorted(file for file in glob.glob(f"{path}/**" if os.path.isdir(path) else path, recursive=True))
-    first = next((file for file in files if os.path.isfile(file)), None)
-    if first is None:
-        return ()
-    with open_binary(first) as stream:
-        found = sniff(stream)
-        if found.kind == "parquet":
-            return list(pq.read_schema(first).names)
-        with open_text(stream, found.gzipped) as text:
-            line = text.readline().decode("utf-8", errors="replace").strip()
-    if found.kind == "jsonl":
-        try:
-            return list(json.loads(line))
-        except ValueError:  # the reader reports the error
-            return ()
-    return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
 
 
 if __name__ == "__main__":

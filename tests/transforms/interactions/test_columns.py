@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import pathlib
 import re
@@ -37,13 +38,15 @@ ROW = {"user": "u", "item": "i", "when": 1, "rating": 4}
 def write(path: Path, kind: str, row: dict[str, Any] = ROW) -> None:
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist([row]), path)
-    elif kind == "jsonl":
+    elif kind.startswith("jsonl"):
         path.write_text(json.dumps(row) + "\n")
     else:
         path.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
+    if kind.endswith(".gz"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"])
 def test_common_names_are_found_in_every_format(kind: str, tmp_path: Path) -> None:
     write(tmp_path / "log", kind)
     files = match([str(tmp_path)])
