@@ -86,7 +86,7 @@ def test_the_version_comes_from_one_place(capsys) -> None:
         (["--verbose"], "recbeam: --verbose is not an option; run recbeam without arguments for the list\n"),
         (
             ["batch-cf", "--similarity=cosin"],
-            "recbeam batch-cf: --similarity=cosin is not a choice; did you mean cosine? (choices: count, cosine, ",
+            "recbeam batch-cf: --similarity=cosin is not a choice; did you mean cosine? (choices: auto, count, ",
         ),
         (["batch-cf", "--top_k=ten"], "recbeam batch-cf: --top_k=ten is not a whole number; correct the value\n"),
         (

@@ -85,6 +85,7 @@ def _run_pipeline(job: dict[str, Any]) -> dict[str, Any]:
         f"--output={job['output']}",
         f"--top_k={job['top_k']}",
         f"--compute_threads={job['threads']}",
+        "--similarity=cosine",
         *job["flags"],
     ]
     with contextlib.redirect_stdout(sys.stderr):

@@ -12,7 +12,7 @@ from pipelines.batch_cf.rules import HistoryRules
 from transforms.hashing import siphash
 from transforms.histories.shards import UserShard
 
-__all__ = ["encode", "user_factors"]
+__all__ = ["encode", "mix_hashes", "user_factors"]
 
 
 def encode(
@@ -46,7 +46,7 @@ def encode(
         weights = scaled
     holders = int((np.diff(users, prepend=-1) > 0).sum())
     if rules.max_items_per_user is not None:
-        hashes = _mix(siphash(shard.users, rules.seed)[users], siphash(plan.items, rules.seed)[items])
+        hashes = mix_hashes(siphash(shard.users, rules.seed)[users], siphash(plan.items, rules.seed)[items])
         keep = _capped(users, items, times, hashes, rules.max_items_per_user)
         items, users = items[keep], users[keep]
         weights = None if weights is None else weights[keep]
@@ -112,7 +112,7 @@ def _capped(
     return keep
 
 
-def _mix(users: npt.NDArray[np.uint64], items: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mix_hashes(users: npt.NDArray[np.uint64], items: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return one hash of two: the finalizer of splitmix64 (Steele et al. 2014) over user + golden ratio x item."""
     mixed: npt.NDArray[np.uint64] = users + items * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

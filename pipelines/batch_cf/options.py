@@ -10,10 +10,18 @@ from typing import Any, Literal
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.batch_cf.measure_flags import add_measure_flags, measure_of, measure_options, measure_problems
+from pipelines.batch_cf.measure_flags import (
+    AUTO,
+    add_measure_flags,
+    measure_of,
+    measure_options,
+    measure_problems,
+    search_of,
+    uses_weights,
+)
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure
-from pipelines.batch_cf.similarities import SIMILARITIES
+from pipelines.batch_cf.selection.search import Search
 from pipelines.batch_cf.strategy import Strategy
 from transforms.interactions.options import InteractionOptions, InteractionSettings, check_options, interaction_settings
 from transforms.runs.settings import RunSettings, run_settings
@@ -122,14 +130,12 @@ def check(options: PipelineOptions) -> list[str]:
         problems.append(
             f"--half_life={view.half_life} is not a duration; write a positive number and h, d or w, such as 30d"
         )
-    if view.half_life is not None and SIMILARITIES[view.similarity].binary:
-        problems.append(
-            f"--similarity={view.similarity} counts users and cannot decay; leave out --half_life or use cosine"
-        )
     if view.strategy == "broadcast" and (view.keep_increment or view.base):
         problems.append("--strategy=broadcast forms no pair sums; with --keep_increment or --base use auto or shuffle")
     if view.similarity == "ease" and view.strategy == "broadcast":
         problems.append("--strategy=broadcast forms no pair sums, which --similarity=ease needs; use auto or shuffle")
+    if view.similarity == AUTO and view.strategy == "broadcast":
+        problems.append("--strategy=broadcast cannot form every measure that --similarity=auto may choose; use auto")
     return problems
 
 
@@ -141,7 +147,9 @@ class CfSettings:
         run: Where the run writes.
         interactions: What it reads.
         rules: Which interactions make a history.
-        measure: The similarity with its parameters, and the neighbors kept per item.
+        measure: The similarity with its parameters, and the neighbors kept per item. With a search it is a stand-in
+            until `selection.select.apply` replaces it.
+        search: What --similarity=auto leaves open, None if the flags name a measure.
         serving_top_k: Items that the served model returns.
         recency_half_life: Places in a history after which an item counts half in the served model. None: all alike.
         strategy: How item pairs are summed. `auto` chooses by the size of the input.
@@ -156,6 +164,7 @@ class CfSettings:
     interactions: InteractionSettings
     rules: HistoryRules
     measure: Measure
+    search: Search | None
     serving_top_k: int
     recency_half_life: float | None
     strategy: Strategy | Literal["auto"]
@@ -176,13 +185,13 @@ def cf_settings(options: PipelineOptions) -> CfSettings:
         The values of the flags.
     """
     view = options.view_as(CfOptions)
-    measure = measure_of(view)
     run = run_settings(options, (InteractionOptions, CfOptions), _UNRECORDED)
     return CfSettings(
-        run=dataclasses.replace(run, options={**run.options, **measure_options(measure)}),
+        run=dataclasses.replace(run, options={**run.options, **measure_options(view)}),
         interactions=interaction_settings(options),
         rules=_history_rules(view),
-        measure=measure,
+        measure=measure_of(view),
+        search=search_of(view),
         serving_top_k=view.serving_top_k,
         recency_half_life=view.recency_half_life,
         strategy=view.strategy,
@@ -210,6 +219,6 @@ def _history_rules(view: Any) -> HistoryRules:
         min_item_users=view.min_item_users,
         max_item_users=view.max_item_users,
         max_items_per_user=view.max_items_per_user,
-        binary=SIMILARITIES[view.similarity].binary,
+        binary=not uses_weights(view),
         seed=view.seed,
     )

@@ -18,7 +18,7 @@ from pipelines.batch_cf.histories import HistoryMatrix, ItemMajor
 from pipelines.batch_cf.similarities import Parameters, Similarity
 from pipelines.batch_cf.sums import PairSums, empty, sum_rows
 
-__all__ = ["Neighbors", "Scoring", "join", "pair_values", "rank_histories", "rank_sums"]
+__all__ = ["TASK_ROWS", "Neighbors", "Scoring", "join", "pair_values", "rank_histories", "rank_sums"]
 
 TASK_ROWS = 256
 """Rows a thread takes at a time: short enough that two threads end together, long enough to forget the hand-over."""

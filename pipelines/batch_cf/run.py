@@ -14,6 +14,7 @@ from pipelines.batch_cf import increment
 from pipelines.batch_cf.export.saved_model import export_model
 from pipelines.batch_cf.options import CfSettings
 from pipelines.batch_cf.pipeline import Job, build
+from pipelines.batch_cf.selection.select import apply, given_choice, select
 from pipelines.batch_cf.strategy import Choice, Strategy, choose_by_size, has_weights, most_rows
 from pipelines.batch_cf.table import load_table
 from transforms import progress
@@ -64,12 +65,22 @@ def run(
         settings = dataclasses.replace(settings, run=run.settings, interactions=reading)
         run.add_inputs(files, reading.items)
         run.inputs += _base_inputs(settings.base)
+        if settings.search is not None and settings.search.origin is not None:
+            record_uri = storage.join(settings.search.origin, "run.json")
+            run.inputs += describe_inputs(storage.list_files(record_uri))
         if done := run.reuse():
             return done
+        items = catalogue.table if catalogue else _no_items()
+        unavailable = items.filter(pc.invert(items["available"]))["item_id"].combine_chunks()
+        chosen = given_choice(settings)
+    with run.open() as folder:
+        if chosen is None:
+            with run.stage("selection"):
+                chosen = select(run, settings, files, folder, unavailable)
+        settings = apply(settings, chosen)
         base = increment.open_base(settings.base, *increment.shapes(settings)) if settings.base else None
         choice = _choose(settings, files, columns)
-    with run.open() as folder:
-        job = _job(settings, files, folder, catalogue.table if catalogue else None, base, choice.strategy)
+        job = _job(settings, files, folder, items, unavailable, base, choice.strategy)
         with run.stage("pipeline"):
             run.run_pipeline(lambda root: build(root, job))
         facts = run.read_facts(folder.path("facts.json"))
@@ -77,10 +88,11 @@ def run(
         run.compare_catalogue(_item_ids(folder))
         counters = _counters(facts)
         with run.stage("export"):
-            card: dict[str, Any] = {"similarity": settings.measure.name}
+            card: dict[str, Any] = {"similarity": settings.measure.name, "choice": chosen.record()}
             card |= {name: counters[name] for name in ("items", "users", "interactions")}
             _export(folder, settings, run.model_card(**card), export)
-        return run.commit(_PARTS, counters, [*_base_notes(base, facts), choice.note])
+        notes = [*_base_notes(base, facts), choice.note]
+        return run.commit(_PARTS, counters, notes, {"choice": chosen.record()})
 
 
 def _base_inputs(base: str | None) -> list[Artifact]:
@@ -90,6 +102,12 @@ def _base_inputs(base: str | None) -> list[Artifact]:
     record_uri = storage.join(base, "run.json")
     record = storage.read_json(record_uri) or {}
     return [Artifact(**each) for each in record.get("inputs", [])] + describe_inputs(storage.list_files(record_uri))
+
+
+def _no_items() -> pa.Table:
+    """Return an empty catalogue."""
+    columns = {"item_id": pa.string(), "title": pa.string(), "available": pa.bool_()}
+    return pa.table({name: pa.array([], kind) for name, kind in columns.items()})
 
 
 def _choose(settings: CfSettings, files: list[InputFile], columns: Columns) -> Choice:
@@ -124,13 +142,11 @@ def _job(
     settings: CfSettings,
     files: list[InputFile],
     folder: RunFolder,
-    items: pa.Table | None,
+    items: pa.Table,
+    unavailable: pa.StringArray,
     base: increment.Base | None,
     strategy: Strategy,
 ) -> Job:
-    if items is None:
-        columns = {"item_id": pa.string(), "title": pa.string(), "available": pa.bool_()}
-        items = pa.table({name: pa.array([], kind) for name, kind in columns.items()})
     format = settings.interactions.format
     return Job(
         files=files,
@@ -139,7 +155,7 @@ def _job(
         measure=settings.measure,
         folder=folder.work,
         titles=items.select(["item_id", "title"]),
-        unavailable=items.filter(pc.invert(items["available"]))["item_id"].combine_chunks(),
+        unavailable=unavailable,
         until_us=format.until_us,
         shards=settings.user_shards or shards_for([*files, *(base.files if base else ())]),
         strategy=strategy,

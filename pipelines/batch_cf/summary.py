@@ -1,11 +1,18 @@
-"""Print the summary of a run of batch_cf."""
+"""Print the summary of a run of batch_cf: the candidates of --similarity=auto, the counts and the times."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from transforms.runs.run import RunResult
 from transforms.runs.summary import closing_sentence, print_summary
 
-__all__ = ["show"]
+__all__ = ["show", "show_choice"]
 
 _LINES = (
     ("rows read", "rows_read"),
@@ -37,5 +44,29 @@ def show(result: RunResult, output: str) -> str:
     """
     record = result.record
     if record is not None and not result.reused:
+        show_choice(record.details["choice"])
         print_summary(record, {label: f"{record.counters[name]:,}" for label, name in _LINES})
     return closing_sentence(result, output, "neighbors/, items.parquet and model/")
+
+
+def show_choice(choice: Mapping[str, Any]) -> None:
+    """Print the candidates and the flags that repeat the choice, or nothing if flags made the choice."""
+    console = Console()
+    if choice["origin"] == "flags":
+        return
+    if "candidates" in choice:
+        sample = choice["sample"]
+        table = Table(
+            title=f"similarity: NDCG@20 on held-out items of {sample['validation_users']:,} users "
+            f"({sample['share']:.0%} of the log)",
+            title_justify="left",
+            box=SIMPLE_HEAD,
+        )
+        table.add_column("candidate", overflow="fold")
+        table.add_column("NDCG@20", justify="right")
+        for row in choice["candidates"]:
+            mark = " <- chosen" if row["flags"] == choice["flags"] else ""
+            table.add_row(row["flags"].removeprefix("--similarity=") + mark, f"{row['validation_ndcg@20']:.4f}")
+        console.print(table)
+    origin = "this choice" if choice["origin"] == "validation" else f"the choice of {choice['origin']}"
+    console.print(f"flags that repeat {origin}:\n  {choice['flags']}", highlight=False, soft_wrap=True)

@@ -46,7 +46,7 @@ NOW_US = 1_800_000_000_000_000
 
 
 def run(interactions: str, output: pathlib.Path, *flags: str) -> pathlib.Path:
-    """Run batch_cf without an export; returns the output folder. Raises what the run raises."""
+    """Run batch_cf without an export, with cosine unless flags name a similarity. Raises what the run raises."""
     options = _options(interactions, output, flags)
     new_pipeline = functools.partial(pipeline_for, options)
     run_batch_cf(cf_settings(options), new_pipeline, lambda: NOW_US, export=_no_export)
@@ -70,6 +70,8 @@ def _options(interactions: str, output: pathlib.Path, flags: Sequence[str]) -> P
     argv = [f"--interactions={interactions}", f"--output={output}", "--timestamp_unit=us"]
     if not any(flag.startswith("--runner") for flag in flags):
         argv.append(FN_API_RUNNER)
+    if not any(flag.startswith("--similarity") for flag in flags):
+        argv.append("--similarity=cosine")
     options = parse([*argv, *flags], (InteractionOptions, CfOptions), "batch-cf", "")
     assert check(options) == []
     return options

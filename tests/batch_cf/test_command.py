@@ -83,10 +83,10 @@ def test_bad_input_exits_3_names_file_and_column_and_leaves_the_old_output(capsy
     write_rows(pathlib.Path("out/neighbors"), ROWS)
     before = sorted(pathlib.Path("out").rglob("*"))
     for name, sentence in cases.items():
-        assert main([f"--interactions={name}", "--output=out", "--overwrite"]) == 3
+        assert main([f"--interactions={name}", "--output=out", "--similarity=cosine", "--overwrite"]) == 3
         assert sentence in capsys.readouterr().err
     pathlib.Path("late.csv").write_text("user_id,item_id,timestamp\n" + "u,c,1\n" * 3 + "u,c,someday\n" * 3)
-    assert main(["--interactions=late.csv", "--output=fresh"]) == 3
+    assert main(["--interactions=late.csv", "--output=fresh", "--similarity=cosine"]) == 3
     assert "3 of 6" in (error := capsys.readouterr().err) and "fresh/rejected" in error
     letters = [
         json.loads(line) for file in pathlib.Path("fresh/rejected").iterdir() for line in file.read_text().splitlines()
@@ -97,7 +97,7 @@ def test_bad_input_exits_3_names_file_and_column_and_leaves_the_old_output(capsy
 
 
 def test_nothing_left_after_the_filters_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--interactions=in", "--output=out", "--min_user_items=100"]) == 3
+    assert main(["--interactions=in", "--output=out", "--similarity=cosine", "--min_user_items=100"]) == 3
     assert "no interaction is left" in capsys.readouterr().err
 
 
@@ -133,7 +133,7 @@ def test_a_whole_run_writes_the_contract_and_publishes_and_a_second_one_knows_it
 
 
 def test_a_model_loads_in_a_fresh_process_without_recbeam_and_recommends() -> None:
-    assert main(["--interactions=in", "--output=out"]) == 0
+    assert main(["--interactions=in", "--output=out", "--similarity=cosine"]) == 0
     script = (
         "import tensorflow as tf\n"
         "model = tf.saved_model.load('out/model')\n"
@@ -154,43 +154,43 @@ def test_filters_that_leave_nothing_end_in_one_sentence(similarity: str, capsys:
 
 def test_decay_without_times_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(pathlib.Path("timeless"), ROWS, columns="")
-    assert main(["--interactions=timeless", "--output=out", "--half_life=3d"]) == 3
+    assert main(["--interactions=timeless", "--output=out", "--similarity=cosine", "--half_life=3d"]) == 3
     assert "has no times, which --half_life needs" in capsys.readouterr().err
 
 
 def test_a_weight_past_all_measure_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(pathlib.Path("huge"), [*ROWS, ("u1", "c1", 1e200, 99)])
-    assert main(["--interactions=huge", "--output=out"]) == 3
+    assert main(["--interactions=huge", "--output=out", "--similarity=cosine"]) == 3
     assert "a weight of 1e+200" in capsys.readouterr().err
 
 
 def test_after_a_refusal_the_corrected_input_runs_without_further_ado() -> None:
     bad = pathlib.Path("log.csv")
     bad.write_text("user_id,item_id\nu,a\nu,\nu,b\n")
-    assert main(["--interactions=log.csv", "--output=out"]) == 3
+    assert main(["--interactions=log.csv", "--output=out", "--similarity=cosine"]) == 3
     assert sorted(path.name for path in pathlib.Path("out").iterdir()) == ["rejected"]
     bad.write_text("user_id,item_id\nu,a\nu,b\n")
-    assert main(["--interactions=log.csv", "--output=out"]) == 0
+    assert main(["--interactions=log.csv", "--output=out", "--similarity=cosine"]) == 0
     assert not pathlib.Path("out/rejected").exists()
 
 
 def test_a_finished_run_can_be_published_later_and_is_published_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--interactions=in", "--output=out"]) == 0
+    assert main(["--interactions=in", "--output=out", "--similarity=cosine"]) == 0
     for _ in range(2):
-        assert main(["--interactions=in", "--output=out", "--model_dir=models"]) == 0
+        assert main(["--interactions=in", "--output=out", "--similarity=cosine", "--model_dir=models"]) == 0
         assert "already done" in capsys.readouterr().err
     assert len(versions("models")) == 1
 
 
 def test_a_damaged_output_is_not_already_done() -> None:
-    assert main(["--interactions=in", "--output=out"]) == 0
+    assert main(["--interactions=in", "--output=out", "--similarity=cosine"]) == 0
     next(pathlib.Path("out/neighbors").iterdir()).unlink()
-    assert main(["--interactions=in", "--output=out"]) == 2
+    assert main(["--interactions=in", "--output=out", "--similarity=cosine"]) == 2
 
 
 def test_rows_of_the_catalogue_that_are_no_use_are_counted() -> None:
     pathlib.Path("items.csv").write_text("item_id,title\nc0,Zero\nc0,Again\n,Nobody\n")
-    assert main(["--interactions=in", "--items=items.csv", "--output=out"]) == 0
+    assert main(["--interactions=in", "--items=items.csv", "--output=out", "--similarity=cosine"]) == 0
     counters = json.loads(pathlib.Path("out/run.json").read_text())["counters"]
     assert (counters["catalogue_items"], counters["catalogue_duplicates"], counters["catalogue_rejected"]) == (1, 1, 1)
 
@@ -205,4 +205,4 @@ def test_a_run_records_the_parameters_that_its_measure_takes_with_their_values()
 def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert "--similarity" in shown and "(default: cosine)" in shown and "example:" in shown
+    assert "--similarity" in shown and "(default: auto)" in shown and "example:" in shown

@@ -305,13 +305,20 @@ class Run:
         start = {"pipeline": self.pipeline, "run_id": self.run_id, "trained_at": self.started_at}
         return {**start, **facts, "options": dict(self.settings.options)}
 
-    def commit(self, parts: Sequence[str], counters: Mapping[str, int | float], notes: Sequence[str] = ()) -> RunResult:
+    def commit(
+        self,
+        parts: Sequence[str],
+        counters: Mapping[str, int | float],
+        notes: Sequence[str] = (),
+        details: Mapping[str, Any] | None = None,
+    ) -> RunResult:
         """Move parts of the working folder into place, write run.json last, and publish the model.
 
         Args:
             parts: Names of files and folders in the working folder. Those that do not exist are skipped.
             counters: Counts and scores for run.json.
             notes: What a person should know beside the counters.
+            details: What the pipeline found out beside the counters, as JSON.
 
         Returns:
             The result, with the version of the published model.
@@ -337,6 +344,7 @@ class Run:
             counters=counters,
             timings=self.timings,
             notes=[*self._warnings, *notes],
+            details=dict(details or {}),
             as_of=rfc3339(self.as_of_us),
         )
         record = self._folder.commit(parts, record)

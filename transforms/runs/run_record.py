@@ -47,7 +47,7 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """The content of run.json. Times are RFC 3339, timings seconds per stage, counters plain counts.
+    """The content of run.json. Times are RFC 3339, timings seconds per stage, counters plain counts, details JSON.
 
     `as_of` is the latest time of an interaction that the run believed.
     """
@@ -63,6 +63,7 @@ class RunRecord:
     counters: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
     timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_of: str | None = None
     status: str = "done"
 
