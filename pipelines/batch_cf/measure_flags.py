@@ -89,11 +89,11 @@ def add_measure_flags(parser: argparse.ArgumentParser) -> None:
         help=f"neighbors kept per item (default: {DEFAULT_TOP_K}; --similarity=auto chooses)",
     )
     for name, parameter in PARAMETERS.items():
-        only = _either(f"--similarity={user}" for user in _users_of(name))
+        only = _only_with(name)
         parser.add_argument(
             f"--{name}",
             type=float,
-            help=f"{parameter.meaning} (only with {only}; default: {parameter.default}; --similarity=auto chooses)",
+            help=f"{parameter.meaning} (only with {only}; default: {parameter.default})",
         )
 
 
@@ -134,7 +134,7 @@ def measure_problems(view: Any) -> list[str]:
         if value is None:
             continue
         if view.similarity != AUTO and name not in SIMILARITIES[view.similarity].parameters:
-            only = _either(f"--similarity={user}" for user in _users_of(name))
+            only = _only_with(name)
             problems.append(f"--{name}={value:g} has no effect with --similarity={view.similarity}; use {only}")
         elif reason := parameter.problem(value):
             problems.append(f"--{name}={value:g} {reason}")
@@ -185,10 +185,7 @@ def _of(name: str) -> Similarity:
     return SIMILARITIES["cosine" if name == AUTO else name]
 
 
-def _users_of(parameter: str) -> list[str]:
-    return [name for name, similarity in SIMILARITIES.items() if parameter in similarity.parameters]
-
-
-def _either(names: Any) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
+def _only_with(parameter: str) -> str:
+    """Return the flag that names the measures that take a parameter."""
+    *others, last = [name for name, similarity in SIMILARITIES.items() if parameter in similarity.parameters]
+    return f"--similarity={', '.join(others)} or {last}" if others else f"--similarity={last}"
