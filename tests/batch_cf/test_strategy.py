@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from pipelines.batch_cf.histories import HistoryMatrix, transpose
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.strategy import GZIP_RATIO, choose_by_size, has_weights, matrix_bytes, most_rows
+from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile, match
-from transforms.interactions.format import Columns, InteractionFormat
+from transforms.interactions.format import InteractionFormat
 
 from .running import pipeline_of, run, write_rows
 from .test_pipeline import make_rows
