@@ -40,6 +40,7 @@ def read_log(path: Path, data: bytes, **format: Any) -> tuple[list[Any], list[tu
         gzip.compress(PARTS[0]) + gzip.compress(PARTS[1]),  # as `cat a.gz b.gz`
         gzip.compress(b"".join(PARTS)),
     ],
+    ids=["joined", "byte order marks", "CR LF", "quoted", "gzip members", "one gzip member"],
 )
 def test_a_repeated_header_is_counted_and_every_other_row_stays(
     data: bytes, block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
