@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import shutil
 import signal
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from tests.vae_train.exporting import unchecked
 from tests.vae_train.running import ROOT, Done, clusters, run, snapshot, tiny, write_log
+from transforms.interactions.times import rfc3339
 from transforms.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow  # five trainings share one killed run, about a minute in all
@@ -110,6 +112,8 @@ def test_the_same_command_goes_on_with_the_features_it_has(killed: Killed, resum
     for name, (changed_ns, digest) in snapshot(output / "examples").items():
         assert killed.features[f"examples/{name}"] == (changed_ns, digest)
         assert changed_ns < began * 1e9
+    facts = json.loads((workspace(killed.left) / "features/facts.json").read_text())
+    assert json.loads((output / "run.json").read_text())["as_of"] == rfc3339(facts["as_of_us"]), "not of the new start"
     epochs = (output / "training.jsonl").read_text().splitlines()
     assert len(epochs) == 15 and epochs[0] == killed.first_epoch, "its seconds show that it was not trained twice"
     assert list((output / "tensorboard").glob("events.*"))
