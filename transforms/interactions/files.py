@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from transforms.errors import BadInput
 
 __all__ = [
+    "UTF8_BOM",
     "Content",
     "FileFault",
     "InputFile",
