@@ -22,7 +22,7 @@ from transforms.errors import BadInput
 from transforms.files import storage
 from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile
-from transforms.interactions.read import check_reports
+from transforms.interactions.reports import check_reports
 from transforms.runs.facts import reports_of
 from transforms.runs.run import PipelineFactory, Run, RunResult, count_rows, shards_for
 from transforms.runs.run_folder import RunFolder

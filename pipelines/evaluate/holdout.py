@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from transforms.interactions.columns import Columns, resolve_columns
 from transforms.interactions.files import FileFault, InputFile, describe, open_binary, sniff
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport
+from transforms.interactions.reports import FileReport
 from transforms.interactions.times import UNITS_US
-from transforms.interactions.validate import to_weights
+from transforms.interactions.weights import to_weights
 
 __all__ = ["has_given", "read_given"]
 

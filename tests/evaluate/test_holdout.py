@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pipelines.evaluate.holdout import read_given
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport
+from transforms.interactions.reports import FileReport
 
 
 def read(path: pathlib.Path, **columns: list) -> tuple[list[pa.RecordBatch], FileReport]:

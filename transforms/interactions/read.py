@@ -1,14 +1,14 @@
 """Read interaction files into validated blocks, with the rejected rows and one report per work unit.
 
-This module wires the readers and holds the checks of the main process, before a run (`check_first`) and after it
-(`check_reports`). A worker never raises for bad input. If a file cannot be read, its `FileReport` has a fault.
+This module wires the readers, and holds the check of the main process before a run (`check_first`). A worker never
+raises for bad input. If a file cannot be read, its report has a fault. `reports` checks the reports after the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -25,18 +25,15 @@ from transforms.interactions.files import FileFault, InputFile, describe, open_b
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.jsonl import open_jsonl
 from transforms.interactions.parquet import PART_BYTES, open_parquet
+from transforms.interactions.reports import ROW_COUNTS, FileReport
 from transforms.interactions.validate import RawBlock, Validated, validate
 
 __all__ = [
-    "ROW_COUNTS",
-    "FileReport",
     "Read",
     "ReadInteractions",
     "ReadUnitFn",
     "WorkUnit",
     "check_first",
-    "check_reports",
-    "future_warning",
     "read_unit",
     "work_units",
 ]
@@ -45,8 +42,6 @@ __all__ = [
 # memory with them. Reading a unit stops with a fault above this many dead letters, if they are also more than half of
 # its rows.
 REJECTED_ROWS_LIMIT = 200_000
-ROW_COUNTS = ("rows_read", "rows_rejected", "rows_future", "rows_filtered", "header_rows")
-FUTURE_FRACTION = 0.01  # a larger share of future rows comes from a wrong unit more often than from wrong clocks
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -55,33 +50,6 @@ class WorkUnit:
 
     file: InputFile
     part: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class FileReport:
-    """The result of one work unit. The reports of a large Parquet file's parts add up.
-
-    Attributes:
-        uri: Address of the file.
-        rows_read: How many records were read.
-        rows_rejected: How many of these became dead letters.
-        rows_future: How many dead letters have no other fault than a time after --as_of.
-        rows_filtered: How many valid rows --min_weight, --since or --until removed.
-        header_rows: How many rows repeat the header of a CSV file. They are not among rows_read.
-        has_weight: Whether the file has the weight column.
-        has_timestamp: Whether the file has the timestamp column.
-        fault: Why the file cannot be used, one sentence that starts with its URI. None if it can.
-    """
-
-    uri: str
-    rows_read: int = 0
-    rows_rejected: int = 0
-    rows_future: int = 0
-    rows_filtered: int = 0
-    header_rows: int = 0
-    has_weight: bool = False
-    has_timestamp: bool = False
-    fault: str | None = None
 
 
 class Read(NamedTuple):
@@ -239,72 +207,6 @@ def _read_columns(uri: str, format: InteractionFormat) -> Columns:
         raise BadInput(f"{uri}: {fault}") from fault
     except Exception as error:  # as in read_unit
         raise BadInput(f"{uri}: cannot be read ({describe(error)}); check that it is complete and readable") from error
-
-
-def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_letters: str = "dead_letters") -> None:
-    """Check the reports of a whole run.
-
-    Args:
-        reports: Reports of all work units.
-        max_bad_fraction: Largest accepted fraction of rejected rows, 0 to 1. Future rows do not count.
-        dead_letters: Folder of the dead letters, for the error message.
-
-    Raises:
-        BadInput: A file has a fault, files have different columns, there are no rows, or too many rows are bad. Of
-            several faults, the first by URI is reported. Or every row that could be used is a future row.
-    """
-    ordered = sorted(reports, key=lambda report: (report.uri, report.fault or ""))
-    for report in ordered:
-        if report.fault is not None:
-            raise BadInput(report.fault)
-    filled = [report for report in ordered if report.rows_read]  # the columns of an empty file are unknown
-    for column in ("timestamp", "weight"):
-        having = [report.uri for report in filled if getattr(report, f"has_{column}")]
-        lacking = [report.uri for report in filled if not getattr(report, f"has_{column}")]
-        if having and lacking:
-            raise BadInput(
-                f"{lacking[0]}: has no {column} column but {having[0]} has; pass --{column}_column or files of one kind"
-            )
-    rows_read = sum(report.rows_read for report in ordered)
-    rows_bad = sum(_count_bad(report) for report in ordered)
-    if rows_read == 0:
-        first = ordered[0].uri if ordered else "--interactions"
-        more = f" and {len(ordered) - 1} more" if len(ordered) > 1 else ""
-        raise BadInput(f"{first}{more}: no rows to read; pass files that hold interactions")
-    rows_future = sum(report.rows_future for report in ordered)
-    if rows_future and rows_future + rows_bad + sum(report.rows_filtered for report in ordered) == rows_read:
-        raise BadInput(
-            f"{ordered[0].uri}: {rows_future} of {rows_read} rows are later than --as_of and no other is left; see the "
-            f"reasons in {dead_letters}, then pass --timestamp_unit for another unit or a later --as_of"
-        )
-    if rows_bad > max_bad_fraction * rows_read:
-        worst = max(ordered, key=_count_bad)
-        raise BadInput(
-            f"{worst.uri}: {_count_bad(worst)} bad rows here, {rows_bad} of {rows_read} in all, more than "
-            f"--max_bad_fraction={max_bad_fraction} allows; see the reasons in {dead_letters}"
-        )
-
-
-def future_warning(reports: Sequence[FileReport], as_of: str) -> str | None:
-    """Return a sentence if more than 1% of the rows are future rows, otherwise None.
-
-    Args:
-        reports: Reports of all work units.
-        as_of: Latest time that the run believes, as text.
-    """
-    rows_read = sum(report.rows_read for report in reports)
-    rows_future = sum(report.rows_future for report in reports)
-    if rows_future <= FUTURE_FRACTION * rows_read:
-        return None
-    worst = max(reports, key=lambda report: report.rows_future)
-    return (
-        f"{worst.uri}: {worst.rows_future:,} rows here, {rows_future:,} of {rows_read:,} in all, are later than "
-        f"--as_of={as_of} and are dead letters; if the times have another unit, pass --timestamp_unit"
-    )
-
-
-def _count_bad(report: FileReport) -> int:
-    return report.rows_rejected - report.rows_future
 
 
 @contextlib.contextmanager

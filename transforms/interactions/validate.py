@@ -1,31 +1,29 @@
 """Split a raw block into a clean block and dead letters.
 
-`ids` and `times` hold the rules for one value, and this module those for weights. Columns are checked whole, and Python
-looks only at the bad rows one by one. `parquet`, `csv` and `jsonl` read the raw columns.
+`ids`, `times` and `weights` hold the rules for the values. Columns are checked whole, and Python looks only at the bad
+rows one by one. `parquet`, `csv` and `jsonl` read the raw columns.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms.dead_letters import DeadLetter
 from transforms.interactions.columns import Columns
-from transforms.interactions.files import FileFault
 from transforms.interactions.format import InteractionFormat, TimestampUnit
 from transforms.interactions.ids import EncodedIds, encode_ids, id_fault
 from transforms.interactions.time_columns import to_microseconds
-from transforms.interactions.times import future_fault, is_number, native_text, time_fault
+from transforms.interactions.times import future_fault, native_text, time_fault
+from transforms.interactions.weights import to_weights, weight_fault
 
-__all__ = ["RawBlock", "Validated", "quote", "shorten", "to_weights", "validate", "weight_fault"]
+__all__ = ["RawBlock", "Validated", "quote", "shorten", "validate"]
 
 QUOTE_LENGTH = 80  # keeps a reason on one readable line, however long the value is
 
@@ -105,7 +103,7 @@ def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFo
     if raw.weight is not None and columns.weight is not None:
         weight_column, weight_name = raw.weight, columns.weight
         weights, bad_weights = to_weights(weight_column, weight_name)
-        checks.append((bad_weights, lambda row: weight_fault(_value(weight_column, row), weight_name)))
+        checks.append((bad_weights, lambda row: _weight_reason(weight_column, row, weight_name)))
 
     bad = _join(rows, [mask for mask, _ in checks], raw.faults)
     rows_future = 0
@@ -129,48 +127,6 @@ def validate(raw: RawBlock, source: str, columns: Columns, format: InteractionFo
     )
 
 
-def to_weights(column: pa.Array, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Convert a column to weights.
-
-    Args:
-        column: Numbers or text [rows], also dictionary-encoded.
-        name: Name of the column, for the error message.
-
-    Returns:
-        Weights, float64 [rows]; and which rows have no weight that is finite and at least 0, bool [rows].
-
-    Raises:
-        FileFault: The column has a type that holds no numbers.
-    """
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        numbers = column.cast(pa.float64(), safe=False)
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        numbers = _parse_weights(column.cast(pa.string()))
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        numbers = _parse_weights(column)
-    else:
-        raise FileFault(f"column {name} has type {kind}; weights are numbers")
-    values = pc.fill_null(numbers, math.nan).to_numpy(zero_copy_only=False)
-    bad = ~((values >= 0) & (values < math.inf))  # NaN compares false
-    return values + 0.0, bad  # turns -0.0 into 0.0, so that equal weights have equal bytes
-
-
-def weight_fault(value: Any, name: str) -> str:
-    """Explain why `to_weights` rejected a value."""
-    if value is None or value in ("", b""):
-        return f"{name} is missing"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return f"{name} {quote(value)} is not a number"
-    if not math.isfinite(number):
-        return f"{name} {quote(value)} is not finite"
-    return f"{name} {quote(value)} is negative" if number < 0 else f"{name} {quote(value)} is not a number"
-
-
 def quote(value: Any) -> str:
     """Format a value for a reason: text in double quotes, control characters escaped, cut to 80 characters."""
     if isinstance(value, bytes):
@@ -183,19 +139,6 @@ def shorten(text: str) -> str:
     return text if len(text) <= QUOTE_LENGTH else text[:QUOTE_LENGTH] + "…"
 
 
-def _parse_weights(column: pa.Array) -> pa.Array:
-    try:
-        return column.cast(pa.string()).cast(pa.float64())
-    except pa.ArrowInvalid:  # some value is not a number, or has a spelling that Arrow does not accept
-        return pa.array([_parse_weight(value) for value in column.to_pylist()], pa.float64())
-
-
-def _parse_weight(value: str | bytes | None) -> float | None:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    return float(value) if value is not None and is_number(value) else None
-
-
 def _value(column: pa.Array, row: int) -> Any:
     """Return a cell as a Python value. Bytes that are not UTF-8 are escaped."""
     scalar = column[row]
@@ -206,6 +149,11 @@ def _value(column: pa.Array, row: int) -> Any:
     if hasattr(scalar, "as_buffer"):
         return scalar.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
     return scalar.as_py()
+
+
+def _weight_reason(column: pa.Array, row: int, name: str) -> str:
+    value = _value(column, row)
+    return weight_fault(value, name, quote(value))
 
 
 def _time_reason(column: pa.Array, row: int, name: str, unit: TimestampUnit) -> str:

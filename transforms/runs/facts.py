@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.files import storage
-from transforms.interactions.read import FileReport
+from transforms.interactions.reports import FileReport
 
 __all__ = ["WriteFacts", "join_facts", "name_fault", "name_report", "reports_of"]
 

@@ -37,7 +37,8 @@ from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.columns import Columns, describe_columns, use_columns
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.options import InteractionSettings
-from transforms.interactions.read import ROW_COUNTS, FileReport, check_first, check_reports, future_warning
+from transforms.interactions.read import check_first
+from transforms.interactions.reports import ROW_COUNTS, FileReport, check_reports, future_warning
 from transforms.interactions.times import rfc3339
 from transforms.models.publish import publish_run
 from transforms.runs.facts import reports_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.interactions.read import FileReport
+from transforms.interactions.reports import FileReport
 from transforms.runs.facts import WriteFacts, name_report
 
 __all__ = ["GatherFacts", "name_why_not"]

@@ -13,7 +13,8 @@ from pipelines.batch_cf.increment import Base
 from transforms.dead_letters import DeadLetter
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, ReadInteractions
+from transforms.interactions.read import ReadInteractions
+from transforms.interactions.reports import FileReport
 
 __all__ = ["ReadBlocks", "TaggedRead"]
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 from pipelines.evaluate.holdout import read_given
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, Read
+from transforms.interactions.read import Read
+from transforms.interactions.reports import FileReport
 
 __all__ = ["ReadGiven"]
 

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from transforms.dead_letters import DeadLetter
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, WorkUnit, read_unit
+from transforms.interactions.read import WorkUnit, read_unit
+from transforms.interactions.reports import FileReport
 
 NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

@@ -16,7 +16,8 @@ from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput
 from transforms.interactions.files import InputFile
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, WorkUnit, check_reports, future_warning, read_unit
+from transforms.interactions.read import WorkUnit, read_unit
+from transforms.interactions.reports import FileReport, check_reports, future_warning
 from transforms.interactions.times import MAX_US, MIN_US, parse_time, rfc3339
 
 AS_OF = "2026-11-30T12:00:00.000000Z"

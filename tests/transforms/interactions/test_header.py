@@ -14,7 +14,8 @@ from transforms.interactions import read
 from transforms.interactions.csv import open_csv
 from transforms.interactions.files import match
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, WorkUnit, read_unit
+from transforms.interactions.read import WorkUnit, read_unit
+from transforms.interactions.reports import FileReport
 
 PARTS = (b"user_id,item_id,timestamp\na,1,1\nb,2,2\n", b"user_id,item_id,timestamp\nc,3,x\nd,4,4\n")
 

@@ -20,7 +20,8 @@ from transforms.errors import BadInput
 from transforms.interactions import parquet, read
 from transforms.interactions.files import InputFile, match
 from transforms.interactions.format import InteractionFormat
-from transforms.interactions.read import FileReport, ReadInteractions, WorkUnit, check_first, check_reports, read_unit
+from transforms.interactions.read import ReadInteractions, WorkUnit, check_first, read_unit
+from transforms.interactions.reports import FileReport, check_reports
 
 PARQUET = pa.table({"user_id": [1, 2, 3, 4], "item_id": [10, 20, 30, 40]})
 
