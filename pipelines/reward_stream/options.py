@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from pipelines.reward_stream.destinations import factory
-from pipelines.reward_stream.publishing.publisher import Pace
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.config import SOURCES
 from serving_client.contracts.times import parse_duration
 from transforms.runs.command_line import runs_in_process

@@ -9,8 +9,9 @@ from typing import Any
 
 from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists
 from pipelines.reward_stream.publishing.checkpoint import Checkpoint, CheckpointStore
-from pipelines.reward_stream.publishing.publisher import Pace, Publisher
+from pipelines.reward_stream.publishing.publisher import Publisher
 from pipelines.reward_stream.publishing.state import PublisherState
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.reports import PartitionState, SourceReport, SourceState
 from serving_client.contracts.bandits import Bandits
 from transforms.attribution.bandits_file import parse_bytes

@@ -31,7 +31,7 @@ from examples.reward_stream.world import Knobs
 from pipelines.reward_stream.__main__ import main
 from pipelines.reward_stream.metrics import RewardStreamMetrics
 from pipelines.reward_stream.pipeline import build
-from pipelines.reward_stream.publishing.publisher import Pace
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.steps.publish import PublishConfig
 from serving_client.contracts.schemas import load

@@ -20,7 +20,7 @@ from apache_beam.testing import test_stream
 from apache_beam.utils.timestamp import Timestamp
 
 from pipelines.reward_stream.publishing.messages import keyed_message
-from pipelines.reward_stream.publishing.publisher import Pace
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.sequencer import NumberedBlocks, Sequencer
 from pipelines.reward_stream.steps.join_shards import JoinShards

@@ -123,10 +123,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
         if key_node.tag != "tag:yaml.org,2002:str":
-            problem = "a key is no text" if not isinstance(key, str) else f'key {key} is no text to YAML; write "{key}"'
+            problem = (
+                "a key is not a string"
+                if not isinstance(key, str)
+                else f'key {key} is not a string in YAML; write "{key}"'
+            )
             raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key} stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"key {key} appears twice", key_node.start_mark)
         seen.add(key)
     loader.flatten_mapping(node)
     mapping: dict[Hashable, Any] = loader.construct_mapping(node, deep=True)
@@ -136,7 +140,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
 def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     number: float = loader.construct_yaml_float(node)
     if not math.isfinite(number):
-        raise yaml.constructor.ConstructorError(None, None, f"{node.value} is no finite number", node.start_mark)
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
     return number
 
 

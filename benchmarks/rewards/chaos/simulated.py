@@ -19,7 +19,8 @@ from benchmarks.rewards.chaos.world import Delivery
 from pipelines.reward_stream.destinations.directory import DirectoryDestination
 from pipelines.reward_stream.publishing import checkpoint as checkpoints
 from pipelines.reward_stream.publishing.letter_files import write_letters
-from pipelines.reward_stream.publishing.publisher import Pace, Publisher
+from pipelines.reward_stream.publishing.publisher import Publisher
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.reports import SourceReport

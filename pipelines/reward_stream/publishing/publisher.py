@@ -16,7 +16,7 @@ from pipelines.reward_stream.destinations.interface import Destination
 from pipelines.reward_stream.publishing.checkpoint import Checkpoint, CheckpointStore
 from pipelines.reward_stream.publishing.state import PublisherState
 from pipelines.reward_stream.publishing.tick_assembly import Ticks
-from pipelines.reward_stream.publishing.versions import Moment, Versions, Written
+from pipelines.reward_stream.publishing.versions import Moment, Pace, Versions, Written
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.totals.totals import Totals, outcomes_of
 from serving_client.contracts.bandits import Bandits
@@ -25,16 +25,7 @@ from transforms.attribution.joining.delta import FoldResult
 from transforms.dead_letters import DeadLetter
 from transforms.errors import BadInput
 
-__all__ = ["Pace", "Publisher", "PublisherProgress"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pace:
-    """Hold how often things are written, in microseconds. `keep_us` is the age at which a snapshot is removed."""
-
-    publish_interval_us: int = 10_000_000
-    heartbeat_us: int = 30_000_000
-    keep_us: int = 7 * 86_400_000_000
+__all__ = ["Publisher", "PublisherProgress"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -128,15 +119,7 @@ class Publisher:
         self._totals = (
             Totals.resumed(bandits, checkpoint) if checkpoint else Totals(bandits, state.totals if state else None)
         )
-        self._versions = Versions(
-            destination,
-            self._totals,
-            pace.publish_interval_us,
-            pace.heartbeat_us,
-            pace.keep_us,
-            publisher,
-            take_over=take_over,
-        )
+        self._versions = Versions(destination, self._totals, pace, publisher, take_over=take_over)
         self._ticks = Ticks(shards, state.seq if state else -1)
         self._letters: list[DeadLetter] = list(state.letters) if state else []
         for message in state.waiting if state else ():

@@ -20,12 +20,21 @@ from pipelines.reward_stream.totals.counters import STREAM
 from pipelines.reward_stream.totals.totals import Totals
 from transforms.errors import Refused
 
-__all__ = ["Moment", "Versions", "Written"]
+__all__ = ["Moment", "Pace", "Versions", "Written"]
 
 # Removing old versions lists a whole folder; there is no hurry.
 _PRUNE_INTERVAL_US = 600_000_000
 
 _OVERTAKEN = "{bandit_id}: another run publishes to the same --snapshots; stop one of the two, or give it another place"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pace:
+    """Hold how often things are written, in microseconds. `keep_us` is the age at which a snapshot is removed."""
+
+    publish_interval_us: int = 10_000_000
+    heartbeat_us: int = 30_000_000
+    keep_us: int = 7 * 86_400_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,9 +73,7 @@ class Versions:
     Args:
         destination: Where to publish.
         totals: The totals to publish.
-        publish_interval_us: Least time between two changed snapshots, microseconds.
-        heartbeat_us: Time between two unchanged snapshots, microseconds.
-        keep_us: Age at which a snapshot is removed, microseconds.
+        pace: How often snapshots are written.
         publisher: Id of the stream. None in a bounded run.
         take_over: Whether to publish even if another stream is publishing.
     """
@@ -75,18 +82,14 @@ class Versions:
         self,
         destination: Destination,
         totals: Totals,
-        publish_interval_us: int,
-        heartbeat_us: int,
-        keep_us: int,
+        pace: Pace,
         publisher: str | None = None,
         *,
         take_over: bool = False,
     ) -> None:
         self._destination = destination
         self._totals = totals
-        self._publish_interval_us = publish_interval_us
-        self._heartbeat_us = heartbeat_us
-        self._keep_us = keep_us
+        self._pace = pace
         self._publisher = publisher
         self._take_over = take_over
         self._changed: set[str] = set()
@@ -190,7 +193,7 @@ class Versions:
         failures = []
         for bandit_id in self._bandit_ids():
             try:
-                self._destination.prune(bandit_id, now_us - self._keep_us)
+                self._destination.prune(bandit_id, now_us - self._pace.keep_us)
             except Exception as error:  # as above; the next prune removes them
                 failures.append(f"{bandit_id}: old snapshots were not removed, trying again: {error}")
         return failures
@@ -208,7 +211,7 @@ class Versions:
     def _owner(self, moment: Moment) -> Owner | None:
         if self._publisher is None:
             return None
-        return Owner(self._publisher, 0 if moment.final or moment.stop else self._heartbeat_us / 1e6)
+        return Owner(self._publisher, 0 if moment.final or moment.stop else self._pace.heartbeat_us / 1e6)
 
     def _is_due(self, bandit_id: str, moment: Moment) -> bool:
         if moment.final or moment.stop:
@@ -219,7 +222,9 @@ class Versions:
         if waited_us < 0:  # the clock was set back
             return True
         changed = bandit_id in self._changed
-        return waited_us >= (min(self._publish_interval_us, self._heartbeat_us) if changed else self._heartbeat_us)
+        return waited_us >= (
+            min(self._pace.publish_interval_us, self._pace.heartbeat_us) if changed else self._pace.heartbeat_us
+        )
 
     def _content(self, bandit_id: str, moment: Moment) -> Content | None:
         """Return what to publish, None while it would fall behind what the run before published."""
@@ -257,11 +262,11 @@ class Versions:
         if short < least or now_us < since_us:
             since_us = now_us
         self._missing[content.bandit_id] = min(short, least), since_us
-        return now_us - since_us < self._heartbeat_us
+        return now_us - since_us < self._pace.heartbeat_us
 
     def _in_step(self, bandit_id: str, now_us: int) -> int:
         """Return when this version was due. Ticks come a little later, which must not add up to a longer interval."""
-        before_us, interval_us = self._written_us.get(bandit_id), self._publish_interval_us
+        before_us, interval_us = self._written_us.get(bandit_id), self._pace.publish_interval_us
         if before_us is None or not 0 <= now_us - before_us < 2 * interval_us:
             return now_us
         return before_us + (now_us - before_us) // interval_us * interval_us

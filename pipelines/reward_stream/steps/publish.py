@@ -35,8 +35,9 @@ from pipelines.reward_stream.monitoring.status import status_of
 from pipelines.reward_stream.publishing.checkpoint import CheckpointStore, unpack
 from pipelines.reward_stream.publishing.letter_files import write_letters
 from pipelines.reward_stream.publishing.messages import decode_message
-from pipelines.reward_stream.publishing.publisher import Pace, Publisher, PublisherProgress
+from pipelines.reward_stream.publishing.publisher import Publisher, PublisherProgress
 from pipelines.reward_stream.publishing.state import PublisherState, decode_state, encode_state
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.reports import SourceReport
 from serving_client.contracts.times import wall_clock_us
 from transforms.attribution.bandits_file import parse_bytes

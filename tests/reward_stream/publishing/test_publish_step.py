@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.reward_stream.publishing.messages import decode_message, keyed_message
-from pipelines.reward_stream.publishing.publisher import Pace
+from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.steps import publish
 from pipelines.reward_stream.steps.publish import PublishConfig, PublishFn
 from tests.reward_stream.publisher_setup import bandits_bytes, label, report, step, sums, without_clock

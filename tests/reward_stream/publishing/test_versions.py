@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pipelines.reward_stream.destinations.interface import Owner
-from pipelines.reward_stream.publishing.versions import Moment, Versions
+from pipelines.reward_stream.publishing.versions import Moment, Pace, Versions
 from pipelines.reward_stream.totals.totals import Totals
 from tests.reward_stream.publisher_setup import SECOND, T0, Memory, bandits
 
 
 def versions(memory: Memory, publish_s: int = 10, heartbeat_s: int = 30) -> Versions:
-    return Versions(memory, Totals(bandits()), publish_s * SECOND, heartbeat_s * SECOND, 3_600 * SECOND)
+    return Versions(memory, Totals(bandits()), Pace(publish_s * SECOND, heartbeat_s * SECOND, 3_600 * SECOND))
 
 
 def at(second: int, *, final: bool = False, stop: bool = False) -> Moment:

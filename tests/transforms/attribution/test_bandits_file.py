@@ -97,11 +97,11 @@ def test_anchors_and_merge_keys_work_and_may_be_overridden() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (PLAIN.replace(b"vae: {gen", b"cf: {gen"), "8: key cf stands twice; correct the line"),
-        (PLAIN + b"bandits: {}\n", "key bandits stands twice"),
-        (PLAIN.replace(b"vae: {gen", b"no: {gen"), '8: key no is no text to YAML; write "no"; correct the line'),
-        (PLAIN.replace(b"vae: {gen", b"7: {gen"), '8: key 7 is no text to YAML; write "7"; correct the line'),
-        (PLAIN.replace(b"0.02", b".nan"), "9: .nan is no finite number; correct the line"),
+        (PLAIN.replace(b"vae: {gen", b"cf: {gen"), "8: key cf appears twice; correct the line"),
+        (PLAIN + b"bandits: {}\n", "key bandits appears twice"),
+        (PLAIN.replace(b"vae: {gen", b"no: {gen"), '8: key no is not a string in YAML; write "no"; correct the line'),
+        (PLAIN.replace(b"vae: {gen", b"7: {gen"), '8: key 7 is not a string in YAML; write "7"; correct the line'),
+        (PLAIN.replace(b"0.02", b".nan"), "9: .nan is not a finite number; correct the line"),
         (PLAIN.replace(b"0.02}", b"0.02"), "10: "),
         (
             PLAIN.replace(b"policy: {kind", b"policy: !!python/object:os.x {kind"),

@@ -284,7 +284,7 @@ def _forget_originals(records: OpenRecords, slots: _Slots) -> None:
 
 
 def _follow(shard: Shard, rules: Rules) -> None:
-    """Other rules: what is counted under a label of which they say something else is counted anew."""
+    """Apply other rules. Decisions of a label whose rules changed are counted again."""
     records = shard.records
     changed = records.table.changed_by(rules)
     flags = records.d["flags"][: records.used_d]

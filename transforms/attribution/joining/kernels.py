@@ -489,7 +489,7 @@ def purge(cut: int, d: _Array, r: _Array, pool_d: _Array, pool_r: _Array, alive:
 
 @numba.njit(cache=True)
 def link_rewards(used_d: int, used_r: int, d: _Array, r: _Array) -> None:
-    """Link each decision's rewards anew, after rows have moved."""
+    """Link each decision's rewards again, after rows have moved."""
     for slot in range(used_d):
         d[slot].first = -1
     for row in range(used_r):

@@ -74,7 +74,7 @@ class LabelTable:
         return np.array([self._schema[schema] for schema in schemas], np.int32)
 
     def changed_by(self, rules: Rules) -> npt.NDArray[np.bool_]:
-        """Of which labels [labels] other rules say something else."""
+        """Return a mask [labels] of the labels for which other rules differ."""
         after = [self._place(label, code, rules) for code, label in enumerate(self.labels)]
         return np.array(
             [
@@ -85,7 +85,7 @@ class LabelTable:
         )
 
     def follow(self, rules: Rules) -> None:
-        """Take other rules."""
+        """Apply other rules."""
         place = [self._place(label, code, rules) for code, label in enumerate(self.labels)]
         kept = self.known
         self.rules = rules
@@ -94,12 +94,12 @@ class LabelTable:
         self.known = [rules.bandit_of(label) or kept[code] for code, label in enumerate(self.labels)]
 
     def outliving(self) -> list[tuple[Label, Bandit | None]]:
-        """Labels that are known because they were, though the rules know them no more; with what was known of them."""
+        """Return the labels that left the rules while their records are held, each with its bandit."""
         places = zip(self.labels, self.place.tolist(), self.known, strict=True)
         return [(label, known) for label, place, known in places if place == 0 and self.rules.place(label)]
 
     def recall(self, outliving: Sequence[tuple[Label, Bandit | None]]) -> None:
-        """Know again what `outliving` named."""
+        """Restore the labels that `outliving` returned."""
         codes = self.codes([label for label, _ in outliving])
         for code, (_, known) in zip(codes.tolist(), outliving, strict=True):
             self.place[code], self.known[code] = 0, known
@@ -126,7 +126,7 @@ class LabelTable:
         return self._kind[kind]
 
     def _derive(self) -> None:
-        """All arrays from the rules."""
+        """Compute all arrays from the rules."""
         rules = self.rules
         bandits = list(rules.bandits.bandits.values())
         row = {bandit.bandit_id: at for at, bandit in enumerate(bandits)}
@@ -148,7 +148,7 @@ class LabelTable:
         self._describe()
 
     def _describe(self) -> None:
-        """wanted_schema, wanted_width: int64 [labels], the number of the feature schema (-1 for none) and d."""
+        """Compute wanted_schema and wanted_width, int64 [labels]: the feature schema's number (-1 for none) and d."""
         described = [
             (self.schema_codes([feature_schema(bandit)])[0], feature_width(bandit))
             if bandit is not None and bandit.features

@@ -130,7 +130,7 @@ class RowSums:
         )
 
     def prune(self, newest_us: int, hours_kept: int) -> None:
-        """Let go of hours that are no longer kept, and of bits no reader can see. newest_us: largest decided_at."""
+        """Remove the hours that are no longer kept. newest_us: largest decided_at."""
         oldest = newest_us // HOUR_US - hours_kept
         for start in [start for start in self.hours if start // HOUR_US <= oldest]:
             del self.hours[start]
@@ -246,7 +246,7 @@ def _hours_document(hours: Mapping[int, list[int]], newest_us: int | None, hours
 
 @functools.lru_cache(maxsize=4096)
 def _hour_text(start_us: int) -> str:
-    """All rows of a snapshot have the same few hours; writing each anew took most of the time."""
+    """Format the start of an hour. All rows of a snapshot have the same few hours, so the texts are cached."""
     return format_time(start_us)
 
 
