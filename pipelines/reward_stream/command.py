@@ -188,19 +188,14 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 def _closing(result: StreamResult, settings: StreamSettings) -> str:
     """Return the closing sentence. Raise BadInput if a bounded run found no record."""
-    status = result.status
+    status, snapshots = result.status, settings.publishing.snapshots
     versions = ", ".join(f"{name} version {written.version}" for name, written in sorted(status.versions.items()))
     if not versions:
         if not settings.streaming and not status.records_read:
-            raise BadInput(
-                f"--decisions={settings.decisions}, --rewards={settings.rewards}: no record in any file; check them"
-            )
-        return (
-            f"{'stopped' if result.stopped else 'done'}: {settings.snapshots} has what was published, if anything was"
-        )
-    said = (
-        f"{status.records_read:,} records read, {status.dead_letters:,} dead letters; {settings.snapshots}: {versions}"
-    )
-    if result.stopped and settings.state:
+            read = settings.reading
+            raise BadInput(f"--decisions={read.decisions}, --rewards={read.rewards}: no record in any file; check them")
+        return f"{'stopped' if result.stopped else 'done'}: {snapshots} has what was published, if anything was"
+    said = f"{status.records_read:,} records read, {status.dead_letters:,} dead letters; {snapshots}: {versions}"
+    if result.stopped and settings.publishing.state:
         return f"stopped: {said}; the same command goes on from here"
     return f"{'stopped' if result.stopped else 'done'}: {said}"

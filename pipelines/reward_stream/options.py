@@ -6,13 +6,13 @@ import argparse
 import dataclasses
 import fnmatch
 import os
-from collections.abc import Mapping
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from pipelines.reward_stream.destinations import factory
 from pipelines.reward_stream.publishing.versions import Pace
-from pipelines.reward_stream.sources.config import SOURCES
+from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
+from pipelines.reward_stream.steps.publish import PublishConfig
 from serving_client.contracts.times import parse_duration
 from transforms.runs.command_line import runs_in_process
 
@@ -147,55 +147,19 @@ def check(options: PipelineOptions) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class StreamSettings:
-    """Hold the flags of reward_stream as plain values. Durations are in microseconds.
+    """Hold the flags of reward_stream as plain values.
 
     Args:
-        decisions: Glob of the decision logs.
-        rewards: Glob of the reward logs.
-        bandits: The bandits file.
-        snapshots: Destination of the snapshots.
-        dead_letters: Folder of the dead letters.
-        state: Folder of the checkpoints, None without them.
+        reading: Settings of the reader, without what a run adds: content of the bandits file, checkpoint, stop file.
+        publishing: Settings of the publisher, without what a run adds: as for `reading`, and the run's ids.
         streaming: Run until stopped.
-        take_over: Publish even if another stream is publishing.
-        pace: How often snapshots are written.
-        checkpoint_interval_us: How often a checkpoint is written.
-        bandits_poll_us: How often the bandits file is read again.
-        poll_interval_us: How often the source looks for new input.
-        max_disorder_us: How far the watermark is behind the newest event.
-        idle_after_us: Silence after which a source no longer holds decisions, by source.
-        max_hold_us: How long a silent source keeps records from being late.
-        file_horizon_us: How long the name of a vanished file is kept.
-        stop_when_idle_us: Silence after which a stream ends. None: it does not.
-        max_bad_fraction: Fraction of malformed lines above which a bounded run fails.
-        shards: Parts that the join is divided into.
-        metrics_port: Port of the Prometheus metrics, None without one.
-        metrics_file: File of the Prometheus metrics, None without one.
         verbose: Show errors that are not the user's with their traceback.
         workers_here: The workers run on this machine, in this process or started by it.
     """
 
-    decisions: str
-    rewards: str
-    bandits: str
-    snapshots: str
-    dead_letters: str
-    state: str | None
+    reading: SequencerConfig
+    publishing: PublishConfig
     streaming: bool
-    take_over: bool
-    pace: Pace
-    checkpoint_interval_us: int
-    bandits_poll_us: int
-    poll_interval_us: int
-    max_disorder_us: int
-    idle_after_us: Mapping[str, int]
-    max_hold_us: int
-    file_horizon_us: int
-    stop_when_idle_us: int | None
-    max_bad_fraction: float
-    shards: int
-    metrics_port: int | None
-    metrics_file: str | None
     verbose: bool
     workers_here: bool
 
@@ -212,27 +176,32 @@ def stream_settings(options: PipelineOptions) -> StreamSettings:
     view = options.view_as(RewardStreamOptions)
     us = {name: parse_duration(getattr(view, name)) for name in _DURATIONS if name != "idle_after"}
     return StreamSettings(
-        decisions=view.decisions,
-        rewards=view.rewards,
-        bandits=view.bandits,
-        snapshots=view.snapshots,
-        dead_letters=view.dead_letters,
-        state=view.state,
+        SequencerConfig(
+            decisions=view.decisions,
+            rewards=view.rewards,
+            bandits=view.bandits,
+            shards=view.shards,
+            max_disorder_us=us["max_disorder"],
+            idle_after_us=_idle_after(view.idle_after),
+            max_hold_us=us["max_hold"],
+            poll_interval_us=us["poll_interval"],
+            bandits_poll_us=us["bandits_poll"],
+            stop_when_idle_us=parse_duration(view.stop_when_idle) if view.stop_when_idle else None,
+            file_horizon_us=us["file_horizon"],
+            state_interval_us=us["checkpoint_interval"] if view.state else None,
+        ),
+        PublishConfig(
+            snapshots=view.snapshots,
+            dead_letters=view.dead_letters,
+            shards=view.shards,
+            pace=Pace(us["publish_interval"], us["heartbeat"], us["keep_snapshots"]),
+            max_bad_fraction=view.max_bad_fraction,
+            state=view.state,
+            take_over=view.take_over,
+            metrics_port=view.metrics_port,
+            metrics_file=view.metrics_file,
+        ),
         streaming=view.streaming,
-        take_over=view.take_over,
-        pace=Pace(us["publish_interval"], us["heartbeat"], us["keep_snapshots"]),
-        checkpoint_interval_us=us["checkpoint_interval"],
-        bandits_poll_us=us["bandits_poll"],
-        poll_interval_us=us["poll_interval"],
-        max_disorder_us=us["max_disorder"],
-        idle_after_us=_idle_after(view.idle_after),
-        max_hold_us=us["max_hold"],
-        file_horizon_us=us["file_horizon"],
-        stop_when_idle_us=parse_duration(view.stop_when_idle) if view.stop_when_idle else None,
-        max_bad_fraction=view.max_bad_fraction,
-        shards=view.shards,
-        metrics_port=view.metrics_port,
-        metrics_file=view.metrics_file,
         verbose=view.verbose,
         workers_here=runs_in_process(options) or options.view_as(PortableOptions).environment_type == "LOOPBACK",
     )

@@ -25,7 +25,6 @@ from pipelines.reward_stream.options import StreamSettings
 from pipelines.reward_stream.pipeline import build
 from pipelines.reward_stream.publishing import checkpoint as checkpoints
 from pipelines.reward_stream.publishing.ownership import kept_publisher
-from pipelines.reward_stream.sources.config import SequencerConfig
 from pipelines.reward_stream.sources.logs import files_of
 from pipelines.reward_stream.steps.publish import PublishConfig
 from pipelines.reward_stream.totals.counters import STREAM
@@ -73,36 +72,45 @@ def run(settings: StreamSettings, new_pipeline: PipelineFactory, clock: Callable
         BadInput: The input cannot be used.
         Refused: Another run publishes to the same place.
     """
-    data, bandits = bandits_file.read(settings.bandits)
+    reading, publishing, streaming = settings.reading, settings.publishing, settings.streaming
+    data, bandits = bandits_file.read(reading.bandits)
     try:
-        check_disorder(bandits, settings.max_disorder_us)
+        check_disorder(bandits, reading.max_disorder_us)
     except BanditsError as error:
-        raise BadUsage(f"{settings.bandits}: {error}") from error
-    if not settings.streaming:
-        files_of(settings.decisions, "--decisions")
-        files_of(settings.rewards, "--rewards")
-        _refuse_a_streams_place(settings.snapshots, [*bandits.bandits, STREAM])
+        raise BadUsage(f"{reading.bandits}: {error}") from error
+    if not streaming:
+        files_of(reading.decisions, "--decisions")
+        files_of(reading.rewards, "--rewards")
+        _refuse_a_streams_place(publishing.snapshots, [*bandits.bandits, STREAM])
     run_id = new_run_id(clock)
     status = status_of(run_id)
     with contextlib.ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="reward-stream-"))
         started = None
-        if settings.state:
-            held.enter_context(checkpoints.hold(settings.state))
-            started = checkpoints.load(settings.state, bandits)
+        if publishing.state:
+            held.enter_context(checkpoints.hold(publishing.state))
+            started = checkpoints.load(publishing.state, bandits)
             for note in started.notes if started else ():
                 _LOGGER.warning("%s", note)
-        publisher = _publisher(settings, run_id)
+        _open_metrics(publishing, status, clock, serve=settings.workers_here)
         stop_file = os.path.join(folder, "stop") if settings.workers_here else None
-        fault_file = os.path.join(folder, "fault.json") if settings.workers_here else None
-        _open_metrics(settings, status, clock)
-        reading = _reading(settings, data, started, stop_file)
-        publishing = _publishing(settings, data, started, run_id, publisher, stop_file, fault_file)
+        reading = dataclasses.replace(
+            reading, bandits_data=data, started=started.sources if started else None, stop_file=stop_file
+        )
+        publishing = dataclasses.replace(
+            publishing,
+            run_id=run_id,
+            bandits=data,
+            checkpoint=checkpoints.pack(started) if started else None,
+            publisher=_publisher(publishing, run_id) if streaming else None,
+            fault_file=os.path.join(folder, "fault.json") if settings.workers_here else None,
+            stop_file=stop_file,
+        )
         pipeline = new_pipeline(folder)
-        held.enter_context(watching(status, clock, streaming=settings.streaming))
-        stop = held.enter_context(_stopping(stop_file if settings.streaming else None))
-        build(pipeline, reading, publishing, streaming=settings.streaming)
-        _run_pipeline(pipeline, fault_file, stop, verbose=settings.verbose)
+        held.enter_context(watching(status, clock, streaming=streaming))
+        stop = held.enter_context(_stopping(stop_file if streaming else None))
+        build(pipeline, reading, publishing, streaming=streaming)
+        _run_pipeline(pipeline, publishing.fault_file, stop, verbose=settings.verbose)
     return StreamResult(status, stopped=bool(stop.came))
 
 
@@ -143,83 +151,28 @@ def _run_pipeline(pipeline: beam.Pipeline, fault_file: str | None, stop: _Stop, 
         raise fault
 
 
-def _reading(
-    settings: StreamSettings, data: bytes, started: checkpoints.Checkpoint | None, stop_file: str | None
-) -> SequencerConfig:
-    return SequencerConfig(
-        decisions=settings.decisions,
-        rewards=settings.rewards,
-        bandits=settings.bandits,
-        bandits_data=data,
-        shards=settings.shards,
-        max_disorder_us=settings.max_disorder_us,
-        idle_after_us=settings.idle_after_us,
-        max_hold_us=settings.max_hold_us,
-        poll_interval_us=settings.poll_interval_us,
-        bandits_poll_us=settings.bandits_poll_us,
-        stop_when_idle_us=settings.stop_when_idle_us,
-        file_horizon_us=settings.file_horizon_us,
-        stop_file=stop_file,
-        state_interval_us=settings.checkpoint_interval_us if settings.state else None,
-        started=started.sources if started else None,
-    )
-
-
-def _publishing(
-    settings: StreamSettings,
-    data: bytes,
-    started: checkpoints.Checkpoint | None,
-    run_id: str,
-    publisher: str | None,
-    stop_file: str | None,
-    fault_file: str | None,
-) -> PublishConfig:
-    return PublishConfig(
-        run_id=run_id,
-        bandits=data,
-        snapshots=settings.snapshots,
-        dead_letters=settings.dead_letters,
-        shards=settings.shards,
-        pace=settings.pace,
-        max_bad_fraction=settings.max_bad_fraction,
-        state=settings.state,
-        checkpoint=checkpoints.pack(started) if started else None,
-        publisher=publisher,
-        take_over=settings.take_over,
-        fault_file=fault_file,
-        stop_file=stop_file,
-        metrics_port=settings.metrics_port,
-        metrics_file=settings.metrics_file,
-    )
-
-
-def _publisher(settings: StreamSettings, run_id: str) -> str | None:
-    """Return the id under which a stream publishes: that of --state, otherwise this run's. A bounded run has none."""
-    if not settings.streaming:
-        return None
-    publisher = kept_publisher(settings.state, run_id) if settings.state else run_id
-    _LOGGER.info("publishing to %s as %s", settings.snapshots, publisher)
+def _publisher(publishing: PublishConfig, run_id: str) -> str:
+    """Return the id under which a stream publishes: that of --state, otherwise this run's."""
+    publisher = kept_publisher(publishing.state, run_id) if publishing.state else run_id
+    _LOGGER.info("publishing to %s as %s", publishing.snapshots, publisher)
     return publisher
 
 
-def _open_metrics(settings: StreamSettings, status: Status, clock: Callable[[], int]) -> None:
+def _open_metrics(publishing: PublishConfig, status: Status, clock: Callable[[], int], *, serve: bool) -> None:
     """Serve and write the metrics; raise BadUsage or MissingExtra here, before a worker would fail."""
-    if settings.metrics_port is not None:
+    port, path = publishing.metrics_port, publishing.metrics_file
+    if port is not None or path:
         prometheus.check_extra()
-        if settings.workers_here:
-            try:
-                port = prometheus.serve(settings.metrics_port, status, clock)
-            except OSError as error:
-                raise BadUsage(f"--metrics_port={settings.metrics_port}: {error}; choose another port") from error
-            _LOGGER.info("metrics: port %d, path /metrics", port)
-    if settings.metrics_file:
-        prometheus.check_extra()
+    if port is not None and serve:
         try:
-            prometheus.write(settings.metrics_file, status, clock())
+            _LOGGER.info("metrics: port %d, path /metrics", prometheus.serve(port, status, clock))
         except OSError as error:
-            raise BadUsage(
-                f"--metrics_file={settings.metrics_file}: {error.strerror}; name a file that can be written"
-            ) from error
+            raise BadUsage(f"--metrics_port={port}: {error}; choose another port") from error
+    if path:
+        try:
+            prometheus.write(path, status, clock())
+        except OSError as error:
+            raise BadUsage(f"--metrics_file={path}: {error.strerror}; name a file that can be written") from error
 
 
 class _Stop:

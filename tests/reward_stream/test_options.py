@@ -54,8 +54,8 @@ def test_all_problems_are_named_at_once() -> None:
 
 
 def test_durations_are_microseconds() -> None:
-    assert stream_settings(options()).pace.publish_interval_us == 10_000_000
-    assert stream_settings(options(poll_interval="250ms")).poll_interval_us == 250_000
+    assert stream_settings(options()).publishing.pace.publish_interval_us == 10_000_000
+    assert stream_settings(options(poll_interval="250ms")).reading.poll_interval_us == 250_000
 
 
 def test_idle_after_holds_for_both_sources_or_for_the_one_that_it_names() -> None:
@@ -63,7 +63,7 @@ def test_idle_after_holds_for_both_sources_or_for_the_one_that_it_names() -> Non
     for text, decisions, rewards in (
         ("5m", 5, 5), ("rewards=6h", 5, 360), ("2m,rewards=6h", 2, 360), ("decisions=1h,rewards=6h", 60, 360),
     ):  # fmt: skip
-        idle_us = stream_settings(options(streaming=True, idle_after=text)).idle_after_us
+        idle_us = stream_settings(options(streaming=True, idle_after=text)).reading.idle_after_us
         assert idle_us == {"decisions": decisions * minute, "rewards": rewards * minute}, text
     problems = check(options(streaming=True, idle_after="rewards=25h"))
     assert len(problems) == 1 and "rewards may be silent for longer than --max_hold=24h" in problems[0]

@@ -45,7 +45,7 @@ class SequencerConfig:
     decisions: str
     rewards: str
     bandits: str
-    bandits_data: bytes
+    bandits_data: bytes = b""
     shards: int = 4
     max_disorder_us: int = 5_000_000
     idle_after_us: Mapping[str, int] = dataclasses.field(default_factory=_five_minutes)

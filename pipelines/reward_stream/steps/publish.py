@@ -59,12 +59,12 @@ class PublishConfig:
     """Hold the settings that a worker needs.
 
     Args:
-        run_id: Name of the run.
-        bandits: Bytes of the bandits file when the run began.
         snapshots: Destination of the snapshots.
         dead_letters: Folder of the dead letters.
         shards: Number of shards.
         pace: How often things are written.
+        run_id: Name of the run.
+        bandits: Bytes of the bandits file when the run began.
         max_bad_fraction: Fraction of malformed lines above which a bounded run fails.
         state: Folder of the checkpoints. None without checkpoints.
         checkpoint: Packed checkpoint from which the source continues. None if there is none.
@@ -77,12 +77,12 @@ class PublishConfig:
         metrics_file: File of the Prometheus metrics. None without one.
     """
 
-    run_id: str
-    bandits: bytes
     snapshots: str
     dead_letters: str
     shards: int
     pace: Pace
+    run_id: str = ""
+    bandits: bytes = b""
     max_bad_fraction: float = 1.0
     state: str | None = None
     checkpoint: bytes | None = None
