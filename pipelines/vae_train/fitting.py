@@ -15,7 +15,7 @@ from transforms import progress
 
 if TYPE_CHECKING:
     from pipelines.vae_train.model.interface import Model
-    from pipelines.vae_train.model.linear import LinearTerm
+    from pipelines.vae_train.model.linear import Term
     from pipelines.vae_train.training.blend import LinearChoice
     from pipelines.vae_train.training.distribution import Distribution
     from pipelines.vae_train.training.loop import Trained
@@ -40,7 +40,7 @@ class Fitted:
     """
 
     model: Model
-    linear: LinearTerm | None
+    linear: Term | None
     share: float
     features: Features
     validation: Mapping[str, float]
@@ -69,7 +69,7 @@ def fit(
         work: Local folder of checkpoints. An interrupted call continues from them.
         model_config: The shape of the model.
         training_config: How the model is trained.
-        linear_items: Largest number of items for which a linear term is tried.
+        linear_items: Largest number of items for which EASE is tried; beyond, neighbors are. 0 tries no linear term.
         refit_features: Makes the features of the refit. None leaves the refit out.
         distribution: The workers that train together.
 
@@ -169,7 +169,7 @@ def _train(
 
 
 def _choose(features: Features, trained: Trained, linear_items: int) -> LinearChoice | None:
-    if features.items > linear_items:
+    if linear_items == 0:
         return None
     from pipelines.vae_train.training.blend import choose_linear
     from pipelines.vae_train.training.heldout import read_heldout
@@ -179,15 +179,14 @@ def _choose(features: Features, trained: Trained, linear_items: int) -> LinearCh
         return choose_linear(features.path, heldout, trained.model.scores, limit_items=linear_items)
 
 
-def _linear(features: Features, choice: LinearChoice | None) -> LinearTerm | None:
-    if choice is None or choice.strength is None:
+def _linear(features: Features, choice: LinearChoice | None) -> Term | None:
+    if choice is None or choice.rule is None:
         return None
-    from pipelines.vae_train.model.linear import LinearTerm
-    from pipelines.vae_train.training.blend import linear_weights
+    from pipelines.vae_train.training.blend import read_matrix
 
     progress.expect("linear terms", 1)
     progress.advance("linear terms", 0)
-    linear = LinearTerm(linear_weights(features.path, features.items, choice.strength))
+    linear = choice.rule.fit(read_matrix(features.path, features.items))
     progress.advance("linear terms", 1)
     return linear
 
@@ -197,7 +196,7 @@ def _count_tested(done: int, users: int) -> None:
     progress.reach("users tested", done)
 
 
-def _blended(model: Model, linear: LinearTerm | None, share: float) -> Callable[[Any, Mapping[str, Any]], Any]:
+def _blended(model: Model, linear: Term | None, share: float) -> Callable[[Any, Mapping[str, Any]], Any]:
     from pipelines.vae_train.model.linear import blend
 
     def score(item_ids: Any, sides: Mapping[str, Any]) -> Any:
@@ -214,7 +213,13 @@ def _described(choice: LinearChoice) -> dict[str, Any]:
         best[score.share] = max(score.ndcg, best.get(score.share, 0.0))
     table = {f"{share:.1f}": round(ndcg, 6) for share, ndcg in sorted(best.items())}
     chosen = max((score.ndcg for score in choice.scores), default=None)
-    return {"lambda": choice.strength, "model_share": choice.share, "ndcg@100": chosen, "ndcg@100_by_share": table}
+    return {
+        "term": None if choice.rule is None else str(choice.rule),
+        "lambda": getattr(choice.rule, "strength", None),
+        "model_share": choice.share,
+        "ndcg@100": chosen,
+        "ndcg@100_by_share": table,
+    }
 
 
 def _sides(features: Features) -> list[str]:

@@ -108,8 +108,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--linear_items",
         type=int,
         default=10_000,
-        help="largest number of items for which a linear item-item term (EASE) is fitted and blended with the "
-        "autoencoder, with the share that validates best; 0 fits none (default: 10000, whose weights take 400 MB)",
+        help="largest number of items for which EASE is the linear term blended with the autoencoder; with more "
+        "items, the term sums co-occurrence neighbors; the share that validates best is taken; 0 blends no term "
+        "(default: 10000, for which EASE takes 400 MB)",
     )
     add("--hidden", type=int, default=model.hidden, help=f"width of the hidden layers (default: {model.hidden})")
     add("--latent", type=int, default=model.latent, help=f"width of the latent layer (default: {model.latent})")
@@ -239,7 +240,7 @@ class VaeSettings:
         rules: What makes a feature.
         model: The shape of the model.
         training: How the model is trained.
-        linear_items: Largest number of items for which a linear term is tried.
+        linear_items: Largest number of items for which EASE is tried. Beyond, neighbors are tried. 0 tries nothing.
         refit: Train again on validation users too before the export.
         serving_top_k: Items that the served model returns.
     """

@@ -50,7 +50,7 @@ def notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str
     if fitted.blend is not None and fitted.linear is None:
         found.append("no linear term: validation likes the model better without")
     elif fitted.blend is not None:
-        found.append(f"served blend: {fitted.share:.1f} autoencoder, rest EASE with lambda {fitted.blend['lambda']:g}")
+        found.append(f"served blend: {fitted.share:.1f} autoencoder, rest {fitted.blend['term']}")
     if fitted.validation:
         found.append(
             "validation scores are of users of --interactions that were not trained on, and of the autoencoder alone "

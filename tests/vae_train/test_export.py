@@ -30,7 +30,7 @@ from pipelines.vae_train.export.verify import run_fresh
 from pipelines.vae_train.features.items import FILE, Vocabulary, read_vocabulary
 from pipelines.vae_train.features.side import side_sizes
 from pipelines.vae_train.model.factory import make_model
-from pipelines.vae_train.model.linear import LinearTerm, blend
+from pipelines.vae_train.model.linear import LinearTerm, NeighborTerm, Term, blend
 from serving_client.contracts import signatures as contract
 from tests.batch_cf.scoring_oracle import STRANGE_IDS
 from tests.vae_train.exporting import IntegerModel, set_unavailable, unchecked, write_features, write_histories
@@ -198,6 +198,7 @@ LEVELS = {one: 0 if n % 7 == 0 else 1 + n % 5 for n, one in enumerate(PLAIN)}
 MODELS = {
     "recvae": (ModelConfig(hidden=16, latent=8), None, False),
     "recvae_linear": (ModelConfig(hidden=16, latent=8), 0.3, False),
+    "recvae_neighbors": (ModelConfig(hidden=16, latent=8), 0.3, False),
     "multvae_recency": (ModelConfig(kind="multvae", hidden=16, latent=8, recency_half_life=2.0), None, False),
     "multvae_sides": (ModelConfig(kind="multvae", hidden=16, latent=8), None, True),
 }
@@ -222,7 +223,7 @@ def trained(features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) ->
         model = make_model(items, config, side_sizes(str(folders[sided] / "transform")), seed=3)
         for variable in model.trainable_variables:
             variable.assign(variable * 4)
-        linear = None if share is None else LinearTerm(np.random.default_rng(6).normal(0, 0.1, (items, items)))
+        linear = None if share is None else linear_term(name, items)
         with contextlib.nullcontext() if linear or sided else unchecked():
             export_model(model, linear, share or 1.0, folders[sided], root / name, serving_top_k=10, model_card={})
         made[name] = (root / name, truth(model, linear, share, vocabulary, sided))
@@ -231,7 +232,16 @@ def trained(features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) ->
     return {name: Trained(folder, serve(folder), scores) for name, (folder, scores) in made.items()}
 
 
-def truth(model: Any, linear: LinearTerm | None, share: float | None, vocabulary: Vocabulary, sided: bool) -> Any:
+def linear_term(name: str, items: int) -> Term:
+    """Random weights, of all pairs of items or of three neighbors an item."""
+    rng = np.random.default_rng(6)
+    if name == "recvae_linear":
+        return LinearTerm(rng.normal(0, 0.1, (items, items)))
+    neighbors = np.array([rng.permutation(items)[:3] for _ in range(items)])
+    return NeighborTerm(neighbors, rng.random((items, 3)))
+
+
+def truth(model: Any, linear: Term | None, share: float | None, vocabulary: Vocabulary, sided: bool) -> Any:
     ids = vocabulary.ids.to_pylist()
     index = {one: place for place, one in enumerate(ids)}
     order = [index[one] for one in sorted(ids, key=str.encode)]

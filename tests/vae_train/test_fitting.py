@@ -12,13 +12,15 @@ import pytest
 from pipelines.vae_train.config import ModelConfig
 from pipelines.vae_train.featuring import Features
 from pipelines.vae_train.fitting import Fitted, fit
-from pipelines.vae_train.model.linear import blend
-from pipelines.vae_train.training.blend import linear_weights
+from pipelines.vae_train.model.linear import NeighborTerm, blend
+from pipelines.vae_train.training.blend import SPARSE_RULES, read_matrix
 from pipelines.vae_train.training.distribution import open_distribution
 from pipelines.vae_train.training.heldout import read_heldout
 from pipelines.vae_train.training.loop import train
+from pipelines.vae_train.training.terms import nearest
 from pipelines.vae_train.training.validation import evaluate
 from tests.vae_train.training_data import clustered_users, quick, write_features, write_split
+from transforms.ranking.ease import ease_weights
 
 ITEMS = 30
 MODEL = ModelConfig(kind="multvae", hidden=12, latent=4)
@@ -68,7 +70,7 @@ def test_a_refit_trains_on_the_refits_features_for_the_best_number_of_epochs(wor
 def test_the_linear_term_of_a_refit_is_of_everybody_with_the_strength_that_was_chosen(world: World) -> None:
     fitted = world.fitted
     assert fitted.linear is not None and fitted.blend is not None
-    expected = linear_weights(world.everybody.path, ITEMS, fitted.blend["lambda"])
+    expected = ease_weights(read_matrix(world.everybody.path, ITEMS), fitted.blend["lambda"])
     np.testing.assert_array_equal(fitted.linear.weights.numpy(), expected)
 
 
@@ -83,6 +85,16 @@ def test_the_share_that_validation_chose_is_served_and_tested(world: World) -> N
 
     assert fitted.test == evaluate(score, heldout)
     assert fitted.test != evaluate(fitted.model.scores, heldout)
+
+
+def test_beyond_linear_items_the_term_is_made_of_neighbors(world: World, tmp_path: pathlib.Path) -> None:
+    fitted = fit(world.first, str(tmp_path), MODEL, TRAINING, ITEMS - 1, None, open_distribution("none"))
+    assert fitted.blend is not None and isinstance(fitted.linear, NeighborTerm)
+    [rule] = [rule for rule in SPARSE_RULES if str(rule) == fitted.blend["term"]]
+    neighbors, weights = nearest(read_matrix(world.first.path, ITEMS), rule)
+    np.testing.assert_array_equal(fitted.linear.neighbors.numpy(), neighbors)
+    np.testing.assert_array_equal(fitted.linear.weights.numpy(), weights)
+    assert fitted.blend["lambda"] is None and fitted.share == fitted.blend["model_share"] < 1
 
 
 def test_without_a_refit_all_is_of_the_one_training(world: World, tmp_path: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import tensorflow as tf
 
-from pipelines.vae_train.model.linear import LinearTerm, blend, standardise
+from pipelines.vae_train.model.linear import LinearTerm, NeighborTerm, blend, standardise
 from tests.vae_train import model_oracle as oracle
 from transforms.ranking.ease import ease_weights
 
@@ -27,6 +27,25 @@ def test_no_history_at_all_scores_0() -> None:
 def test_weights_that_are_not_square_are_refused() -> None:
     with pytest.raises(ValueError, match="2 by 3"):
         LinearTerm(np.ones((2, 3), np.float32))
+
+
+def test_neighbors_score_as_the_dense_matrix_of_their_weights() -> None:
+    """Two neighbors an item, of which one row has a single one; a user without a history scores 0."""
+    rng = np.random.default_rng(4)
+    neighbors = np.array([rng.permutation(oracle.ITEMS)[:2] for _ in range(oracle.ITEMS)], np.int32)
+    weights = rng.random((oracle.ITEMS, 2)).astype(np.float32)
+    neighbors[3, 1], weights[3, 1] = 0, 0.0
+    dense = np.zeros((oracle.ITEMS, oracle.ITEMS), np.float32)
+    np.add.at(dense, (np.arange(oracle.ITEMS)[:, None], neighbors), weights)
+    term = NeighborTerm(neighbors, weights)
+    found = term.scores(oracle.ragged(oracle.HISTORIES))
+    np.testing.assert_allclose(found, oracle.dense(oracle.HISTORIES) @ dense, rtol=1e-5, atol=1e-6)
+    assert term.scores(oracle.ragged([[], []])).numpy().tolist() == [[0.0] * oracle.ITEMS] * 2
+
+
+def test_neighbors_of_another_shape_than_their_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        NeighborTerm(np.zeros((3, 2), np.int32), np.zeros((3, 1), np.float32))
 
 
 def test_standardised_scores_have_mean_0_and_deviation_1_for_each_user() -> None:

@@ -24,7 +24,7 @@ import tensorflow as tf
 from pipelines.vae_train.features.items import Vocabulary
 from pipelines.vae_train.features.preprocessing import ITEM_IDS, SIDE_PREFIX
 from pipelines.vae_train.model.interface import Model
-from pipelines.vae_train.model.linear import LinearTerm, blend
+from pipelines.vae_train.model.linear import Term, blend
 from serving_client.contracts import signatures as contract
 from transforms.models.graph import frozen, traced, vocabulary_table
 
@@ -37,9 +37,7 @@ Score = Callable[[Mapping[str, tf.RaggedTensor]], tf.Tensor]
 """Maps the features of known items to scores float32 [b, items] by item index."""
 
 
-def blended(
-    model: Model, linear: LinearTerm | None, share: float, features: Mapping[str, tf.RaggedTensor]
-) -> tf.Tensor:
+def blended(model: Model, linear: Term | None, share: float, features: Mapping[str, tf.RaggedTensor]) -> tf.Tensor:
     """Score all items with the model, or with its blend with the linear term.
 
     Args:

@@ -30,7 +30,7 @@ from transforms.models.import_tensorflow import import_tensorflow
 if TYPE_CHECKING:
     from pipelines.vae_train.export.graph import Score
     from pipelines.vae_train.model.interface import Model
-    from pipelines.vae_train.model.linear import LinearTerm
+    from pipelines.vae_train.model.linear import Term
 
 __all__ = ["export_model"]
 
@@ -46,7 +46,7 @@ CHECKED_USERS = 32
 
 def export_model(
     model: Model,
-    linear: LinearTerm | None,
+    linear: Term | None,
     share: float,
     features_dir: str | os.PathLike[str],
     directory: str | os.PathLike[str],

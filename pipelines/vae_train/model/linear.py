@@ -1,4 +1,4 @@
-"""Score items with the item-item weights of EASE, and blend the scores with those of the VAE."""
+"""Score items with item-item weights, dense or of neighbors only, and blend the scores with those of the VAE."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["LinearTerm", "blend", "standardise"]
+__all__ = ["LinearTerm", "NeighborTerm", "Term", "blend", "standardise"]
 
 
 class LinearTerm(tf.Module):  # type: ignore[misc]
@@ -42,6 +42,45 @@ class LinearTerm(tf.Module):  # type: ignore[misc]
         shape = tf.stack([tf.cast(item_ids.nrows(), tf.int64), tf.constant(self.weights.shape[0], tf.int64)])
         history = tf.SparseTensor(places, tf.ones_like(ids, tf.float32), shape)
         return tf.sparse.sparse_dense_matmul(history, self.weights)
+
+
+class NeighborTerm(tf.Module):  # type: ignore[misc]
+    """A linear model with few weights per item: the score of an item is a sum over the history's neighbors.
+
+    Args:
+        neighbors: int32 [items, K], items by index. Rows are history items.
+        weights: float32 [items, K], 0 where a row has fewer neighbors.
+
+    Raises:
+        ValueError: The two differ in shape.
+    """
+
+    def __init__(self, neighbors: Any, weights: Any) -> None:
+        super().__init__(name="neighbors")
+        self.neighbors = tf.Variable(neighbors, dtype=tf.int32, trainable=False, name="neighbors")
+        self.weights = tf.Variable(weights, dtype=tf.float32, trainable=False, name="weights")
+        if self.neighbors.shape != self.weights.shape:
+            raise ValueError(f"neighbors {self.neighbors.shape} and weights {self.weights.shape} must have one shape")
+
+    def scores(self, item_ids: Any) -> Any:
+        """Score all items.
+
+        Args:
+            item_ids: Histories, RaggedTensor of integers [b, (n)].
+
+        Returns:
+            float32 [b, items]: the sum of the neighbors' weights of the history's items. 0 for an empty history.
+        """
+        items = tf.constant(self.weights.shape[0], tf.int64)
+        rows = tf.cast(item_ids.value_rowids(), tf.int64)
+        users = tf.cast(item_ids.nrows(), tf.int64)
+        ids = item_ids.flat_values
+        cells = rows[:, tf.newaxis] * items + tf.cast(tf.gather(self.neighbors, ids), tf.int64)
+        weights = tf.reshape(tf.gather(self.weights, ids), [-1])
+        return tf.reshape(tf.math.unsorted_segment_sum(weights, tf.reshape(cells, [-1]), users * items), [users, items])
+
+
+Term = LinearTerm | NeighborTerm
 
 
 def standardise(scores: Any) -> Any:
