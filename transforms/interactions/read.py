@@ -167,8 +167,15 @@ def _add(report: FileReport, checked: Validated) -> FileReport:
         rows_rejected=report.rows_rejected + len(checked.rejected),
         rows_future=report.rows_future + checked.rows_future,
         header_rows=report.header_rows + checked.header_rows,
+        bad_example=report.bad_example or _first_bad(checked.rejected),
         rows_filtered=report.rows_filtered + checked.rows_filtered,
     )
+
+
+def _first_bad(letters: Sequence[DeadLetter]) -> str | None:
+    """Return the first dead letter whose row counts as bad, so not one of a future row."""
+    bad = (each for each in letters if not each.reason.startswith("future: "))
+    return next((f"row {each.position}: {each.reason}" for each in bad), None)
 
 
 def _stop_if_hopeless(report: FileReport, checked: Validated) -> None:

@@ -27,6 +27,7 @@ class FileReport:
         rows_future: How many dead letters have no other fault than a time after --as_of.
         rows_filtered: How many valid rows --min_weight, --since or --until removed.
         header_rows: How many rows repeat the header of a CSV file. They are not among rows_read.
+        bad_example: The first bad row as a phrase, `row 9: user is empty`. None without one.
         has_weight: Whether the file has the weight column.
         has_timestamp: Whether the file has the timestamp column.
         fault: Why the file cannot be used, one sentence that starts with its URI. None if it can.
@@ -40,6 +41,7 @@ class FileReport:
     header_rows: int = 0
     has_weight: bool = False
     has_timestamp: bool = False
+    bad_example: str | None = None
     fault: str | None = None
 
 
@@ -81,9 +83,11 @@ def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_l
         )
     if rows_bad > max_bad_fraction * rows_read:
         worst = max(ordered, key=_count_bad)
+        example = f" ({worst.bad_example})" if worst.bad_example else ""
         raise BadInput(
             f"{worst.uri}: {_count_bad(worst)} bad rows here, {rows_bad} of {rows_read} in all, more than "
-            f"--max_bad_fraction={max_bad_fraction} allows; see the reasons in {dead_letters}"
+            f"--max_bad_fraction={max_bad_fraction} allows{example}; see the reasons in {dead_letters}, then correct "
+            "the rows or raise the flag to skip them"
         )
 
 

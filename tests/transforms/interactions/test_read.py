@@ -213,6 +213,16 @@ def test_reports_refuse_the_first_fault_mixed_columns_and_too_many_bad_rows() ->
     check_reports([FileReport("a", rows_read=100, rows_rejected=1)], 0.01)
 
 
+def test_too_many_bad_rows_are_told_with_an_example(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("user,item,when\nu,i,99\nu,i,2\n,i,1\nu,,1\n")
+    reports = [each for each in outputs_of(tmp_path / "x", as_of_us=3_000_000) if isinstance(each, FileReport)]
+    says = (
+        r"x: 2 bad rows here, 2 of 4 in all, .* allows \(row 4: user is empty\); see .* or raise the flag to skip them"
+    )
+    with pytest.raises(BadInput, match=says):
+        check_reports(reports, 0.01)
+
+
 def test_the_first_file_is_checked_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("user_id,item_id,weight\n")
     columns = check_first(match([str(tmp_path)]), InteractionFormat())
