@@ -103,6 +103,8 @@ def time_fault(value: Any, name: str, unit: TimestampUnit, quoted: str) -> str:
         return f"{name} {quoted} is outside the years 1 to 9999"
     if is_number(str(value)) and math.isfinite(float(str(value))):
         return f"{name} {quoted} is outside the years 1 to 9999 as epoch {UNIT_NAMES[unit]}; is it another unit?"
+    if RFC_3339.fullmatch(f"{value}Z"):
+        return f"{name} {quoted} has no offset from UTC; append Z for UTC, or an offset such as +02:00"
     return f"{name} {quoted} is neither epoch {UNIT_NAMES[unit]} nor RFC 3339"
 
 

@@ -49,6 +49,10 @@ def read_jsonl(data: bytes, chunk_bytes: int = 1 << 20, **format: Any) -> tuple[
         (b"a\0b,i,1,0", r'user_id "a\u0000b" contains NUL, CR or LF'),
         (b"u,i\xff,1,0", r'item_id "i\\xff" is not UTF-8'),
         (b"u,i,1,yesterday", 'timestamp "yesterday" is neither epoch seconds nor RFC 3339'),
+        (
+            b"u,i,1,2026-01-31 10:00:00",
+            'timestamp "2026-01-31 10:00:00" has no offset from UTC; append Z for UTC, or an offset such as +02:00',
+        ),
         (b"u,i,1,\xff", r'timestamp "\\xff" is neither epoch seconds nor RFC 3339'),
         (
             b"u,i,1,1506826828020",
