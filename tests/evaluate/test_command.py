@@ -108,6 +108,26 @@ def test_split_without_times_is_by_user_and_by_time_is_refused(tmp_path, capsys)
     assert not (tmp_path / "c").exists()
 
 
+def test_split_finds_columns_by_common_names_and_records_them(tmp_path, capsys) -> None:
+    rows = [f"u{n % 20},i{n % 7},{n}" for n in range(200)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,when", *rows]) + "\n")
+    place = f"--interactions={tmp_path}/log.csv"
+    assert main(["split", place, f"--output={tmp_path}/a", "--by=time"]) == 0
+    assert "columns: --user_column=user --item_column=item --timestamp_column=when" in capsys.readouterr().err
+    options = json.loads((tmp_path / "a/run.json").read_text())["options"]
+    assert [options[f"{name}_column"] for name in ("user", "item", "timestamp", "weight")] == [
+        "user",
+        "item",
+        "when",
+        None,
+    ]
+    assert pq.read_table(tmp_path / "a/train").num_rows == 180
+
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,when,ts", *(f"{row},0" for row in rows)]) + "\n")
+    assert main(["split", place, f"--output={tmp_path}/b", "--by=time"]) == 2
+    assert "pass --timestamp_column=when or --timestamp_column=ts" in capsys.readouterr().err
+
+
 def test_evaluate_ranks_the_good_model_above_the_bad_one(world: pathlib.Path, tmp_path) -> None:
     models = [f"--model=good={world}/good", f"--model=bad={world}/bad"]
     assert evaluate(world, tmp_path / "out", *models) == 0
@@ -153,8 +173,7 @@ def test_holdout_without_given_is_asked_of_the_users_train_rows(world: pathlib.P
     for name, mask in (("train", ~held), ("test", held)):
         pq.write_table(log.filter(pa.array(mask)), tmp_path / f"{name}.parquet")
     places = [f"--interactions={tmp_path}/train.parquet", f"--holdout={tmp_path}/test.parquet"]
-    columns = ["--user_column=user", "--item_column=item", f"--output={tmp_path}/out"]
-    assert main(["evaluate", *places, *columns, "--k=5"]) == 0
+    assert main(["evaluate", *places, f"--output={tmp_path}/out", "--k=5"]) == 0
     data = metrics_of(tmp_path / "out")["data"]
     assert data["protocol"] == "per_user" and data["targets_in_history"] > 0
 

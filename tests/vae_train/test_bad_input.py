@@ -141,3 +141,13 @@ def test_a_catalogue_of_nothing_available_is_refused_before_training(before, tmp
         "--items marks every item of the log as not available"
     )
     assert snapshot(tmp_path / "out") == before
+
+
+def test_two_columns_for_one_role_are_bad_usage(before, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "log.csv").write_text("user,customer_id,item\nu,c,i\n")
+    done = run("--interactions=log.csv", "--output=new")
+    assert (done.code, done.error) == (
+        2,
+        "log.csv: has 2 columns that could hold the user; pass --user_column=user or --user_column=customer_id\n",
+    )
+    assert not pathlib.Path("new").exists()
