@@ -21,6 +21,7 @@ from pipelines.batch_cf.export import export_model
 from pipelines.batch_cf.table import NeighborTable
 from serving_client.contracts import signatures as contract
 from tests.batch_cf.scoring_oracle import STRANGE_IDS, Oracle, oracle_of, random_table
+from tests.shared import build_once
 from transforms.errors import BadInput, BadUsage
 
 ANSWER = """
@@ -94,8 +95,13 @@ def make_requests(models: dict[str, Model]) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
+    folder = build_once(tmp_path_factory, "batch_cf_models", export_and_answer)
+    return folder, make_models()
+
+
+def export_and_answer(folder):
+    """Export all models, and let a fresh process answer all requests; nobody writes to the folder later."""
     made = make_models()
-    folder = tmp_path_factory.mktemp("models")
     for name, model in made.items():
         card = {"run_id": name, "title": "Größe"}
         path = folder / name / "model"
@@ -103,16 +109,16 @@ def models(tmp_path_factory):
             model.table, path, serving_top_k=model.width, recency_half_life=model.oracle.half_life, model_card=card
         )
         path.rename(folder / name / "moved")  # nothing in it may point back to where it was written
-    return folder, made
+    (folder / "requests.json").write_text(json.dumps(make_requests(made)))
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-I", "-c", ANSWER], cwd=folder, check=True, env=environment)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def answered(models):
     folder, made = models
-    requests = make_requests(made)
-    (folder / "requests.json").write_text(json.dumps(requests))
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run([sys.executable, "-I", "-c", ANSWER], cwd=folder, check=True, env=environment)
+    requests = json.loads((folder / "requests.json").read_text())
     answers = json.loads((folder / "answers.json").read_text())
     return [(made[request["model"]], request, answer) for request, answer in zip(requests, answers, strict=True)]
 

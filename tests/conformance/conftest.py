@@ -10,6 +10,7 @@ local_serving runs here, once as it is and once with batching, and no test is de
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import grpc
@@ -17,6 +18,7 @@ import pytest
 
 from tests.conformance.models import BATCHING, LABELS, MODELS, models_config
 from tests.conformance.wire import Rest, Wire
+from tests.shared import build_once
 
 AVAILABLE = 30
 ANSWER_S = 10.0
@@ -93,7 +95,9 @@ def local(request, tmp_path_factory):
     from tests.serving.models import add_version, export_models
 
     base = tmp_path_factory.mktemp("conformance")
-    add_version(export_models(base)["half_plus_two"], 2)
+    for name, path in build_once(tmp_path_factory, "served_models", export_models).items():
+        shutil.copytree(path, base / name)
+    add_version(base / "half_plus_two", 2)
     (base / "models.config").write_text(models_config(str(base), labels=LABELS))
     (base / "batching.config").write_text(BATCHING)
     started = []

@@ -11,7 +11,6 @@ grpcurl, ghz, grpc_health_probe, ovms_python: paths. protoset: TF Serving's serv
 
 from __future__ import annotations
 
-import fcntl
 import json
 import pathlib
 import re
@@ -25,6 +24,7 @@ from google.protobuf import descriptor_pb2
 from serving_client.protocol import messages
 from tests.conftest import CI
 from tests.serving import models
+from tests.shared import build_once
 from tests.third_party import environments, processes
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -177,17 +177,8 @@ def mlserver(mlserver_folder):
 
 @pytest.fixture(scope="session")
 def local_models(tmp_path_factory) -> dict[str, pathlib.Path]:
-    """As `served_models` of tests/serving, but once for all workers: the export costs more than these tests."""
-    workers = tmp_path_factory.getbasetemp()
-    shared = (workers.parent if workers.name.startswith("popen-") else workers) / "third_party_models"
-    with open(f"{shared}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = shared / "done.json"
-        if not done.exists():
-            shutil.rmtree(shared, ignore_errors=True)
-            paths = models.export_models(shared)
-            done.write_text(json.dumps({name: str(path) for name, path in paths.items()}))
-    return {name: pathlib.Path(path) for name, path in json.loads(done.read_text()).items()}
+    """The folder of `served_models` of tests/serving."""
+    return build_once(tmp_path_factory, "served_models", models.export_models)
 
 
 @pytest.fixture(scope="session")

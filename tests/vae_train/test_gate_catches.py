@@ -25,6 +25,7 @@ from pipelines.vae_train.model.adam import Adam
 from pipelines.vae_train.model.interface import Batch, NoiseKeys
 from pipelines.vae_train.model.multvae import MultVae
 from pipelines.vae_train.training.reading import read_users
+from tests.shared import build_once
 from tests.vae_train.exporting import IntegerModel, unchecked, write_features, write_histories
 from transforms.models.publish import publish, versions
 
@@ -42,7 +43,10 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("world")
+    return build_once(tmp_path_factory, "gate_world", make_world)
+
+
+def make_world(root: pathlib.Path) -> World:
     log = write_histories(root / "log.parquet", communities())
     assert main(["split", f"--interactions={log}", f"--output={root}/split", "--by=user", "--holdout=0.3"]) == 0
     features = write_features(root / "features", f"{root}/split/train")
