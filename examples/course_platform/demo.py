@@ -25,8 +25,6 @@ __all__ = ["main", "split_flags"]
 
 SEED = 1
 USERS = 20_000
-MEASURE = ("--similarity=degree_normalized", "--user_exponent=1", "--item_exponent=0.4")
-"""The measure of batch_cf, unless the user passes --similarity. It is the best of 73 on users held out of train."""
 VAE_EPOCHS = 12  # takes about a minute; the default of vae-train continues while validation improves
 
 # Prefixes of the flags about reading a log.
@@ -97,7 +95,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"--output={output / 'cf'}",
         f"--model_dir={published['cf']}",
         *catalogue,
-        *(() if any(flag.startswith("--similarity") for flag in others) else MEASURE),
         *others,
     ]
     learn = [f"--interactions={train}", f"--output={output / 'vae'}", f"--epochs={options.vae_epochs}", *catalogue]
