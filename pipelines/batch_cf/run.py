@@ -18,7 +18,7 @@ from pipelines.batch_cf.selection.select import apply, given_choice, select
 from pipelines.batch_cf.strategy import Choice, Strategy, choose_by_size, has_weights, most_rows
 from pipelines.batch_cf.table import load_table
 from transforms import progress
-from transforms.errors import BadInput
+from transforms.errors import BadInput, BadUsage
 from transforms.files import storage
 from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile
@@ -64,7 +64,8 @@ def run(
         catalogue = run.read_catalogue(reading)
         settings = dataclasses.replace(settings, run=run.settings, interactions=reading)
         run.add_inputs(files, reading.items)
-        run.inputs += _base_inputs(settings.base)
+        if settings.base:
+            files = _new_files(run, files, settings.base)
         if settings.search is not None and settings.search.origin is not None:
             record_uri = storage.join(settings.search.origin, "run.json")
             run.inputs += describe_inputs(storage.list_files(record_uri))
@@ -79,6 +80,8 @@ def run(
                 chosen = select(run, settings, files, folder, unavailable)
         settings = apply(settings, chosen)
         base = increment.open_base(settings.base, *increment.shapes(settings)) if settings.base else None
+        if not files:
+            raise BadUsage(f"--base={settings.base}: has read all files of --interactions; pass the new files")
         choice = _choose(settings, files, columns)
         job = _job(settings, files, folder, items, unavailable, base, choice.strategy)
         with run.stage("pipeline"):
@@ -95,13 +98,19 @@ def run(
         return run.commit(_PARTS, counters, notes, {"choice": chosen.record()})
 
 
-def _base_inputs(base: str | None) -> list[Artifact]:
-    """Return the inputs of the base run, and its run.json."""
-    if not base:
-        return []
+def _new_files(run: Run, files: list[InputFile], base: str) -> list[InputFile]:
+    """Return the files that the base has not read, and add the inputs of the base and its run.json to the inputs."""
     record_uri = storage.join(base, "run.json")
     record = storage.read_json(record_uri) or {}
-    return [Artifact(**each) for each in record.get("inputs", [])] + describe_inputs(storage.list_files(record_uri))
+    of_base = [Artifact(**each) for each in record.get("inputs", [])]
+    digests = {each.digest for each in of_base}
+    known = {each.uri for each in run.inputs if each.digest in digests} & {file.uri for file in files}
+    if known:
+        more = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+        run.warn(f"{min(known)}{more}: read by --base={base} already; the run leaves out files with the same content")
+    run.inputs = [each for each in run.inputs if each.uri not in known] + of_base
+    run.inputs += describe_inputs(storage.list_files(record_uri))
+    return [file for file in files if file.uri not in known]
 
 
 def _no_items() -> pa.Table:

@@ -179,3 +179,32 @@ def test_a_damaged_base_is_refused_and_a_changed_one_noticed(tmp_path: pathlib.P
     next((base / "increment" / "interactions").iterdir()).unlink()
     with pytest.raises(BadUsage, match="no complete output"):
         run(interactions, tmp_path / "again", f"--base={base}")
+
+
+@pytest.mark.parametrize("dedupe", ["--dedupe=sum", "--dedupe=last"])
+def test_files_that_the_base_has_read_are_left_out_with_a_note(dedupe: str, tmp_path: pathlib.Path) -> None:
+    """The folder gains a file, and one of its files is renamed. A second increment knows the files of both runs."""
+    old, new = split_rows(12)
+    folder = tmp_path / "log"
+    write_rows(folder, old, files=2)
+    base = run(str(folder), tmp_path / "base", dedupe, "--keep_increment")
+    (folder / "rows-0.parquet").rename(folder / "renamed.parquet")
+    pathlib.Path(write_rows(tmp_path / "new", new), "rows-0.parquet").rename(folder / "fresh.parquet")
+    added = run(str(folder), tmp_path / "added", dedupe, f"--base={base}", "--keep_increment")
+    full = run(str(folder), tmp_path / "full", dedupe)
+    assert promised_bytes(added) == promised_bytes(full)
+    assert f"{folder}/renamed.parquet and 1 more: read by --base={base} already" in notes_of(added)
+    record = json.loads((added / "run.json").read_text())
+    assert record["counters"]["rows_read"] == len(new)
+    assert len({each["digest"] for each in record["inputs"]}) == len(record["inputs"])
+    pathlib.Path(write_rows(tmp_path / "newest", old[:9]), "rows-0.parquet").rename(folder / "newest.parquet")
+    chained = run(str(folder), tmp_path / "chained", dedupe, f"--base={added}")
+    assert promised_bytes(chained) == promised_bytes(run(str(folder), tmp_path / "all", dedupe))
+
+
+def test_a_base_that_has_read_every_file_is_refused(tmp_path: pathlib.Path) -> None:
+    interactions = write_rows(tmp_path / "log", split_rows(13)[0], files=2)
+    base = run(interactions, tmp_path / "base", "--keep_increment")
+    with pytest.raises(BadUsage, match=r"--base=\S+: has read all files of --interactions; pass the new files"):
+        run(interactions, tmp_path / "out", f"--base={base}")
+    assert not (tmp_path / "out").exists()

@@ -161,6 +161,16 @@ def test_a_weight_of_zero_as_the_last_word_takes_an_interaction_back(tmp_path: p
     }
 
 
+def test_a_file_that_two_patterns_name_is_summed_once_with_a_note(tmp_path: pathlib.Path) -> None:
+    interactions = write_rows(tmp_path / "in", make_rows(2), files=2)
+    once = run(interactions, tmp_path / "once", "--dedupe=sum")
+    twice = run(f"{interactions},{tmp_path}/./in/rows-0.parquet", tmp_path / "twice", "--dedupe=sum")
+    assert promised_bytes(twice) == promised_bytes(once)
+    record = json.loads((twice / "run.json").read_text())
+    assert record["counters"]["rows_read"] == len(make_rows(2))
+    assert any("rows-0.parquet: named more than once" in note for note in record["notes"])
+
+
 WAYS = {
     "shuffle": ("--strategy=shuffle",),
     "seven shards": ("--user_shards=7", "--strategy=broadcast"),

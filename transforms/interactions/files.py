@@ -28,7 +28,9 @@ __all__ = [
     "FileFault",
     "InputFile",
     "Kind",
+    "Matched",
     "describe",
+    "find",
     "match",
     "open_binary",
     "open_text",
@@ -72,13 +74,30 @@ class Content(NamedTuple):
     gzipped: bool
 
 
+class Matched(NamedTuple):
+    """The files that patterns name.
+
+    Args:
+        files: Each file once, sorted by URI.
+        repeated: URIs of files that more than one pattern or link names, sorted.
+    """
+
+    files: list[InputFile]
+    repeated: list[str]
+
+
 def split_globs(text: str) -> list[str]:
     """Split a comma-separated list of patterns. A comma within brackets is part of its pattern (`a[,]b.csv`)."""
     return [part for part in re.findall(r"(?:\[[^\]]*\]|[^,])+", text) if part.strip()]
 
 
 def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[InputFile]:
-    """Return all files that the patterns match, each once, sorted by URI.
+    """Return the files of `find`, each once, sorted by URI."""
+    return find(globs, options).files
+
+
+def find(globs: Sequence[str], options: PipelineOptions | None = None) -> Matched:
+    """Find all files that the patterns match. A file with several names on disk is one file, by its first name.
 
     A folder matches every file below it, also in linked folders. A folder that links reach by several ways, or that
     contains a link to itself, is listed once. Names that start with _ or . (for example _SUCCESS) are skipped, unless
@@ -93,7 +112,7 @@ def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[
     """
     if options is not None:
         FileSystems.set_options(options)
-    found: dict[str, InputFile] = {}
+    found: dict[str, list[InputFile]] = {}
     for pattern in globs:
         try:
             listed = _match_remote(pattern) if "://" in pattern else _match_local(pattern)
@@ -104,8 +123,10 @@ def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[
             ) from error
         if not files:
             raise BadInput(f"{pattern}: no such file, nor a folder with files; check --interactions")
-        found.update((file.uri, file) for file in files)
-    return sorted(found.values())
+        for file in set(files):
+            found.setdefault(_identity(file.uri), []).append(file)
+    names = [sorted(same) for same in found.values()]
+    return Matched(sorted(same[0] for same in names), sorted(same[0].uri for same in names if len(same) > 1))
 
 
 def describe(error: BaseException) -> str:
@@ -202,6 +223,10 @@ def _walk(top: str, pattern: str) -> Iterator[tuple[str, list[str]]]:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def _identity(uri: str) -> str:
+    return uri if "://" in uri else os.path.realpath(uri)
 
 
 def _match_remote(pattern: str) -> Iterable[InputFile]:

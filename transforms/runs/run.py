@@ -35,7 +35,7 @@ from transforms.errors import BadInput, BadUsage
 from transforms.files import storage
 from transforms.interactions.catalogue import Catalogue, read_items
 from transforms.interactions.columns import Columns, describe_columns, use_columns
-from transforms.interactions.files import InputFile, match
+from transforms.interactions.files import InputFile, find, match
 from transforms.interactions.options import InteractionSettings
 from transforms.interactions.read import check_first
 from transforms.interactions.reports import ROW_COUNTS, FileReport, check_reports, future_warning
@@ -121,7 +121,7 @@ class Run:
         return dataclasses.replace(reading, format=dataclasses.replace(reading.format, as_of_us=self.as_of_us))
 
     def find_files(self, globs: Sequence[str]) -> list[InputFile]:
-        """Find the files that the patterns name.
+        """Find the files that the patterns name. If several patterns name a file, the run warns and reads it once.
 
         Args:
             globs: Patterns of files or folders.
@@ -133,7 +133,12 @@ class Run:
             BadInput: A pattern names nothing.
             BadUsage: A file lies in the output folder.
         """
-        files = match(globs)
+        files, repeated = find(globs)
+        if repeated:
+            more = f" and {len(repeated) - 1:,} more" if len(repeated) > 1 else ""
+            self.warn(
+                f"{repeated[0]}{more}: named more than once, by several patterns or links; each file is read once"
+            )
         check_apart(self.settings.output, [file.uri for file in files])
         return files
 

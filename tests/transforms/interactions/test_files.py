@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 
 from transforms.dead_letters import WriteDeadLetters
 from transforms.errors import BadInput
-from transforms.interactions.files import InputFile, match, split_globs
+from transforms.interactions.files import InputFile, find, match, split_globs
 from transforms.interactions.format import InteractionFormat
 from transforms.interactions.read import ReadInteractions, check_first
 
@@ -59,7 +59,10 @@ def test_patterns_name_files_sorted_once_and_without_hidden_ones(folder: Path, p
 
 @pytest.fixture
 def linked(tmp_path: Path) -> Path:
-    """Folders with links between them: to a folder elsewhere, to a sibling, to the top, hidden ones, and to a file."""
+    """Folders with links between them: to a folder elsewhere, to a sibling, to the top, hidden ones, and to a file.
+
+    The link file.csv and the linked folder month lead to the same file.
+    """
     for name in ("elsewhere/x.csv", "in/a/y.csv", "in/b/z.csv", "in/_old/old.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -74,9 +77,9 @@ def linked(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("in", ["a/y.csv", "b/z.csv", "file.csv", "month/x.csv", "seen/old.csv"]),
-        ("in/**", ["a/y.csv", "b/z.csv", "file.csv", "month/x.csv", "seen/old.csv"]),
-        ("in/**/*.csv", ["a/y.csv", "b/z.csv", "file.csv", "month/x.csv", "seen/old.csv"]),
+        ("in", ["a/y.csv", "b/z.csv", "file.csv", "seen/old.csv"]),
+        ("in/**", ["a/y.csv", "b/z.csv", "file.csv", "seen/old.csv"]),
+        ("in/**/*.csv", ["a/y.csv", "b/z.csv", "file.csv", "seen/old.csv"]),
         ("in/**/?/**/*.csv", ["a/y.csv", "b/z.csv"]),
         ("in/month", ["month/x.csv"]),
         ("in/m*/*", ["month/x.csv"]),
@@ -118,6 +121,19 @@ def test_a_folder_that_cannot_be_listed_is_bad_input(linked: Path, monkeypatch: 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(BadInput, match=r"cannot be listed \(PermissionError"):
         match([str(linked / "in")])
+
+
+def test_a_file_with_several_names_is_one_file_and_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "link.csv").symlink_to(folder / "a.csv")
+    (folder / "copy.csv").write_text("a.csv")
+    for globs in (["a.csv", "./a.csv"], ["a.csv", str(folder / "a.csv")], ["*.csv", "day=1/../a.csv"], ["*.csv"]):
+        files, repeated = find(globs)
+        assert [Path(file.uri).resolve() for file in files].count(folder / "a.csv") == 1
+        assert [Path(uri).resolve() for uri in repeated] == [folder / "a.csv"]
+    assert [file.uri for file in match(["*.csv"])] == ["a.csv", "b,c.csv", "copy.csv"]
+    assert find(["day=*", "**/part-0"]).repeated == ["day=1/part-0", "day=2/part-0"]
+    assert find(["day=*"]).repeated == []
 
 
 @pytest.mark.parametrize("pattern", ["nothing*.csv", "missing.csv", "empty"])
