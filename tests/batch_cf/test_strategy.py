@@ -141,7 +141,7 @@ def test_run_json_says_how_pairs_were_summed_and_why(tmp_path: pathlib.Path) -> 
     assert note_of(run(interactions, tmp_path / "set", "--strategy=shuffle")) == "strategy shuffle, set by --strategy"
     kept = run(interactions, tmp_path / "kept", "--keep_increment")
     assert note_of(kept) == "strategy shuffle, required by --keep_increment"
-    added = run(interactions, tmp_path / "added", f"--base={kept}")
+    added = run(write_rows(tmp_path / "new", [("u", "c", 1.0, 1)]), tmp_path / "added", f"--base={kept}")
     assert note_of(added) == "strategy shuffle, required by --base"
 
 
@@ -167,7 +167,7 @@ COMMON = {
 
 def test_a_graph_holds_one_way_to_the_neighbors(tmp_path: pathlib.Path) -> None:
     interactions = write_rows(tmp_path / "in", make_rows(1))
-    base = run(interactions, tmp_path / "base", "--keep_increment")
+    base = run(write_rows(tmp_path / "old", make_rows(2)), tmp_path / "base", "--keep_increment")
     cases = {
         (): {"RankByBroadcast"},
         ("--strategy=shuffle",): {"SumPairs", "RankSums"},
