@@ -1,9 +1,9 @@
 """Store a run's interactions by user shard and its pair sums, so that a later run need only add new interactions.
 
-A later run merges the stored interactions with the new ones. For touched users alone it adds the sums of their new
-histories and subtracts those of their old histories. Adding new x new + old x new would be wrong where an event changes
-a weight on old pairs, or pushes an item out under a cap. Item numbers change when items are added, so stored sums are
-renumbered when they are read.
+A later run merges the stored interactions with the new ones. A user with a new interaction is touched. For each touched
+user the run adds the sums of the new history and subtracts the sums of the old one. Adding new x new + old x new would
+be wrong where an event changes a weight on old pairs, or pushes an item out under a cap. New items change the numbers
+of all items, so stored sums are renumbered when they are read.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class Base:
         if self.recompute is not None:
             return self.recompute
         if exponent != self.exponent:
-            return "weights changed so much that sums need other units"
+            return "the largest weights changed, so the sums need other units"
         items = read_table(storage.join(self.folder, "items.parquet"))
         number = pc.index_in(items["item_id"].combine_chunks(), value_set=plan.items)
         if per_user and number.null_count:
-            return f"{number.null_count} items of the base are gone"
+            return f"{number.null_count} items of the base are not in this run"
         known = number.is_valid().to_numpy(zero_copy_only=False)
         scales = items["scale"].to_numpy()[known]
         if exponent is not None and (scales != plan.item_exponents[number.drop_null().to_numpy()]).any():
@@ -137,15 +137,17 @@ def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any],
     """
     folder = storage.join(output, FOLDER)
     if not is_complete(output):
-        raise BadUsage(f"--base={output}: is no complete output of batch_cf; run it again, or leave out --base")
+        raise BadUsage(f"--base={output}: is not a complete output of batch_cf; name the --output of a finished run")
     description = storage.read_json(storage.join(folder, "increment.json"))
     if description is None:
-        raise BadUsage(f"--base={output}: holds no increment; run it again with --keep_increment, or leave out --base")
+        raise BadUsage(
+            f"--base={output}: holds no increment; repeat that run with --keep_increment, or leave out --base"
+        )
     for name, value in stored_by.items():
         if description["stored_by"].get(name) != value:
             raise BadUsage(
                 f"--base={output}: was made with {name}={description['stored_by'].get(name)}, this run has "
-                f"{name}={value}; use the same, or run over all interactions without --base"
+                f"{name}={value}; pass the same value, or run over all interactions without --base"
             )
     differing = [name for name, value in summed_by.items() if description["summed_by"].get(name) != value]
     recompute = moves_all

@@ -24,14 +24,15 @@ __all__ = ["NeighborTable", "load_table"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NeighborTable:
-    """Item neighbors in CSR form; the row is the history item, its columns the candidates.
+    """Item neighbors in CSR form. A row is a history item, its columns are the candidates.
 
-    items: string [items], unique, in the order of their UTF-8 bytes; an item's index is its place here.
-    indptr: int64 [items + 1]; row i owns neighbors[indptr[i]:indptr[i + 1]].
-    neighbors: int32 [pairs], item indices, best first within a row, never the row's own item.
-    scores: float32 [pairs], similarity s(row item, neighbor).
-    users: int64 [items], users with the item, before any cap.
-    available: bool [items], whether the item may be recommended.
+    Args:
+        items: string [items], unique, in the order of their UTF-8 bytes. The index of an item is its place here.
+        indptr: int64 [items + 1]. Row i has the entries indptr[i] to indptr[i + 1] - 1.
+        neighbors: int32 [pairs], item indices, best first within a row, never the row's own item.
+        scores: float32 [pairs], similarity of the row's item and the neighbor.
+        users: int64 [items], users with the item, before any cap.
+        available: bool [items], whether the item may be recommended.
     """
 
     items: pa.StringArray
@@ -54,7 +55,8 @@ def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
         The table.
 
     Raises:
-        BadInput: A file is missing, unreadable or contradictory, or rows are not in the order of item and rank.
+        BadInput: A file is missing or unreadable, the files contradict each other, or rows are not in the order of
+            item and rank.
     """
     folder = Path(output_dir)
     catalogue = _read(folder / "items.parquet", ["item_id", "users"], optional=["available"])
@@ -62,13 +64,15 @@ def load_table(output_dir: str | os.PathLike[str]) -> NeighborTable:
     items = catalogue["item_id"].combine_chunks()
     parts = sorted((folder / "neighbors").glob("*.parquet"))
     if not parts:
-        raise BadInput(f"{folder / 'neighbors'}: holds no .parquet file; name the --output folder of a batch_cf run")
+        raise BadInput(f"{folder / 'neighbors'}: holds no .parquet file; pass the --output folder of a batch_cf run")
     lengths = np.zeros(len(items), np.int64)
     neighbors, scores, last = [], [], -1
     with concurrent.futures.ThreadPoolExecutor() as pool:  # decoding and look-ups run outside the interpreter lock
         for path, part in zip(parts, pool.map(_read_part, parts, [items] * len(parts)), strict=True):
             if len(part.lengths) and part.first_owner < last:
-                raise BadInput(f"{path}: does not go on where the file before it ends; run batch_cf again")
+                raise BadInput(
+                    f"{path}: starts with an item before the last one of the previous file; run batch_cf again"
+                )
             last = part.first_owner + len(part.lengths) - 1
             lengths[part.first_owner : last + 1] += part.lengths
             neighbors.append(part.neighbors)
@@ -114,12 +118,12 @@ def _read(path: Path, columns: list[str], optional: list[str] | None = None) -> 
         names = pq.read_schema(path).names
         missing = [column for column in columns if column not in names]
         if missing:
-            raise BadInput(f"{path}: has no column {missing[0]}; name the --output folder of a batch_cf run")
+            raise BadInput(f"{path}: has no column {missing[0]}; pass the --output folder of a batch_cf run")
         present = [column for column in [*columns, *(optional or [])] if column in names]
         ids = [column for column in present if column.endswith("_id")]  # as stored: a dictionary, decoded once per id
         return pq.ParquetFile(path, read_dictionary=ids).read(present)
     except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file; name the --output folder of a batch_cf run") from error
+        raise BadInput(f"{path}: no such file; pass the --output folder of a batch_cf run") from error
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path}: cannot be read as Parquet ({reason}); run batch_cf again") from error
@@ -133,7 +137,7 @@ def _places(ids: pa.ChunkedArray, items: pa.StringArray, path: Path) -> npt.NDAr
         if found.null_count:
             strange = chunk.dictionary.filter(found.is_null())[0].as_py()
             raise BadInput(
-                f"{path}: item {strange!r} is not in items.parquet; the folder mixes two runs, run batch_cf again"
+                f"{path}: item {strange!r} is not in items.parquet, so the files are of two runs; run batch_cf again"
             )
         parts.append(found.to_numpy().astype(np.int32)[chunk.indices.to_numpy()])
     return np.concatenate(parts)

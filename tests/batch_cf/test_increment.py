@@ -118,7 +118,7 @@ def test_a_base_whose_interactions_were_merged_otherwise_is_refused_by_name(tmp_
     interactions = write_rows(tmp_path / "new", new)
     with pytest.raises(BadUsage, match=r"--dedupe=last, this run has --dedupe=sum"):
         run(interactions, tmp_path / "out", f"--base={base}", "--dedupe=sum")
-    with pytest.raises(BadUsage, match="is no complete output"):
+    with pytest.raises(BadUsage, match="not a complete output"):
         run(interactions, tmp_path / "out", f"--base={tmp_path / 'old'}")
     without = run(interactions, tmp_path / "without")
     with pytest.raises(BadUsage, match="holds no increment"):
@@ -177,7 +177,7 @@ def test_a_damaged_base_is_refused_and_a_changed_one_noticed(tmp_path: pathlib.P
         run(interactions, output, f"--base={base}")
     assert promised_bytes(run(interactions, output, f"--base={base}", "--overwrite")) != before
     next((base / "increment" / "interactions").iterdir()).unlink()
-    with pytest.raises(BadUsage, match="no complete output"):
+    with pytest.raises(BadUsage, match="not a complete output"):
         run(interactions, tmp_path / "again", f"--base={base}")
 
 

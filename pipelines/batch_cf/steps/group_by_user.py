@@ -23,12 +23,12 @@ __all__ = ["GroupByUser", "Grouped", "MergeShardFn", "ShardHistories", "merge_sh
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardHistories:
-    """One shard's users. A user is touched who has an interaction that the base run did not have.
+    """One shard's users. A user with an interaction that the base run did not have is touched.
 
     Args:
         stored: What a later run needs, None if no increment is kept.
         after: The users within the limits.
-        before: What the touched users had in the base run, None without a base.
+        before: The touched users' histories in the base run, None without a base.
         touched: The touched users' part of `after`, None without a base.
     """
 

@@ -37,7 +37,13 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedShard:
-    """Numbered, capped histories of a shard. added, removed: those whose pairs an increment adds and subtracts."""
+    """Numbered, capped histories of a shard.
+
+    Args:
+        whole: The histories of all users.
+        added: New histories of touched users, whose pairs an increment adds. None without a base.
+        removed: Old histories of touched users, whose pairs an increment subtracts. None without a base.
+    """
 
     whole: HistoryMatrix
     added: HistoryMatrix | None
@@ -45,7 +51,7 @@ class EncodedShard:
 
 
 class Numbered(NamedTuple):
-    """The outputs of EncodeHistories. marginals has a single value."""
+    """The outputs of EncodeHistories. `marginals` has a single value."""
 
     histories: beam.PCollection[EncodedShard]
     marginals: beam.PCollection[Marginals]
@@ -71,7 +77,13 @@ class NumberItems(beam.PTransform[beam.PCollection[ShardHistories], beam.PCollec
 
 @dataclasses.dataclass
 class EncodeHistories(beam.PTransform[beam.PCollection[ShardHistories], Numbered]):
-    """Encode shards as numbered histories and sum their marginals. user_exponent: see `encoding.user_factors`."""
+    """Encode shards as numbered histories and sum their marginals.
+
+    Args:
+        plan: The numbers of the items.
+        rules: Which interactions make a history.
+        user_exponent: See `encoding.user_factors`.
+    """
 
     plan: beam.PCollection[Plan]
     rules: HistoryRules

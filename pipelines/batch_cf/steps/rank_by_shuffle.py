@@ -28,7 +28,7 @@ __all__ = ["CompareWithBase", "EmitPairsFn", "RankBlockSumsFn", "RankSums", "Sum
 
 @dataclasses.dataclass
 class CompareWithBase(beam.PTransform[beam.PCollection[Plan], beam.PCollection[str | None]]):
-    """Find out why the base's sums cannot be used in this run, a single value. None: they can be used.
+    """Return why the base's sums cannot be used in this run, a single value. None if they can be used.
 
     Args:
         capped: Whether histories are capped.

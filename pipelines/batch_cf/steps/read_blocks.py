@@ -19,7 +19,7 @@ from transforms.interactions.reports import FileReport
 __all__ = ["ReadBlocks", "TaggedRead"]
 
 STORED = InteractionFormat(input_format="parquet", timestamp_unit="us")
-"""How a run stores interactions for a later one; filters were applied when they were first read."""
+"""Format of the interactions that a run stores for a later one. The filters were applied when they were first read."""
 
 
 class TaggedRead(NamedTuple):
