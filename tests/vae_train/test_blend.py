@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 import tensorflow as tf
 
+from pipelines.vae_train.training import terms
 from pipelines.vae_train.training.blend import DENSE_RULES, SPARSE_RULES, choose_linear, read_matrix
 from pipelines.vae_train.training.heldout import HeldOut, read_heldout
 from pipelines.vae_train.training.terms import Ease, Neighbors, nearest
@@ -100,6 +101,16 @@ def test_neighbors_are_degree_normalized_co_occurrence_by_hand() -> None:
     expected = [[5 / 12 / root, 1 / 6], [5 / 12 / root, 1 / 6], [1 / 3 / root, 1 / 3 / root], [0, 0]]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
     np.testing.assert_allclose(nearest(train, Neighbors(1.0, 1.0, 0.5, top_k=1))[1][:, 0], weights[:, 0])
+
+
+def test_neighbors_stay_within_their_bytes(features: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = read_matrix(features, ITEMS)
+    whole, _ = nearest(train, Neighbors(0.7, 0.7, 0.3))
+    assert whole.shape == (ITEMS, ITEMS - 1)
+    monkeypatch.setattr(terms, "MOST_BYTES", 3 * 8 * ITEMS + 7)
+    neighbors, weights = nearest(train, Neighbors(0.7, 0.7, 0.3))
+    np.testing.assert_array_equal(neighbors, whole[:, :3])
+    assert neighbors.nbytes + weights.nbytes == 3 * 8 * ITEMS
 
 
 def test_neighbors_equal_the_dense_product(features: str) -> None:
