@@ -189,7 +189,7 @@ def test_beam_counters_say_what_a_bounded_run_did(worlds: dict[str, pathlib.Path
         bandits_data=data,
     )  # fmt: skip
     publishing = PublishConfig(
-        uuid.uuid4().hex, data, str(tmp_path / "snapshots"), str(tmp_path / "letters"), reading.shards, Pace()
+        str(tmp_path / "snapshots"), str(tmp_path / "letters"), reading.shards, Pace(), uuid.uuid4().hex, data
     )
     pipeline = beam.Pipeline(FnApiRunner())
     build(pipeline, reading, publishing, streaming=False)
