@@ -68,6 +68,8 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     ("flags", "sentence"),
     [
         (FLAGS[1:], "--bandits is missing; pass the bandits file"),
+        ((*FLAGS, "--job_server_timeout=abc"), "--job_server_timeout=abc is not a whole number; correct the value"),
+        ((*FLAGS, "--prism_log_level=wran"), "--prism_log_level=wran is not a choice; did you mean warn?"),
         ((*FLAGS, "--shards=0"), "--shards=0 is not between 1 and 1024"),
         ((*FLAGS, "--state=st"), "--state works only with --streaming"),
         ((*FLAGS, "--metric_port=1"), "did you mean --metrics_port?"),

@@ -71,7 +71,7 @@ def parse(
     )  # fmt: skip
     _add_flags(parser, kinds, common, streaming)
     _, others = parser.parse_known_args(list(argv))
-    beams_own = argparse.ArgumentParser(add_help=False, conflict_handler="resolve", allow_abbrev=False)
+    beams_own = Parser(prog=prog, add_help=False, conflict_handler="resolve", allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():
         if kind.__module__.startswith("apache_beam"):
             kind._add_argparse_args(beams_own)  # type: ignore[arg-type]
