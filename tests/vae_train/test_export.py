@@ -8,6 +8,7 @@ own `scores` are the truth. Every model has left the folder it was exported from
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import pathlib
@@ -33,6 +34,7 @@ from pipelines.vae_train.model.factory import make_model
 from pipelines.vae_train.model.linear import LinearTerm, NeighborTerm, Term, blend
 from serving_client.contracts import signatures as contract
 from tests.batch_cf.scoring_oracle import STRANGE_IDS
+from tests.shared import build_once
 from tests.vae_train.exporting import IntegerModel, set_unavailable, unchecked, write_features, write_histories
 from transforms.errors import BadInput, BadUsage, RecbeamError
 
@@ -106,15 +108,22 @@ def serve(folder: pathlib.Path) -> Ask:
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The features folder of PLAIN; whoever changes it makes a copy."""
-    root = tmp_path_factory.mktemp("features")
-    log = write_histories(root / "log.parquet", random_histories(PLAIN, 80, 1))
-    return pathlib.Path(write_features(root / "features", log))
+
+    def build(root: pathlib.Path) -> pathlib.Path:
+        log = write_histories(root / "log.parquet", random_histories(PLAIN, 80, 1))
+        return pathlib.Path(write_features(root / "features", log))
+
+    return build_once(tmp_path_factory, "vae_features", build)
 
 
 @pytest.fixture(scope="module")
 def models(features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
+    exported = build_once(tmp_path_factory, "vae_models", functools.partial(export_integers, features))
+    return {name: Exported(folder, serve(folder), oracle) for name, (folder, oracle) in exported.items()}
+
+
+def export_integers(features: pathlib.Path, root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Oracle]]:
     """Vocabularies times widths; the features folders are deleted once all are exported."""
-    root = tmp_path_factory.mktemp("models")
     rng = np.random.default_rng(5)
     folders = {"plain": shutil.copytree(features, root / "features" / "plain")}
     set_unavailable(folders["plain"], PLAIN[::4])
@@ -140,7 +149,7 @@ def models(features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> 
         folder.rename(root / name / "moved")
         exported[name] = (root / name / "moved", Oracle(vocabulary, base, weights, width))
     shutil.rmtree(root / "features")
-    return {name: Exported(folder, serve(folder), oracle) for name, (folder, oracle) in exported.items()}
+    return exported
 
 
 def draw(rng: np.random.Generator, ids: Sequence[str], rows: int) -> list[list[str]]:
@@ -207,8 +216,29 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def trained(features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
-    """Weights are random and larger than the initial ones, so that users differ. The features folders are gone."""
-    root = tmp_path_factory.mktemp("trained")
+    exported = build_once(tmp_path_factory, "vae_trained", functools.partial(export_trained, features))
+    made = {}
+    for name, (folder, vocabulary, sizes) in exported.items():
+        _, share, sided = MODELS[name]
+        model, linear = weights_of(name, len(vocabulary), sizes)
+        made[name] = Trained(folder, serve(folder), truth(model, linear, share, vocabulary, sided))
+    return made
+
+
+def weights_of(name: str, items: int, sizes: dict[str, int]) -> tuple[Any, Term | None]:
+    """Weights are random and larger than the initial ones, so that users differ; the same in every process."""
+    config, share, _ = MODELS[name]
+    model = make_model(items, config, sizes, seed=3)
+    for variable in model.trainable_variables:
+        variable.assign(variable * 4)
+    linear = None if share is None else linear_term(name, items)
+    return model, linear
+
+
+def export_trained(
+    features: pathlib.Path, root: pathlib.Path
+) -> dict[str, tuple[pathlib.Path, Vocabulary, dict[str, int]]]:
+    """By name of MODELS the exported folder, its vocabulary and its side sizes. The features folders are gone."""
     levels = pa.array([f"level{LEVELS[one] - 1}" if LEVELS[one] else None for one in PLAIN])
     catalogue = pa.table({"item_id": PLAIN, "level": levels})
     log = write_histories(root / "log.parquet", random_histories(PLAIN, 80, 2))
@@ -217,19 +247,15 @@ def trained(features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) ->
         True: pathlib.Path(write_features(root / "sided", log, items=catalogue)),
     }
     made = {}
-    for name, (config, share, sided) in MODELS.items():
-        vocabulary = read_vocabulary(str(folders[sided]))
-        items = len(vocabulary)
-        model = make_model(items, config, side_sizes(str(folders[sided] / "transform")), seed=3)
-        for variable in model.trainable_variables:
-            variable.assign(variable * 4)
-        linear = None if share is None else linear_term(name, items)
+    for name, (_, share, sided) in MODELS.items():
+        vocabulary, sizes = read_vocabulary(str(folders[sided])), side_sizes(str(folders[sided] / "transform"))
+        model, linear = weights_of(name, len(vocabulary), sizes)
         with contextlib.nullcontext() if linear or sided else unchecked():
             export_model(model, linear, share or 1.0, folders[sided], root / name, serving_top_k=10, model_card={})
-        made[name] = (root / name, truth(model, linear, share, vocabulary, sided))
+        made[name] = (root / name, vocabulary, sizes)
     for folder in folders.values():
         shutil.rmtree(folder)
-    return {name: Trained(folder, serve(folder), scores) for name, (folder, scores) in made.items()}
+    return made
 
 
 def linear_term(name: str, items: int) -> Term:
