@@ -1,15 +1,15 @@
-"""Say in one sentence how the models of the demo compare with the best model of an evaluation, baselines included."""
+"""Say how the models of the demo compare with the best model of an evaluation, baselines included."""
 
 from __future__ import annotations
 
 import json
 import pathlib
 
-__all__ = ["sentence"]
+__all__ = ["sentences"]
 
 
-def sentence(metrics: pathlib.Path) -> str:
-    """Return the sentence.
+def sentences(metrics: pathlib.Path) -> list[str]:
+    """Return one sentence for ndcg at the smallest k, and one at the largest.
 
     A model is as good as the best one if its mean is at most one standard error of the best one below.
 
@@ -17,16 +17,26 @@ def sentence(metrics: pathlib.Path) -> str:
         metrics: metrics.json of `evaluate`.
     """
     evaluation = json.loads(metrics.read_text())
-    name = f"ndcg@{evaluation['k'][-1]}"
-    found = {model: result["metrics"][name] for model, result in evaluation["models"].items()}
+    kinds = {model: result["kind"] for model, result in evaluation["models"].items()}
+    return [
+        _sentence(
+            f"ndcg@{k}",
+            {model: result["metrics"][f"ndcg@{k}"] for model, result in evaluation["models"].items()},
+            kinds,
+        )
+        for k in dict.fromkeys((evaluation["k"][0], evaluation["k"][-1]))
+    ]
+
+
+def _sentence(name: str, found: dict[str, dict[str, float]], kinds: dict[str, str]) -> str:
     best = max(found, key=lambda model: (found[model]["mean"], model))
-    error = found[best]["standard_error"]
-    said = []
-    for model, result in evaluation["models"].items():
-        below = found[best]["mean"] - found[model]["mean"]
-        if result["kind"] == "baseline" or model == best:
+    mean, error = found[best]["mean"], found[best]["standard_error"]
+    others = []
+    for model, value in found.items():
+        if kinds[model] == "baseline" or model == best:
             continue
+        below = mean - value["mean"]
         word = "within one standard error" if below <= error else f"{below / error:.1f} standard errors below"
-        said.append(f"{model} is {word}")
-    leads = f"Best by {name}: {best} ({found[best]['mean']:.4f} ±{error:.4f})."
-    return f"{leads} {'; '.join(said)}." if said else leads
+        others.append(f"{model} is {word}")
+    leads = f"Best by {name}: {best} ({mean:.4f} ±{error:.4f})."
+    return f"{leads} {'; '.join(others)}." if others else leads

@@ -144,7 +144,8 @@ def _judge(
 ) -> int:
     code = evaluate(arguments)
     if not code:
-        console.print(compare.sentence(output / "evaluation" / "metrics.json"), markup=False, highlight=False)
+        for sentence in compare.sentences(output / "evaluation" / "metrics.json"):
+            console.print(sentence, markup=False, highlight=False)
     return code
 
 
