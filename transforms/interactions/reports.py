@@ -67,7 +67,8 @@ def check_reports(reports: Iterable[FileReport], max_bad_fraction: float, dead_l
         lacking = [report.uri for report in filled if not getattr(report, f"has_{column}")]
         if having and lacking:
             raise BadInput(
-                f"{lacking[0]}: has no {column} column but {having[0]} has; pass --{column}_column or files of one kind"
+                f"{lacking[0]}: has no {column} column but {having[0]} has; pass files of one "
+                f"kind, or --{column}_column= with an empty name to ignore the column"
             )
     rows_read = sum(report.rows_read for report in ordered)
     rows_bad = sum(_count_bad(report) for report in ordered)

@@ -206,7 +206,9 @@ def test_a_header_alone_is_no_fault_but_no_rows_in_all_is() -> None:
 def test_reports_refuse_the_first_fault_mixed_columns_and_too_many_bad_rows() -> None:
     with pytest.raises(BadInput, match=r"^a: x$"):
         check_reports([FileReport("b", fault="b: y"), FileReport("a", fault="a: x")], 1.0)
-    with pytest.raises(BadInput, match=r"^b: has no weight column but a has"):
+    with pytest.raises(
+        BadInput, match=r"^b: has no weight column but a has; .* or --weight_column= with an empty name"
+    ):
         check_reports([FileReport("b", rows_read=1), FileReport("a", rows_read=1, has_weight=True)], 1.0)
     with pytest.raises(BadInput, match=r"^b: 2 bad rows here, 2 of 100 in all, .*0\.01 allows; see .* out/dead"):
         check_reports([FileReport("a", rows_read=50), FileReport("b", rows_read=50, rows_rejected=2)], 0.01, "out/dead")
