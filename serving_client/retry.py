@@ -3,7 +3,7 @@
 Which errors: Predict, GetModelMetadata and GetModelStatus change nothing at the server. So an attempt that got no
 answer (Unavailable) or was rejected before it ran (Overloaded) is sent again. Other errors are not retried: after
 DEADLINE_EXCEEDED no time is left, an invalid request stays invalid, a server that failed (INTERNAL) is likely to fail
-again, and an open circuit breaker is there to stop calls.
+again, and an open circuit breaker is there to stop calls. `errors.CODES` says which status code becomes which error.
 
 How often: at most `attempts` per call. Over all calls, retries are at most `budget_ratio` of them plus `budget_burst`,
 because the retries of several layers of clients multiply. See `budget` (Finagle's RetryBudget allows a fifth, this

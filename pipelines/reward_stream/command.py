@@ -45,14 +45,14 @@ examples:
 
 A DURATION is a number with ms, s, m, h or d, for example 30m.
 
-SIGTERM or Ctrl-C stops a stream. The stream saves its state and publishes, and leaves open windows open. The same
-command resumes it.
+SIGTERM or Ctrl-C stops a stream. The stream saves its state and publishes, and leaves open windows open. With --state,
+the same command resumes it.
 
 A run is refused (exit code 4), for example, if another run publishes to the same place.
 """
 _COMMON = (
-    "bandits", "decisions", "rewards", "snapshots", "dead_letters", "state", "publish_interval", "stop_when_idle",
-    "metrics_port", "verbose",
+    "bandits", "decisions", "rewards", "snapshots", "dead_letters", "streaming", "state", "publish_interval",
+    "stop_when_idle", "metrics_port", "verbose",
 )  # fmt: skip
 _STREAMING = (
     "run until stopped and read new records as they arrive; without --runner the stream runs on PrismRunner (default: "

@@ -18,12 +18,12 @@ from transforms.runs.command_line import runs_in_process
 
 __all__ = ["RewardStreamOptions", "StreamSettings", "check", "stream_settings"]
 
-_STREAM_ONLY = " (only with --streaming, default: off)"
+_STREAM_ONLY = " (only with --streaming; default: off)"
 
 # Default and help of each duration. The help ends inside the parenthesis that the default closes.
 _DURATIONS = {
-    "publish_interval": ("10s", "least time between two changed snapshots (only with --streaming"),
-    "heartbeat": ("30s", "most time between two snapshots (only with --streaming"),
+    "publish_interval": ("10s", "shortest time between two snapshots of changed statistics (only with --streaming"),
+    "heartbeat": ("30s", "longest time between two snapshots, changed or not (only with --streaming"),
     "checkpoint_interval": ("10s", "time between two checkpoints (only with --state"),
     "keep_snapshots": ("7d", "age at which snapshots are removed (only with --streaming"),
     "bandits_poll": ("30s", "time between two reads of the bandits file (only with --streaming"),
@@ -31,9 +31,10 @@ _DURATIONS = {
     "max_disorder": ("5s", "time by which the watermark trails the newest event (in event time"),
     "idle_after": (
         "5m",
-        "silence after which decisions mature without a source; also rewards=6h (only with --streaming",
+        "silence after which a source no longer keeps decisions from maturing; 5m,rewards=6h gives rewards "
+        "another time (only with --streaming",
     ),
-    "max_hold": ("24h", "silence after which a source's records can be late (only with --streaming"),
+    "max_hold": ("24h", "silence after which the records of a source may be rejected as late (only with --streaming"),
     "file_horizon": ("24h", "time for which the name of a vanished file is kept (only with --streaming"),
 }
 
@@ -57,7 +58,7 @@ class RewardStreamOptions(StandardOptions):
         add("--dead_letters", metavar="DIR", help="folder for rejected records, each with its reason; required")
         add("--state", metavar="DIR", help="folder for checkpoints, from which a restart continues" + _STREAM_ONLY)
         for name, (default, about) in _DURATIONS.items():
-            add(f"--{name}", metavar="DURATION", default=default, help=f"{about}, default: {default})")
+            add(f"--{name}", metavar="DURATION", default=default, help=f"{about}; default: {default})")
         add(
             "--stop_when_idle",
             metavar="DURATION",
@@ -69,12 +70,12 @@ class RewardStreamOptions(StandardOptions):
             type=float,
             default=0.01,
             help="fail before publishing if more than this fraction of the lines is malformed (only without "
-            "--streaming, default: 0.01)",
+            "--streaming; default: 0.01)",
         )
         add(
             "--take_over",
             action="store_true",
-            help="publish even if another stream still publishes to --snapshots, which then ends" + _STREAM_ONLY,
+            help="publish even if another stream publishes to --snapshots; the other one then ends" + _STREAM_ONLY,
         )
         add("--shards", metavar="N", type=int, default=4, help="parallel parts of the join, same result (default: 4)")
         add("--metrics_port", metavar="PORT", type=int, help="serve Prometheus metrics on this port (default: off)")

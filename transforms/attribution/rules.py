@@ -1,6 +1,7 @@
 """What the bandits file means for the join: the place of a label, and how long the join holds a record.
 
-`joining.kernels.settle` decides which outcome a decision or reward gets.
+`joining.kernels.settle` decides which outcome a decision or reward gets. `joining.kernels.in_window` decides whether a
+reward lies in the attribution window.
 
 The join holds every record for the largest span of all bandits, because a reward does not name its bandit.
 """

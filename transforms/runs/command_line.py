@@ -97,7 +97,10 @@ def _add_flags(
     flags = collected.flags
     first = parser.add_argument_group("flags that people use first")
     for name in common:
-        first.add_argument(f"--{name}", **flags[name])
+        if name == "streaming":
+            first.add_argument("--streaming", action="store_true", help=streaming)
+        else:
+            first.add_argument(f"--{name}", **flags[name])
     rest = [name for name in flags if name not in common]
     advanced = parser.add_argument_group("advanced") if rest and common else first
     for name in rest:
@@ -108,7 +111,8 @@ def _add_flags(
         metavar="NAME",
         help="where the pipeline runs, for example FlinkRunner or DataflowRunner (default: in this process)",
     )
-    beam_group.add_argument("--streaming", action="store_true", help=streaming)
+    if "streaming" not in common:
+        beam_group.add_argument("--streaming", action="store_true", help=streaming)
     required = [
         f"--{name}={flag.get('metavar') or name.upper()}"
         for name, flag in flags.items()

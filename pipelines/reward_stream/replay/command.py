@@ -79,10 +79,10 @@ def parser() -> argparse.ArgumentParser:
         "--from",
         metavar="TIME",
         dest="from_",
-        help="first decided_at, such as 2026-11-24T06:00:00Z (only with --snapshots, default: no limit)",
+        help="first decided_at, such as 2026-11-24T06:00:00Z (only with --snapshots; default: no limit)",
     )
-    add("--to", metavar="TIME", help="end of decided_at, exclusive (only with --snapshots, default: no limit)")
-    add("--overwrite", action="store_true", help="replace an earlier replay (only with --snapshots, default: off)")
+    add("--to", metavar="TIME", help="end of decided_at, exclusive (only with --snapshots; default: no limit)")
+    add("--overwrite", action="store_true", help="replace an earlier replay (only with --snapshots; default: off)")
     add(
         "--decisions_dir",
         metavar="DIR",
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--live",
         metavar="DEST",
-        help="the stream's snapshots, to find the records that are late (only without --snapshots, default: none)",
+        help="the stream's snapshots, to find the records that are late (only without --snapshots; default: none)",
     )
     return made
 

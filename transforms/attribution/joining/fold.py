@@ -29,6 +29,7 @@ from transforms.attribution.joining.kernels import (
     HAS,
     MARKER,
     OUTCOMES,
+    in_window,
     outcomes_outside,
     scan_decisions,
     scan_rewards,
@@ -334,7 +335,7 @@ def _first_by_id(records: OpenRecords, slot: int) -> int:
         (int(reward["at"]), records.event_ids[row].encode(), int(reward["value"]))
         for row in records.rewards_of(slot)
         if (reward := records.r[row]) is not None
-        and decision["at"] - future <= reward["at"] <= decision["at"] + window
+        and in_window(decision["at"], reward["at"], future, window)
         and table.rewarded[owner, reward["kind"]]
     )[2]
 

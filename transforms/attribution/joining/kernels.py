@@ -36,6 +36,7 @@ __all__ = [
     "fill_index",
     "fill_reward_index",
     "find_slots",
+    "in_window",
     "link_rewards",
     "outcomes_outside",
     "purge",
@@ -227,14 +228,22 @@ def apply_rewards(
             r[row].value = value[i]
 
 
+@numba.njit(cache=True, inline="always")
+def in_window(decided: int, occurred: int, future: int, window: int) -> bool:
+    """Return whether a reward lies in its decision's window.
+
+    Clocks differ, so it may also come earlier than its decision, by `future`. All times are in microseconds.
+    """
+    return (decided - future <= occurred) & (occurred <= decided + window)
+
+
 @numba.njit(cache=True)
 def _exposed(slot: int, window: int, future: int, impression: int, d: _Array, r: _Array) -> bool:
     if d[slot].flags & EXPOSED:
         return True
     row = d[slot].first
     while row >= 0:
-        inside = d[slot].at - future <= r[row].at <= d[slot].at + window
-        if inside and r[row].kind == impression and not r[row].flags & DEAD:
+        if in_window(d[slot].at, r[row].at, future, window) and r[row].kind == impression and not r[row].flags & DEAD:
             return True
         row = r[row].next
     return False
@@ -301,7 +310,7 @@ def settle(
         row = d[slot].first
         while row >= 0:
             if not r[row].flags & DEAD:
-                inside = d[slot].at - future <= r[row].at <= d[slot].at + window
+                inside = in_window(d[slot].at, r[row].at, future, window)
                 covered = marker if inside else (closing or (r[row].flags & MARKER) != 0)
                 if not covered:
                     kind = r[row].kind
@@ -420,7 +429,7 @@ def scan_rewards(
                 n_orphans += 1
             continue
         owner = bandit[d[slot].label]
-        if d[slot].at - bandits[owner].future <= r[row].at <= d[slot].at + bandits[owner].window:
+        if in_window(d[slot].at, r[row].at, bandits[owner].future, bandits[owner].window):
             if flags & MARKER and d[slot].at < cut:
                 inside[n_inside] = row
                 n_inside += 1
