@@ -23,13 +23,17 @@ from pipelines.batch_cf.sums import PairSums, slice_rows
 from transforms.errors import BadUsage
 from transforms.files import storage
 from transforms.interactions.files import InputFile
+from transforms.runs.run import Run
 from transforms.runs.run_folder import is_complete
+from transforms.runs.run_record import Artifact, describe_inputs
 
 __all__ = [
     "FOLDER",
     "Base",
+    "base_notes",
     "description",
     "items_table",
+    "new_files",
     "open_base",
     "read_sums",
     "read_table",
@@ -162,6 +166,29 @@ def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any],
         exponent=description["exponent"],
         recompute=recompute,
     )
+
+
+def new_files(run: Run, files: list[InputFile], base: str) -> list[InputFile]:
+    """Return the files that the base has not read, and add the inputs of the base and its run.json to the inputs."""
+    record_uri = storage.join(base, "run.json")
+    record = storage.read_json(record_uri) or {}
+    of_base = [Artifact(**each) for each in record.get("inputs", [])]
+    digests = {each.digest for each in of_base}
+    known = {each.uri for each in run.inputs if each.digest in digests} & {file.uri for file in files}
+    if known:
+        more = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+        run.warn(f"{min(known)}{more}: read by --base={base} already; the run leaves out files with the same content")
+    run.inputs = [each for each in run.inputs if each.uri not in known] + of_base
+    run.inputs += describe_inputs(storage.list_files(record_uri))
+    return [file for file in files if file.uri not in known]
+
+
+def base_notes(base: Base | None, facts: dict[str, Any]) -> list[str]:
+    """Return the note that says whether the base's sums were used, none without a base."""
+    if base is None:
+        return []
+    reason = facts["why_not"]
+    return [f"recomputed in full: {reason}" if reason else f"added to the sums of {base.folder}"]
 
 
 def read_table(uri: str) -> pa.Table:

@@ -22,7 +22,6 @@ from pipelines.batch_cf.measure_flags import (
 from pipelines.batch_cf.rules import HistoryRules
 from pipelines.batch_cf.scoring import Measure
 from pipelines.batch_cf.selection.search import Search
-from pipelines.batch_cf.strategy import Strategy
 from transforms.interactions.options import InteractionOptions, InteractionSettings, check_options, interaction_settings
 from transforms.runs.settings import RunSettings, run_settings
 
@@ -167,7 +166,7 @@ class CfSettings:
     search: Search | None
     serving_top_k: int
     recency_half_life: float | None
-    strategy: Strategy | Literal["auto"]
+    strategy: Literal["auto", "broadcast", "shuffle"]
     broadcast_bytes: int
     user_shards: int | None
     compute_threads: int | None

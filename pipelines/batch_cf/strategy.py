@@ -12,12 +12,13 @@ from typing import Literal, NamedTuple
 
 import pyarrow.parquet as pq
 
+from pipelines.batch_cf.options import CfSettings
 from pipelines.batch_cf.rules import HistoryRules
 from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile, open_binary, sniff
 from transforms.interactions.format import InteractionFormat
 
-__all__ = ["Choice", "Strategy", "choose_by_size", "has_weights", "matrix_bytes", "most_rows"]
+__all__ = ["Choice", "Strategy", "choose_by_size", "choose_strategy", "has_weights", "matrix_bytes", "most_rows"]
 
 Strategy = Literal["broadcast", "shuffle"]
 
@@ -33,6 +34,22 @@ class Choice(NamedTuple):
 
     strategy: Strategy
     note: str
+
+
+def choose_strategy(settings: CfSettings, files: Sequence[InputFile], columns: Columns) -> Choice:
+    """Choose how pairs are summed. The files are opened only if the flags leave it open."""
+    needed_by = {
+        "--keep_increment": settings.keep_increment,
+        "--base": settings.base,
+        "--similarity=ease": settings.measure.name == "ease",
+    }
+    for flag, value in needed_by.items():
+        if value:
+            return Choice("shuffle", f"strategy shuffle, required by {flag}")
+    if settings.strategy != "auto":
+        return Choice(settings.strategy, f"strategy {settings.strategy}, set by --strategy")
+    rows = most_rows(files, columns, settings.interactions.format)
+    return choose_by_size(rows, has_weights(columns, settings.rules), settings.broadcast_bytes)
 
 
 def choose_by_size(rows: int, weighted: bool, broadcast_bytes: int) -> Choice:
