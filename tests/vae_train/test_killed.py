@@ -107,7 +107,7 @@ def test_the_same_command_goes_on_with_the_features_it_has(killed: Killed, resum
     output, done, began = resumed
     assert done.code == 0, done.error
     assert "vae_train: takes the features of the interrupted run from" in done.error
-    assert "vae_train: resumes an interrupted training after epoch 15, step 180" in done.error
+    assert "vae_train: resumes an interrupted training after epoch 15, step " in done.error
     assert not [path for path in output.iterdir() if path.name.startswith(".")]
     for name, (changed_ns, digest) in snapshot(output / "examples").items():
         assert killed.features[f"examples/{name}"] == (changed_ns, digest)
