@@ -71,7 +71,7 @@ def _parse(records: RecordBlock, header: list[str], columns: Columns, format: In
         broken |= {int(lines[row]): f"has {width} columns, not {len(header)}" for row, width in ragged.items()}
         lines = np.delete(lines, list(ragged))
     table = table.rename_columns([header[int(label[1:])] for label in table.column_names])
-    headers = find_header_rows(data, table[columns.user], table[columns.item], columns)
+    headers = find_header_rows(table[columns.user], table[columns.item], columns)
     if headers is not None:
         table = table.filter(pa.array(~headers))
         lines = (np.arange(len(headers)) if lines is None else lines)[~headers]

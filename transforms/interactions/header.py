@@ -1,13 +1,16 @@
 """Read the header of a CSV text, and find the rows that repeat it.
 
 A file that was joined from several files has a header in the middle. So has a gzip file of several parts. Such a row is
-neither an interaction nor a bad row. A header of other columns, or of another order, is not recognised.
+neither an interaction nor a bad row. Names are compared without case. A header that swaps the columns of users and
+items refuses the file, because the rows below it are swapped, too. Another layout is not recognised.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -50,33 +53,50 @@ def parse_header(line: bytes, delimiter: str) -> list[str]:
         raise FileFault(f"its header line cannot be parsed ({error}); correct it or pass --csv_delimiter") from error
 
 
-def find_header_rows(
-    data: bytes, user: pa.ChunkedArray, item: pa.ChunkedArray, columns: Columns
-) -> npt.NDArray[np.bool_] | None:
+def find_header_rows(user: pa.ChunkedArray, item: pa.ChunkedArray, columns: Columns) -> npt.NDArray[np.bool_] | None:
     """Find the rows that repeat the header: their user and item are the names of these columns.
 
     Args:
-        data: The text of the rows.
         user: Users' ids, dictionary of bytes [rows].
         item: Items' ids, dictionary of bytes [rows].
         columns: Names of the columns.
 
     Returns:
         Which rows repeat the header, bool [rows]. None if no row does.
+
+    Raises:
+        FileFault: A row has the name of each column in the place of the other one.
     """
-    if columns.user.encode() not in data or columns.item.encode() not in data:  # as in nearly every block
-        return None
-    found = pc.and_(_equals(user, columns.user), _equals(item, columns.item))
-    mask: npt.NDArray[np.bool_] = pc.fill_null(found, False).to_numpy()
+    if columns.user == columns.item or (user_is_name := _is_one_of(user, columns.user, columns.item)) is None:
+        return None  # as in nearly every block
+    rows = np.flatnonzero(user_is_name)
+    users, items = (_names(column.take(pa.array(rows))) for column in (user, item))
+    wanted, swapped = ((a.casefold(), b.casefold()) for a, b in permutations((columns.user, columns.item)))
+    pairs = list(zip(users, items, strict=True))
+    if swapped in pairs:
+        raise FileFault(
+            f"has a header that swaps {columns.user} and {columns.item} between its rows; pass its parts as files"
+        )
+    mask = np.zeros(len(user), np.bool_)
+    mask[rows] = [pair == wanted for pair in pairs]
     return mask if mask.any() else None
 
 
-def _equals(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Return which rows hold the name, also with a byte order mark in front."""
-    names = pa.array([name.encode(), UTF8_BOM + name.encode()], pa.binary())
-    return pa.chunked_array(
-        [pc.is_in(chunk.dictionary, value_set=names).take(chunk.indices) for chunk in column.chunks], pa.bool_()
-    )
+def _is_one_of(column: pa.ChunkedArray, *names: str) -> npt.NDArray[np.bool_] | None:
+    """Return which rows hold one of the names, as `_names` reads them. None if no row does."""
+    pattern = '(?i)^(?:\ufeff)?"?(?:' + "|".join(map(re.escape, names)) + ')"?$'
+    found = [pc.fill_null(pc.match_substring_regex(chunk.dictionary, pattern), False) for chunk in column.chunks]
+    if not any(pc.any(each).as_py() for each in found):
+        return None
+    taken = [each.take(chunk.indices) for each, chunk in zip(found, column.chunks, strict=True)]
+    mask: npt.NDArray[np.bool_] = pc.fill_null(pa.chunked_array(taken, pa.bool_()), False).to_numpy()
+    return mask
+
+
+def _names(column: pa.ChunkedArray) -> list[str]:
+    """Return the values without case, byte order mark and quotes. A byte order mark keeps a parser from a quote."""
+    texts = [(value or b"").removeprefix(UTF8_BOM).decode("utf-8", "replace") for value in column.to_pylist()]
+    return [text.removeprefix('"').removesuffix('"').casefold() for text in texts]
 
 
 def _chain(first: RecordBlock, others: Iterator[RecordBlock]) -> Iterator[RecordBlock]:

@@ -38,10 +38,21 @@ def read_log(path: Path, data: bytes, **format: Any) -> tuple[list[Any], list[tu
         b"\xef\xbb\xbf".join((b"", *PARTS)),  # files that each begin with a byte order mark
         b"".join(PARTS).replace(b"\n", b"\r\n"),
         PARTS[0] + PARTS[1].replace(b"user_id,item_id", b'"user_id","item_id"'),
+        PARTS[0] + b"\xef\xbb\xbf" + PARTS[1].replace(b"user_id,item_id", b'"user_id","item_id"'),
+        PARTS[0] + PARTS[1].replace(b"user_id,item_id", b"User_ID,ITEM_id"),
         gzip.compress(PARTS[0]) + gzip.compress(PARTS[1]),  # as `cat a.gz b.gz`
         gzip.compress(b"".join(PARTS)),
     ],
-    ids=["joined", "byte order marks", "CR LF", "quoted", "gzip members", "one gzip member"],
+    ids=[
+        "joined",
+        "byte order marks",
+        "CR LF",
+        "quoted",
+        "quoted behind a mark",
+        "other case",
+        "gzip members",
+        "one gzip member",
+    ],
 )
 def test_a_repeated_header_is_counted_and_every_other_row_stays(
     data: bytes, block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -59,10 +70,19 @@ def test_a_header_that_csv_header_replaces_is_no_interaction(tmp_path: Path) -> 
 
 
 def test_a_row_that_holds_one_of_the_names_is_an_interaction(tmp_path: Path) -> None:
-    data = b"user_id,item_id\nuser_id,1\na,item_id\nitem_id,user_id\n"
+    data = b"user_id,item_id\nuser_id,1\na,item_id\nb,user_id\n"
     rows, letters, report = read_log(tmp_path / "log", data)
-    assert rows == [("user_id", "1"), ("a", "item_id"), ("item_id", "user_id")]
+    assert rows == [("user_id", "1"), ("a", "item_id"), ("b", "user_id")]
     assert (letters, report.header_rows) == ([], 0)
+
+
+@pytest.mark.parametrize("header", [b"item_id,user_id", b'\xef\xbb\xbf"Item_ID","user_id"'])
+def test_a_header_that_swaps_the_columns_refuses_the_file(header: bytes, tmp_path: Path) -> None:
+    """The rows below such a header would become users that are items."""
+    _, _, report = read_log(tmp_path / "log", b"user_id,item_id\nu,i\n" + header + b"\ni,u\n")
+    assert report.fault == (
+        f"{tmp_path}/log: has a header that swaps user_id and item_id between its rows; pass its parts as files"
+    )
 
 
 def test_headers_beside_ragged_and_blank_lines_keep_the_positions(tmp_path: Path) -> None:
