@@ -1,6 +1,8 @@
 """Compute the candidates of one group on a sample, and measure NDCG@20 on its held-out items.
 
-The candidates of a group share their pair sums: each chunk of sums is scored and ranked for all of them.
+The candidates of a group share their pair sums: each chunk of sums is scored and ranked for all of them. A worker needs
+the sample, twice HELD_BYTES for neighbors, and the neighbors of one candidate if they are more. EASE needs 16 bytes a
+pair and three matrices of EASE_ITEMS x EASE_ITEMS.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from transforms.ranking.lists import Lists
 
 __all__ = ["measure_group", "validate_group"]
 
-HELD_BYTES = 1 << 30
+HELD_BYTES = 512 << 20
 """Neighbors of several candidates that are kept at once. Of more candidates the pairs are summed again."""
 
 
@@ -181,7 +183,10 @@ def _tables(group: _Group, measures: Sequence[Measure], threads: int) -> list[_T
             pairs += kept
             for place, found in enumerate(parts):
                 ranked[place] += found
-    tables = iter([_table(join(found)) for found in ranked])
+    joined = []
+    while ranked:  # so that the parts of a ranking are freed as soon as they are joined
+        joined.append(_table(join(ranked.pop(0))))
+    tables = iter(joined)
     return [
         _table(join(list(ease_neighbors(pairs, s)))) if s.similarity.score is None else next(tables) for s in scorings
     ]
