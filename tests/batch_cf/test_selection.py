@@ -176,7 +176,7 @@ def test_parameters_that_count_users_shrink_with_the_sample() -> None:
 
 def test_the_earlier_candidate_wins_a_tie_of_rounded_scores() -> None:
     candidates = candidates_for(100, (True,), {}, None)[:3]
-    assert choose(candidates, [0.10004, 0.09996, 0.10003], {}).candidate == candidates[0]
+    assert choose(candidates, [0.09996, 0.10004, 0.10003], {}).candidate == candidates[0]
     assert choose(candidates, [0.10004, 0.10006, 0.1], {}).candidate == candidates[1]
     assert choose(candidates, [0.0, 0.0, 0.0], {}).candidate == candidates[0]
 
