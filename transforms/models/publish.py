@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from recbeam.arguments import EXIT_CODES, Parser
-from transforms.errors import BadInput, RecbeamError
+from transforms.errors import BadInput, BadUsage, RecbeamError
 from transforms.files.durable import fsync, one_at_a_time, sync_to_disk
 from transforms.models import manifest
 
@@ -51,7 +51,9 @@ def publish(
             version plus one if that is greater.
 
     Raises:
-        BadInput: `source` holds no SavedModel, or its files differ from its _COMPLETE.json.
+        BadInput: `source` holds no SavedModel, its files differ from its _COMPLETE.json, or it cannot be copied because
+            of its links.
+        BadUsage: `model_dir` lies in `source`.
     """
     if _on_store(model_dir):
         from transforms.models import publish_bucket
@@ -60,6 +62,8 @@ def publish(
     if not _on_store(source) and not (Path(source) / "saved_model.pb").is_file():
         raise BadInput(f"{source}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
     base = Path(model_dir)
+    if not _on_store(source) and base.resolve().is_relative_to(Path(source).resolve()):
+        raise BadUsage(f"{model_dir}: lies in {source}, which is to be published; pass another folder")
     base.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".tmp-", dir=base))
     try:
@@ -69,7 +73,7 @@ def publish(
 
             publish_bucket.fetch(str(source), str(copy))
         else:
-            shutil.copytree(source, copy)
+            _copy(source, copy)
         _write_manifest(source, copy)
         sync_to_disk(copy)
         # Choosing the number and renaming happen under one lock. Otherwise a lower number could appear after a higher.
@@ -154,9 +158,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecbeamError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}; check the path, its permissions and the free space", file=sys.stderr)
+        return 1
     print(os.path.join(options.model_dir, str(version)))
     print(f"{options.model_dir}: {done}; a server that watches this folder loads it by itself", file=sys.stderr)
     return 0
+
+
+def _copy(source: str | os.PathLike[str], copy: Path) -> None:
+    """Copy a folder. Links are followed, so the copy has none."""
+    try:
+        shutil.copytree(source, copy)
+    except shutil.Error as error:  # one entry for each file that could not be copied
+        raise BadInput(f"{source}: cannot be copied ({error.args[0][0][2]}); is a link in it broken?") from error
+    except RecursionError as error:
+        raise BadInput(f"{source}: has a link to a folder above; remove the link") from error
 
 
 def _write_manifest(source: str | os.PathLike[str], copy: Path) -> None:

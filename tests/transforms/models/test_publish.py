@@ -118,6 +118,30 @@ def test_a_folder_without_a_model_is_not_published(tmp_path):
     assert not (tmp_path / "cf").exists()
 
 
+@pytest.mark.parametrize(("name", "target"), [("up", ".."), ("broken", "nowhere")])
+def test_a_model_with_an_unusable_link_is_not_published(name, target, source, tmp_path, capsys):
+    """A link to a folder above would be copied for ever."""
+    (source / name).symlink_to(target)
+    assert main([str(source), str(tmp_path / "cf")]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list((tmp_path / "cf").iterdir()) == []
+
+
+def test_a_model_is_not_published_into_itself(source, capsys):
+    before = content(source)
+    assert main([str(source), str(source / "cf")]) == 2
+    assert "lies in" in capsys.readouterr().err
+    assert content(source) == before
+
+
+def test_a_file_in_the_place_of_the_folder_of_versions_ends_in_one_sentence(source, tmp_path, capsys):
+    (tmp_path / "cf").write_text("a file")
+    assert main([str(source), str(tmp_path / "cf")]) == 1
+    assert (
+        capsys.readouterr().err == f"{tmp_path}/cf: File exists; check the path, its permissions and the free space\n"
+    )
+
+
 CRASH = """
 import os, pathlib, sys
 from transforms.models.publish import publish
