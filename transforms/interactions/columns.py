@@ -131,7 +131,7 @@ def resolve_columns(present: Sequence[str], format: InteractionFormat) -> Column
 
     Raises:
         FileFault: A required column is missing, or a wanted column appears twice.
-        AmbiguousColumns: Two columns could have one role.
+        AmbiguousColumns: Two columns could have one role, or one column is both the user and the item.
     """
     named = {USER: format.user_column, ITEM: format.item_column}
     named |= {TIME: format.timestamp_column, WEIGHT: format.weight_column}
@@ -149,6 +149,8 @@ def resolve_columns(present: Sequence[str], format: InteractionFormat) -> Column
         timestamp=found[TIME],
         weight=found[WEIGHT],
     )
+    if columns.user == columns.item:
+        raise AmbiguousColumns(f"has column {columns.user} for users and for items; pass {USER.flag} and {ITEM.flag}")
     for name in columns.names:
         if present.count(name) > 1:
             raise FileFault(f"has column {name} {present.count(name)} times; keep one of them")

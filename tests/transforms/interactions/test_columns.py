@@ -156,3 +156,10 @@ def test_a_person_reads_the_flags_and_what_is_not_used() -> None:
     assert describe_columns(dataclasses.replace(columns, unused=())) == [
         "columns: --user_column=user --item_column=item --timestamp_column=when"
     ]
+
+
+@pytest.mark.parametrize("names", [{"user_column": "item_id"}, {"user_column": "item_id", "item_column": "item_id"}])
+def test_one_column_is_not_both_the_user_and_the_item(names: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("item_id,user_id\ni,u\n")
+    with pytest.raises(BadUsage, match=r"has column item_id for users and for items; pass --user_column"):
+        check_first(match([str(tmp_path / "log.csv")]), InteractionFormat(**names))
