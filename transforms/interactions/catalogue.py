@@ -22,6 +22,8 @@ from transforms.interactions.columns import (
     CATALOGUE_ITEM,
     CATALOGUE_TITLE,
     AmbiguousColumns,
+    Role,
+    candidates,
     find_column,
     require_column,
 )
@@ -31,6 +33,7 @@ from transforms.interactions.validate import quote
 
 __all__ = ["Catalogue", "read_items"]
 
+_AVAILABLE = Role("availability", "", "available")
 TRUE_TEXTS = frozenset({"true", "t", "yes", "y", "1"})
 FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0"})
 
@@ -235,9 +238,12 @@ def _titles(table: pa.Table, title_column: str | None, item_id: pa.Array) -> pa.
 
 
 def _available(table: pa.Table) -> pa.Array:
-    if "available" not in table.column_names:
+    """Return which items may be recommended. The column is found as other columns are, so it can be `Available`."""
+    found = candidates(table.column_names, _AVAILABLE)
+    if not found:
         return pa.array(np.ones(len(table), np.bool_))
-    return pa.array([_parse_available(value) for value in table["available"].to_pylist()], pa.bool_())
+    name = "available" if "available" in found else found[0]
+    return pa.array([_parse_available(value) for value in table[name].to_pylist()], pa.bool_())
 
 
 def _parse_available(value: Any) -> bool:

@@ -59,6 +59,15 @@ def test_other_names_and_no_title_or_availability_at_all(tmp_path: Path) -> None
     assert read_csv(tmp_path, "item_id\n1\n").table.to_pylist() == [{"item_id": "1", "title": "1", "available": True}]
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"), [("Available", False), ("AVAILABLE", False), ("Available,available", True)]
+)
+def test_availability_is_found_in_any_case(header: str, expected: bool, tmp_path: Path) -> None:
+    """An item that may not be recommended must not be lost to a capital letter."""
+    values = ",".join(["no", "yes"][: header.count(",") + 1])
+    assert read_csv(tmp_path, f"item_id,{header}\n1,{values}\n").table["available"].to_pylist() == [expected]
+
+
 def test_common_names_are_found_and_two_of_them_are_bad_usage(tmp_path: Path) -> None:
     items = read_csv(tmp_path, "courseId,name,level\n1,Course,2\n")
     assert items.table.to_pylist() == [{"item_id": "1", "title": "Course", "available": True, "level": "2"}]
