@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from pipelines.batch_cf.options import CfSettings
 from pipelines.batch_cf.plan import BLOCK_ITEMS, Plan, block_bounds, blocks_of
 from pipelines.batch_cf.sums import PairSums, slice_rows
-from transforms.errors import BadUsage
+from transforms.errors import BadInput, BadUsage
 from transforms.files import storage
+from transforms.interactions.columns import Columns
 from transforms.interactions.files import InputFile
 from transforms.runs.run import Run
 from transforms.runs.run_folder import is_complete
@@ -168,10 +169,19 @@ def open_base(output: str, stored_by: dict[str, Any], summed_by: dict[str, Any],
     )
 
 
-def new_files(run: Run, files: list[InputFile], base: str) -> list[InputFile]:
-    """Return the files that the base has not read, and add the inputs of the base and its run.json to the inputs."""
+def new_files(run: Run, files: list[InputFile], base: str, columns: Columns) -> list[InputFile]:
+    """Return the files that the base has not read, and add the inputs of the base and its run.json to the inputs.
+
+    Raises:
+        BadInput: Either the new files or those of the base have weights.
+    """
     record_uri = storage.join(base, "run.json")
-    record = storage.read_json(record_uri) or {}
+    record = storage.read_json(record_uri)
+    record = record if isinstance(record, dict) else {}
+    weight_of_base = record.get("options", {}).get("weight_column")
+    if files and columns.known and record and bool(weight_of_base) != (columns.weight is not None):
+        lacking, having = (files[0].uri, f"--base={base}") if weight_of_base else (f"--base={base}", files[0].uri)
+        raise BadInput(f"{lacking}: has no weights but {having} has; pass --weight_column or files of one kind")
     of_base = [Artifact(**each) for each in record.get("inputs", [])]
     digests = {each.digest for each in of_base}
     known = {each.uri for each in run.inputs if each.digest in digests} & {file.uri for file in files}

@@ -53,7 +53,7 @@ def run(
         settings = dataclasses.replace(settings, run=run.settings, interactions=reading)
         run.add_inputs(files, reading.items)
         if settings.base:
-            files = increment.new_files(run, files, settings.base)
+            files = increment.new_files(run, files, settings.base, columns)
         if settings.search is not None and settings.search.origin is not None:
             record_uri = storage.join(settings.search.origin, "run.json")
             run.inputs += describe_inputs(storage.list_files(record_uri))

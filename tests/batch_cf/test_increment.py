@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from transforms.errors import BadUsage
+from transforms.errors import BadInput, BadUsage
 
 from .running import promised_bytes, read_neighbors, run, write_rows
 from .test_pipeline import make_rows
@@ -200,6 +200,17 @@ def test_files_that_the_base_has_read_are_left_out_with_a_note(dedupe: str, tmp_
     pathlib.Path(write_rows(tmp_path / "newest", old[:9]), "rows-0.parquet").rename(folder / "newest.parquet")
     chained = run(str(folder), tmp_path / "chained", dedupe, f"--base={added}")
     assert promised_bytes(chained) == promised_bytes(run(str(folder), tmp_path / "all", dedupe))
+
+
+@pytest.mark.parametrize("columns", ["wt", "t"])
+def test_new_files_without_the_weights_of_the_base_are_refused(columns: str, tmp_path: pathlib.Path) -> None:
+    """As in a run over all files. Otherwise every new interaction would weigh 1, or every old one."""
+    old, new = split_rows(3)
+    base = run(write_rows(tmp_path / "old", old, columns), tmp_path / "base", "--keep_increment")
+    other = write_rows(tmp_path / "new", new, "t" if columns == "wt" else "wt")
+    with pytest.raises(BadInput, match="has no weights but"):
+        run(other, tmp_path / "added", f"--base={base}")
+    assert not (tmp_path / "added").exists()
 
 
 def test_a_base_that_has_read_every_file_is_refused(tmp_path: pathlib.Path) -> None:
