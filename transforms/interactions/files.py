@@ -226,7 +226,12 @@ def _raise(error: OSError) -> None:
 
 
 def _identity(uri: str) -> str:
-    return uri if "://" in uri else os.path.realpath(uri)
+    """Return a text that all names of a file on this machine share."""
+    if "://" in uri:
+        return uri
+    state = os.stat(uri)
+    # Inode numbers are compared for files with hard links alone: some network filesystems repeat them.
+    return f"{state.st_dev}:{state.st_ino}" if state.st_nlink > 1 else os.path.realpath(uri)
 
 
 def _match_remote(pattern: str) -> Iterable[InputFile]:

@@ -132,6 +132,9 @@ def test_a_file_with_several_names_is_one_file_and_reported(folder: Path, monkey
         assert [Path(file.uri).resolve() for file in files].count(folder / "a.csv") == 1
         assert [Path(uri).resolve() for uri in repeated] == [folder / "a.csv"]
     assert [file.uri for file in match(["*.csv"])] == ["a.csv", "b,c.csv", "copy.csv"]
+    os.link("copy.csv", "hard.csv")
+    files, repeated = find(["copy.csv", "hard.csv"])
+    assert ([file.uri for file in files], repeated) == (["copy.csv"], ["copy.csv"])
     assert find(["day=*", "**/part-0"]).repeated == ["day=1/part-0", "day=2/part-0"]
     assert find(["day=*"]).repeated == []
 
