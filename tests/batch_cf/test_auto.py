@@ -112,6 +112,21 @@ def test_a_run_without_a_choice_cannot_lend_one(tmp_path: pathlib.Path) -> None:
         run(interactions, tmp_path / "out", "--similarity=auto", f"--similarity_from={tmp_path}")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1]",
+        '{"pipeline": "batch_cf", "details": {"choice": {"similarity": "of another version", "top_k": 5}}}',
+        '{"pipeline": "batch_cf", "details": {"choice": {"similarity": "cosine"}}}',
+    ],
+)
+def test_a_run_json_of_another_version_or_program_is_bad_usage(content: str, tmp_path: pathlib.Path) -> None:
+    interactions = write_rows(tmp_path / "in", rows_of(users=20))
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(BadUsage, match=r"is not a complete output of batch_cf|this version cannot use"):
+        run(interactions, tmp_path / "out", "--similarity=auto", f"--similarity_from={tmp_path}")
+
+
 def test_a_parameter_of_ease_is_refused_where_ease_is_no_candidate(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,14 +89,14 @@ def open_folder(output: str, run_id: str, overwrite: bool) -> Iterator[RunFolder
         BadUsage: `output` holds something else and overwrite is off, or it cannot be written, or another run uses it.
     """
     record = storage.read_json(storage.join(output, _RECORD))
-    if not overwrite and record is not None:
+    if not overwrite and isinstance(record, dict):
         raise BadUsage(
             f"{output}: holds run {record.get('run_id')} with other options or inputs; "
             "pass --overwrite or another --output"
         )
     names = _names(output)
     present = [name for name in names if not name.startswith(".") and name != _REJECTED]
-    if present and record is None and not overwrite and _COMMITTING not in names:
+    if present and not overwrite and _COMMITTING not in names:
         raise BadUsage(f"{output}: is not empty (it holds {present[0]}); pass --overwrite or another --output")
     folder = RunFolder(output, storage.join(output, _WORK + run_id))
     with _only_run(output):

@@ -79,14 +79,19 @@ def read_choice(output: str, flag: str) -> Chosen:
         BadUsage: The folder has no run.json of batch_cf with a choice.
     """
     record = storage.read_json(storage.join(output, "run.json"))
-    if record is None or record.get("pipeline") != "batch_cf":
+    if not isinstance(record, dict) or record.get("pipeline") != "batch_cf":
         raise BadUsage(f"{flag}={output}: is not a complete output of batch_cf; name the --output of a finished run")
     found = record.get("details", {}).get("choice")
     if found is None:
         raise BadUsage(f"{flag}={output}: records no choice of a similarity; name --similarity and its parameters")
-    taken = {name: found[name] for name in SIMILARITIES[found["similarity"]].parameters if found[name] is not None}
-    measure = Measure(found["similarity"], Parameters(**taken), found["top_k"])
-    return Chosen(Candidate(measure, found["weights"] == "use"), f"{flag}={output}")
+    try:
+        taken = {name: found[name] for name in SIMILARITIES[found["similarity"]].parameters if found[name] is not None}
+        measure = Measure(found["similarity"], Parameters(**taken), int(found["top_k"]))
+        return Chosen(Candidate(measure, found["weights"] == "use"), f"{flag}={output}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadUsage(
+            f"{flag}={output}: records a choice that this version cannot use ({error!r}); pass --similarity"
+        ) from error
 
 
 def _values(candidate: Candidate) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: pathlib.Path) -> No
 
 def test_a_folder_with_a_stranger_in_it_is_not_touched(tmp_path: pathlib.Path) -> None:
     (tmp_path / "thesis.doc").write_text("do not lose")
-    stranger = pytest.raises(BadUsage, match=r"is not empty \(it holds thesis.doc\)")
+    (tmp_path / "run.json").write_text("[]")  # of another program
+    stranger = pytest.raises(BadUsage, match=r"is not empty \(it holds run.json\)")
     with stranger, open_folder(str(tmp_path), "r1", overwrite=False):
         pass
 
