@@ -30,7 +30,7 @@ from pipelines.reward_stream.steps.publish import PublishConfig
 from pipelines.reward_stream.totals.counters import STREAM
 from serving_client.contracts.bandits import BanditsError, check_disorder
 from transforms.attribution import bandits_file
-from transforms.errors import BadUsage, RecbeamError, Refused
+from transforms.errors import BadInput, BadUsage, RecbeamError, Refused
 from transforms.runs.run_record import new_run_id
 
 __all__ = ["PipelineFactory", "StreamResult", "run"]
@@ -122,6 +122,8 @@ def _refuse_a_streams_place(snapshots: str, names: Sequence[str]) -> None:
             published = destination.latest(name)
         except NotADirectoryError as error:
             raise BadUsage(f"--snapshots={snapshots}: is a file; name a folder") from error
+        except ValueError as error:  # the pointer or its version is damaged or missing
+            raise BadInput(str(error)) from error
         if published is not None and not json.loads(published.data)["final"]:
             raise Refused(
                 f"{snapshots}: {name} is published by a stream; give a bounded run a --snapshots of its own, or remove "

@@ -208,6 +208,15 @@ def test_the_progress_line_says_rate_lag_pending_and_version() -> None:
     assert said == "5,000 records (250/s), lag 4.0s, 7 pending, row v12"
 
 
+@pytest.mark.parametrize("latest", ["junk", '{"version": 9, "sha256": "of a version that is gone"}'])
+def test_a_damaged_place_ends_a_bounded_run_in_one_sentence(latest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pathlib.Path("out/row").mkdir(parents=True)
+    pathlib.Path("out/row/LATEST").write_text(latest)
+    assert main(FLAGS) == 3
+    assert "restore it" in last_line(capsys)
+    assert [path.name for path in pathlib.Path("out/row").iterdir()] == ["LATEST"]
+
+
 def test_an_unexpected_end_is_one_sentence_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
