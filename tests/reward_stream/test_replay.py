@@ -245,6 +245,16 @@ def test_an_earlier_replay_is_replaced_when_asked(place, capsys):
     assert sorted(path.name for path in (place / "out" / "home_row").glob("[!.]*")) == ["7.json", "LATEST"]
 
 
+def test_a_replays_place_that_a_stream_took_over_is_not_emptied(place, capsys):
+    assert count_again(place, Run(), *RANGE) == 0
+    latest = place / "out" / "home_row" / "LATEST"
+    latest.write_text(json.dumps({**json.loads(latest.read_text()), "publisher": "a stream", "heartbeat": 30}))
+    before = latest.read_bytes()
+    assert count_again(place, pytest.fail, *RANGE, "--overwrite") == 2
+    assert "a stream has published home_row there" in capsys.readouterr().err
+    assert latest.read_bytes() == before
+
+
 @pytest.mark.parametrize("kind", [RecbeamError, BadUsage, BadInput, Refused])
 def test_a_run_that_fails_ends_the_replay_with_its_exit_code_and_leaves_nothing(place, kind):
     assert count_again(place, Run(kind("no")), *RANGE) == kind.exit_code
@@ -322,6 +332,7 @@ def test_the_live_watermark_says_what_is_late(place, capsys):
             "--from works only with --snapshots",
         ),
         (["--dead_letters=x", "--decisions_dir=a", "--rewards_dir=b", "--sahrds=3"], "unknown argument --sahrds=3"),
+        (["--dead_letters=x", "--decisions_dir=a", "--rewards_dir=./a"], "give each log its own"),
         (["--snapshots=x", "--decisions=a", "--rewards=b", "--from=monday"], "'monday' is not an RFC 3339"),
         (["--snapshots=x", "--decisions=a", "--rewards=b", RANGE[0], "--to=2026-11-24T13:00:00Z"], "is not before"),
     ],

@@ -153,6 +153,9 @@ def _problems(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
                 parse_time(getattr(options, name))
             except ValueError as error:
                 found.append(f"replay: --{name.rstrip('_')}: {error}")
+    folders = [os.path.realpath(each) for each in (options.decisions_dir, options.rewards_dir) if each]
+    if len(set(folders)) < len(folders):
+        found.append(f"replay: --decisions_dir and --rewards_dir are both {options.rewards_dir}; give each log its own")
     if not found and options.from_ and options.to and parse_time(options.from_) >= parse_time(options.to):
         found.append(f"replay: --from={options.from_} is not before --to={options.to}; exchange them")
     return found

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.reward_stream.destinations.factory import open_destination
+from pipelines.reward_stream.destinations.interface import Destination
 from transforms.errors import BadUsage
 from transforms.files import storage
 
@@ -31,7 +32,8 @@ def check_place(destination: str, *, overwrite: bool) -> None:
     Raises:
         BadUsage: The destination belongs to something else.
     """
-    names = open_destination(destination).names()
+    target = open_destination(destination)
+    names = target.names()
     if destination.startswith(_TABLES):
         if names:
             raise BadUsage(f"--snapshots={destination}: holds {_some(names)}; name a destination that is empty")
@@ -44,6 +46,11 @@ def check_place(destination: str, *, overwrite: bool) -> None:
         )
     if present and not overwrite:
         raise BadUsage(f"--snapshots={destination}: holds an earlier replay; pass --overwrite, or name another folder")
+    if streamed := [name for name in names if _is_streams(target, name)]:
+        raise BadUsage(
+            f"--snapshots={destination}: a stream has published {_some(streamed)} there since the earlier replay; name "
+            "an empty folder (--overwrite does not help here)"
+        )
 
 
 def fill(destination: str, counted: str, about: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -68,6 +75,15 @@ def fill(destination: str, counted: str, about: Mapping[str, Any], *, overwrite:
         assert snapshot is not None
         target.create(name, snapshot.version, snapshot.data)
         target.point(name, snapshot.version, hashlib.sha256(snapshot.data).hexdigest())
+
+
+def _is_streams(destination: Destination, name: str) -> bool:
+    """Return whether a stream has published a name. A damaged version is none that a router can read."""
+    try:
+        published = destination.latest(name)
+    except ValueError:
+        return False
+    return published is not None and published.owner is not None
 
 
 def _some(names: list[str]) -> str:
