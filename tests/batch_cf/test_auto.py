@@ -141,6 +141,8 @@ def test_a_log_without_anything_to_hold_out_gets_the_first_candidate(tmp_path: p
     interactions = write_rows(tmp_path / "in", [(f"u{n}", f"i{n % 3}", 1.0, n) for n in range(6)])
     choice = choice_of(run(interactions, tmp_path / "out", "--similarity=auto"))
     assert choice["flags"] == "--similarity=cosine --top_k=100" and choice["sample"]["validation_users"] == 0
+    notes = " ".join(json.loads((tmp_path / "out/run.json").read_text())["notes"])
+    assert "compared nothing" in notes and "of the 0 validation users" in notes
 
 
 def test_the_command_prints_the_candidates_and_the_flags_and_puts_the_choice_on_the_model_card(

@@ -69,7 +69,13 @@ def select(
             "--similarity=ease"
         )
     scores = dict(facts["scores"])
-    return choose(candidates, [scores[place] for place in range(len(candidates))], facts["sample"])
+    chosen = choose(candidates, [scores[place] for place in range(len(candidates))], facts["sample"])
+    if not any(score for _, score in chosen.table):
+        run.warn(
+            "--similarity=auto compared nothing: no candidate found a held-out item of the "
+            f"{facts['sample']['validation_users']:,} validation users, so the first candidate is used"
+        )
+    return chosen
 
 
 def apply(settings: CfSettings, chosen: Chosen) -> CfSettings:
