@@ -8,6 +8,7 @@ be read, and names that are not UTF-8 (a checkpoint cannot store them).
 from __future__ import annotations
 
 import fnmatch
+import functools
 import glob
 import logging
 import os
@@ -85,7 +86,7 @@ def _scan(folder: str, name: str, complain: _Complain) -> Iterator[tuple[str, Li
 
 
 def _walk(pattern: str, complain: _Complain) -> Iterator[tuple[str, Listed]]:
-    for path in glob.iglob(pattern, recursive=True):
+    for path in _expand(pattern, complain):
         if _is_unfinished(os.path.basename(path)):
             continue
         try:
@@ -101,6 +102,33 @@ def _walk(pattern: str, complain: _Complain) -> Iterator[tuple[str, Listed]]:
             complain(path, _no_file(path))
         elif _is_utf8(path, complain):
             yield path, Listed(status.st_size, status.st_mtime_ns // 1000)
+
+
+def _expand(pattern: str, complain: _Complain) -> Iterator[str]:
+    """Yield what a pattern matches. `**` reads each folder once, also where a link leads to a folder above."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    place = parts.index("**")
+    above, below = "/".join(parts[:place]), "/".join(parts[place + 1 :]) or "*"
+    visited: set[str] = set()
+    unread = functools.partial(_unread, complain=complain)
+    for top in glob.iglob(above) if above else ["/" if pattern.startswith("/") else ""]:
+        for folder, folders, _ in os.walk(top or ".", followlinks=True, onerror=unread):
+            real = os.path.realpath(folder)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            shown = folder.removeprefix("./") if not top else folder
+            yield from _expand(os.path.join(glob.escape("" if shown == "." else shown), below), complain)
+
+
+def _unread(error: OSError, complain: _Complain) -> None:
+    path = os.fspath(error.filename)
+    complain(path, _not_seen(path, error))
 
 
 def _list_remote(pattern: str) -> dict[str, Listed]:
