@@ -39,8 +39,17 @@ def check_facts(run: Run, facts: dict[str, Any], max_bad_fraction: float) -> Non
     if facts.get("faults"):
         raise BadInput(facts["faults"][0])
     if not facts.get("items"):
+        if facts.get("zero_weight"):
+            raise BadInput(
+                f"no interaction is left, {facts['zero_weight']:,} have weight 0; correct the weights, or name another "
+                "--weight_column"
+            )
         raise BadInput(
             "no interaction is left; loosen --since, --until, --min_weight, --half_life or the activity limits"
+        )
+    if not any(rows for _, rows, _ in facts["neighbors"]):
+        run.warn(
+            "no item has a neighbor, so the model recommends by popularity alone; pass a log in which users share items"
         )
 
 

@@ -206,3 +206,17 @@ def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert "--similarity" in shown and "(default: auto)" in shown and "example:" in shown
+
+
+def test_a_log_of_weight_0_alone_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(pathlib.Path("worthless"), [("u1", "a", 0.0, 1), ("u1", "b", 0.0, 2)])
+    assert main(["--interactions=worthless", "--output=out", "--similarity=cosine"]) == 3
+    assert "no interaction is left, 2 have weight 0; correct the weights" in capsys.readouterr().err
+
+
+def test_a_model_without_neighbors_is_written_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(pathlib.Path("apart"), [("u1", "a", 1.0, 1), ("u2", "b", 1.0, 2)])
+    assert main(["--interactions=apart", "--output=out", "--similarity=cosine"]) == 0
+    warning = "no item has a neighbor, so the model recommends by popularity alone"
+    assert warning in capsys.readouterr().err
+    assert any(warning in note for note in json.loads(pathlib.Path("out/run.json").read_text())["notes"])
