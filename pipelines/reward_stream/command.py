@@ -52,7 +52,7 @@ A run is refused (exit code 4), for example, if another run publishes to the sam
 """
 _COMMON = (
     "bandits", "decisions", "rewards", "snapshots", "dead_letters", "streaming", "state", "publish_interval",
-    "stop_when_idle", "metrics_port", "verbose",
+    "metrics_port", "verbose",
 )  # fmt: skip
 _STREAMING = (
     "run until stopped and read new records as they arrive; without --runner the stream runs on PrismRunner (default: "
