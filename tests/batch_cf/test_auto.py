@@ -154,7 +154,9 @@ def test_the_command_prints_the_candidates_and_the_flags_and_puts_the_choice_on_
     assert main(argv) == 0
     shown = capsys.readouterr().out
     choice = choice_of(tmp_path / "out")
-    assert "rp3beta --alpha=1.0 --beta=0.6" in shown and f"  {choice['flags']}\n" in shown
+    assert (
+        "rp3beta: alpha\N{NO-BREAK SPACE}0.85, beta\N{NO-BREAK SPACE}0.4" in shown and f"  {choice['flags']}\n" in shown
+    )
     card = json.loads((tmp_path / "out/model/assets.extra/model_card.json").read_text())
     assert card["choice"] == choice and card["similarity"] == choice["similarity"]
     assert main(argv) == 0

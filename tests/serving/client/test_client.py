@@ -132,8 +132,8 @@ def test_the_time_for_encoding_is_of_the_calls_own(client, stub):
     with pytest.raises(errors.DeadlineExceeded, match=r"the deadline of 0\.1 s"):
         client.recommend(slow(), timeout_s=0.1)
     assert stub.requests == []
-    client.recommend(slow(), timeout_s=0.9)
-    assert stub.requests[0].left_s < 0.8
+    client.recommend(slow(), timeout_s=5)
+    assert stub.requests[0].left_s < 4.9
 
 
 def test_looks_for_the_state_of_a_model_that_is_not_found_share_the_budget_of_retries(driver, stub):
