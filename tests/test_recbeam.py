@@ -170,7 +170,7 @@ def test_a_pipelines_help_shows_ten_flags_first_and_the_rest_as_advanced(prog, c
     first, advanced, beams = (re.findall(r"^  --(\w+)", part, re.MULTILINE) for part in parts[2::2])
     assert 5 <= len(first) <= 10
     assert len(advanced) >= 5
-    assert beams == ["runner"] if "streaming" in first else ["runner", "streaming"]
+    assert beams == (["runner"] if "streaming" in first else ["runner", "streaming"])
 
 
 def test_the_closest_word_ignores_case_and_is_none_for_another_word() -> None:
