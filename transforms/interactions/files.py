@@ -7,8 +7,10 @@ is detected from a file's first bytes and never from its name, because Athena wr
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import fnmatch
+import functools
 import glob
 import gzip
 import os
@@ -21,9 +23,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import BadInput
+from transforms.files.walking import walk_once
 
 __all__ = [
-    "UTF8_BOM",
     "Content",
     "FileFault",
     "InputFile",
@@ -41,7 +43,6 @@ __all__ = [
 Kind = Literal["parquet", "csv", "jsonl"]
 
 SNIFF_BYTES = 4096
-UTF8_BOM = b"\xef\xbb\xbf"
 # First bytes of files that people pass by mistake. The error names the format instead of a missing column.
 FOREIGN = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
@@ -146,7 +147,7 @@ def open_text(stream: BinaryIO, gzipped: bool) -> BinaryIO:
     """Return the text of a stream from its start, decompressed if `gzipped`, without a byte order mark."""
     stream.seek(0)
     text = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if gzipped else stream
-    if text.read(len(UTF8_BOM)) != UTF8_BOM:
+    if text.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
         text.seek(0)
     return text
 
@@ -169,7 +170,7 @@ def sniff(stream: BinaryIO) -> Content:
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
             raise FileFault(f"is {what}; convert it to Parquet, CSV or JSON lines in UTF-8, gzipped or not")
-    first = head.removeprefix(UTF8_BOM).lstrip(b" \t\r\n")[:1]
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")[:1]
     return Content(("jsonl" if first == b"{" else "csv") if first else None, gzipped)
 
 
@@ -186,11 +187,7 @@ def _match_local(pattern: str) -> Iterator[InputFile]:
 
 
 def _expand(pattern: str) -> Iterator[str]:
-    """Yield the files and folders that a local pattern matches.
-
-    The standard library's glob would go round a link to a folder above until the system refuses, so `**` is expanded
-    here.
-    """
+    """Yield the files and folders that a local pattern matches. `**` enters each folder once."""
     parts = pattern.split("/")
     if os.path.exists(pattern) or "**" not in parts:
         yield from [pattern] if os.path.exists(pattern) else glob.glob(pattern, include_hidden=True)
@@ -206,19 +203,11 @@ def _expand(pattern: str) -> Iterator[str]:
 
 
 def _walk(top: str, pattern: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder at or below `top` with the names of its files. A folder that links lead to again is skipped.
+    """Yield each folder at or below `top` with the names of its files.
 
     Hidden folders are left out here, not only their files later. Otherwise a hidden link could hide another folder.
     """
-    visited: set[str] = set()
-    for folder, folders, names in os.walk(top, followlinks=True, onerror=_raise):
-        folders[:] = sorted(name for name in folders if _is_meant(name, pattern))
-        real = os.path.realpath(folder)
-        if real in visited:
-            folders.clear()
-        else:
-            visited.add(real)
-            yield folder, names
+    return walk_once(top, functools.partial(_is_meant, pattern=pattern), _raise)
 
 
 def _raise(error: OSError) -> None:

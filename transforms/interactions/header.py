@@ -7,6 +7,7 @@ items refuses the file, because the rows below it are swapped, too. Another layo
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.interactions.columns import Columns
-from transforms.interactions.files import UTF8_BOM, FileFault
+from transforms.interactions.files import FileFault
 from transforms.interactions.records import RecordBlock
 
 __all__ = ["find_header_rows", "parse_header", "take_header"]
@@ -95,7 +96,7 @@ def _is_one_of(column: pa.ChunkedArray, *names: str) -> npt.NDArray[np.bool_] | 
 
 def _names(column: pa.ChunkedArray) -> list[str]:
     """Return the values without case, byte order mark and quotes. A byte order mark keeps a parser from a quote."""
-    texts = [(value or b"").removeprefix(UTF8_BOM).decode("utf-8", "replace") for value in column.to_pylist()]
+    texts = [(value or b"").removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace") for value in column.to_pylist()]
     return [text.removeprefix('"').removesuffix('"').casefold() for text in texts]
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from transforms.errors import BadInput
 from transforms.files import storage
+from transforms.files.walking import walk_once
 from transforms.interactions.files import match
 
 __all__ = ["Listed", "list_files"]
@@ -112,18 +113,15 @@ def _expand(pattern: str, complain: _Complain) -> Iterator[str]:
         return
     place = parts.index("**")
     above, below = "/".join(parts[:place]), "/".join(parts[place + 1 :]) or "*"
-    visited: set[str] = set()
     unread = functools.partial(_unread, complain=complain)
     for top in glob.iglob(above) if above else ["/" if pattern.startswith("/") else ""]:
-        for folder, folders, _ in os.walk(top or ".", followlinks=True, onerror=unread):
-            real = os.path.realpath(folder)
-            if real in visited:
-                folders.clear()
-                continue
-            visited.add(real)
-            folders[:] = [name for name in folders if not name.startswith(".")]
+        for folder, _ in walk_once(top or ".", _is_shown, unread):
             shown = folder.removeprefix("./") if not top else folder
             yield from _expand(os.path.join(glob.escape("" if shown == "." else shown), below), complain)
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".")
 
 
 def _unread(error: OSError, complain: _Complain) -> None:
