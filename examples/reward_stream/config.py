@@ -74,15 +74,16 @@ def _config(bandit_id: str, entry: Mapping[str, Any]) -> Config:
         retain_us=duration_us(entry.get("retain_generations", "30d")),
         features=features,
         schema=hashlib.sha256(canonical(features)).hexdigest()[:16] if features else "",
-        d=sum(each["buckets"] or 1 for each in features),
+        d=sum(each.get("width", 1) for each in features),
         sticky=entry.get("sticky", False),
         guarded=bool(entry.get("guardrails")),
     )
 
 
 def _feature(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """All six keys of a feature, as the hash that names a schema is taken over them."""
+    """All keys of a feature, as the hash that names a schema is taken over them; a category has a width, too."""
     numeric = entry["type"] == "numeric"
+    width = {"width": entry["buckets"] + 1} if entry["type"] == "categorical" else {}
     return {
         "name": entry["name"],
         "type": entry["type"],
@@ -90,4 +91,5 @@ def _feature(entry: Mapping[str, Any]) -> dict[str, Any]:
         "buckets": entry.get("buckets"),
         "scale": float(entry.get("scale", 1)) if numeric else None,
         "max": float(entry["max"]) if "max" in entry else None,
+        **width,
     }

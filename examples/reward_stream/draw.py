@@ -149,7 +149,7 @@ def _vectors(rng: np.random.Generator, stage: Stage, n: int) -> npt.NDArray[np.f
     columns = []
     for feature in stage.config.features:
         if feature["type"] == "categorical":
-            columns.append(np.eye(feature["buckets"])[rng.integers(0, feature["buckets"], n)])
+            columns.append(np.eye(feature["width"])[rng.integers(0, feature["width"], n)])
         elif feature["type"] == "bool":
             columns.append(rng.integers(0, 2, (n, 1)).astype(np.float64))
         else:

@@ -1,7 +1,7 @@
 """The content of a bandits file: bandits, their arms, and the rules for counting decisions and rewards.
 
-`bandits_document.bandits_of` makes these values from a parsed document. `transforms.attribution.bandits_file` reads the
-YAML. Two bandits with equal hashes count, or decide, in the same way.
+`bandits_document.bandits_of` makes these values from a parsed document. `serving_client.bandits_file` reads the YAML.
+Two bandits with equal hashes count, or decide, in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ __all__ = [
     "Bandit",
     "Bandits",
     "BanditsError",
+    "Cold",
     "Feature",
+    "Holdback",
     "Ramp",
     "attribution_key",
     "check_disorder",
@@ -58,6 +60,7 @@ class Arm:
         version_label: Label of the model's version. None calls the newest version.
         state: "active", "draining" or "retired".
         ramp: Schedule of a canary, or None.
+        attributes: Values of the features with `from: model`, by name of the feature.
     """
 
     arm_id: str
@@ -66,6 +69,33 @@ class Arm:
     version_label: str | None = None
     state: str = "active"
     ramp: Ramp | None = None
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cold:
+    """The cap on a new arm. A prior alone could give an arm most of the traffic before its first reward counts.
+
+    Args:
+        min_n: An arm is cold while its current generation has fewer matured decisions and another arm has more.
+        share: Largest probability of a cold arm. 1 switches the cap off.
+    """
+
+    min_n: int = 500
+    share: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holdback:
+    """A share of users who always get one arm. Their decisions never move the policy.
+
+    Args:
+        share: Share of users, by a hash of the user's key.
+        arm: The arm that these users get.
+    """
+
+    share: float
+    arm: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,19 +114,20 @@ class Attribution:
 class Feature:
     """One entry of `features`.
 
-    A router writes the features into a decision's vector, in the file's order:
+    `serving_client.features` writes the features into a decision's vector, in the file's order:
 
-        numeric        one number: value / scale, limited to [-max, max]
-        bool           0 or 1
-        categorical    `buckets` numbers: 1 at the value's bucket, 0 elsewhere
+        numeric        one number: value / scale, limited to [-max, max]. 0 for an unknown or missing value
+        bool           1 for true, 0 for all else
+        categorical    `buckets` + 1 numbers: 1 at the value's bucket, 0 elsewhere. The last bucket belongs to unknown
+                       and missing values
 
-    A missing value is 0 everywhere. There is no intercept. For one, add a bool feature that is always true.
+    There is no intercept. For one, add a bool feature with `from: model` that every arm's attributes set to true.
 
     Args:
         name: Name of the feature.
         type: "numeric", "bool" or "categorical".
         source: The file's `from`: "user", "model" or "item".
-        buckets: Number of buckets of a categorical feature.
+        buckets: Number of buckets of a categorical feature, without the bucket of unknown and missing values.
         scale: Divisor of a numeric feature.
         max: Limit of a numeric feature.
     """
@@ -107,6 +138,11 @@ class Feature:
     buckets: int | None = None
     scale: float | None = None
     max: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of places in the vector."""
+        return 1 if self.buckets is None else self.buckets + 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +177,8 @@ class Bandit:
     staleness: Mapping[str, int] = dataclasses.field(default_factory=dict)
     shrinkage: Mapping[str, int] = dataclasses.field(default_factory=dict)
     prior_from: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    cold: Cold = Cold()
+    holdback: Holdback | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -175,7 +213,7 @@ def attribution_key(bandit: Bandit) -> dict[str, Any]:
         "max_segments": bandit.max_segments,
         "half_lives": sorted(bandit.half_lives),
         "hours_kept": bandit.hours_kept,
-        "features": [dataclasses.asdict(feature) for feature in bandit.features],
+        "features": _feature_documents(bandit),
     }
 
 
@@ -189,13 +227,24 @@ def config_hash(bandit: Bandit) -> str:
 
 def feature_schema(bandit: Bandit) -> str:
     """Return 16 hex digits of a hash over the features. Equal digits mean that the numbers have the same meaning."""
-    features = [dataclasses.asdict(feature) for feature in bandit.features]
-    return hashlib.sha256(canonical_json(features)).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(_feature_documents(bandit))).hexdigest()[:16]
 
 
 def feature_width(bandit: Bandit) -> int:
-    """Return the length of a decision's `features`: one per numeric or bool feature, `buckets` per categorical one."""
-    return sum(feature.buckets or 1 for feature in bandit.features)
+    """Return the length of a decision's `features`, which is the sum of their widths."""
+    return sum(feature.width for feature in bandit.features)
+
+
+def _feature_documents(bandit: Bandit) -> list[dict[str, Any]]:
+    """Return the features as JSON.
+
+    A categorical feature names its width, because its vector once had no place for a missing value. Statistics of such
+    vectors must not be added to others.
+    """
+    return [
+        dataclasses.asdict(feature) | ({} if feature.buckets is None else {"width": feature.width})
+        for feature in bandit.features
+    ]
 
 
 def _alike(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Parse a bandits file's document into `Bandits`, with defaults filled in.
 
-`transforms.attribution.bandits_file` reads the YAML and checks it against the JSON Schema. This module makes the values
+`serving_client.bandits_file` reads the YAML and checks it against the JSON Schema. This module makes the values
 and asks `bandits_faults` for contradictions that a JSON Schema cannot express.
 """
 
@@ -15,7 +15,9 @@ from serving_client.contracts.bandits import (
     Bandit,
     Bandits,
     BanditsError,
+    Cold,
     Feature,
+    Holdback,
     Ramp,
     feature_width,
 )
@@ -74,6 +76,8 @@ def _bandit(bandit_id: str, entry: Mapping[str, Any]) -> Bandit:
         },
         shrinkage={"min_n": 0} | entry.get("shrinkage", {}),
         prior_from={name: arm["prior_from"] for name, arm in entry["arms"].items() if "prior_from" in arm},
+        cold=_cold(entry.get("cold", {})),
+        holdback=_holdback(entry["holdback"]) if "holdback" in entry else None,
     )
 
 
@@ -83,7 +87,16 @@ def _arm(arm_id: str, entry: Mapping[str, Any]) -> Arm:
         steps = tuple((parse_duration(step["after"]), float(step["share"])) for step in entry["ramp"]["steps"])
         ramp = Ramp(parse_time(entry["ramp"]["started_at"]), steps)
     label, state = entry.get("version_label"), entry.get("state", "active")
-    return Arm(arm_id, int(entry["generation"]), entry["model"], label, state, ramp)
+    return Arm(arm_id, int(entry["generation"]), entry["model"], label, state, ramp, entry.get("attributes", {}))
+
+
+def _cold(entry: Mapping[str, Any]) -> Cold:
+    default = Cold()
+    return Cold(int(entry.get("min_n", default.min_n)), float(entry.get("share", default.share)))
+
+
+def _holdback(entry: Mapping[str, Any]) -> Holdback:
+    return Holdback(float(entry["share"]), entry["arm"])
 
 
 def _attribution(entry: Mapping[str, Any]) -> Attribution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ _MOST_FEATURES = 512
 _LONGEST_US = 3_650 * 86_400_000_000
 # Decayed sums are exact, with a bit for each half-life between the oldest decision and the newest.
 _SHORTEST_HALF_LIFE_US = 1_000_000
+_VALUES = {"bool": "true or false", "numeric": "a number"}
 
 
 def bandit_faults(bandit: Bandit, prior: Mapping[str, Any], width: int) -> Iterator[str]:
@@ -34,11 +36,14 @@ def bandit_faults(bandit: Bandit, prior: Mapping[str, Any], width: int) -> Itera
     for arm in bandit.arms.values():
         yield from _arm_faults(bandit, arm)
     yield from _duration_faults(bandit)
+    if bandit.holdback is not None and bandit.holdback.arm not in active:
+        yield f"holdback.arm {bandit.holdback.arm} is not an active arm; {_choice(active)}"
     names = [feature.name for feature in bandit.features]
     if len(set(names)) < len(names):
         yield f"features lists {next(name for name in names if names.count(name) > 1)} twice; rename one of them"
     if width > _MOST_FEATURES:
         yield f"features make a vector of {width} numbers; use fewer buckets, {_MOST_FEATURES} numbers at most"
+    yield from _attribute_faults(bandit)
     yield from policy_faults(
         bandit.policy, active, bandit.attribution.aggregate, bandit.half_lives, bandit.hours_kept, len(bandit.features)
     )
@@ -65,6 +70,37 @@ def _arm_faults(bandit: Bandit, arm: Arm) -> Iterator[str]:
             f"{place}.prior_from.generation {earlier['generation']} is not before the arm's generation "
             f"{arm.generation}; use an earlier generation"
         )
+
+
+def _attribute_faults(bandit: Bandit) -> Iterator[str]:
+    """Yield attributes that no feature reads, that have another type, or that only some of the active arms have.
+
+    No arm needs attributes: a value that all arms lack is a missing value, which has an encoding.
+    """
+    features = {feature.name: feature for feature in bandit.features if feature.source == "model"}
+    for arm in bandit.arms.values():
+        for name, value in arm.attributes.items():
+            place = f"arms.{arm.arm_id}.attributes.{name}"
+            if name not in features:
+                yield f"{place} is not a feature with `from: model`; {_choice(list(features), 'add the feature')}"
+            elif not _fits(features[name].type, value):
+                yield f"{place} {json.dumps(value)} is not {_VALUES[features[name].type]}; correct it"
+    active = [arm for arm in bandit.arms.values() if arm.state == "active"]
+    for name in features:
+        with_value = [arm.arm_id for arm in active if name in arm.attributes]
+        without = [arm.arm_id for arm in active if name not in arm.attributes]
+        if with_value and without:
+            yield f"arms.{without[0]}.attributes.{name} is missing, and arm {with_value[0]} has it; add it"
+
+
+def _fits(kind: str, value: Any) -> bool:
+    match kind:
+        case "bool":
+            return isinstance(value, bool)
+        case "numeric":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return True
 
 
 def _duration_faults(bandit: Bandit) -> Iterator[str]:
@@ -105,5 +141,5 @@ def _guardrail_faults(guardrail: Mapping[str, Any], bandit: Bandit) -> Iterator[
         yield f".against {against} is the same arm; use another arm"
 
 
-def _choice(names: list[str]) -> str:
-    return f"use one of {', '.join(names)}" if names else "make an arm active"
+def _choice(names: list[str], otherwise: str = "make an arm active") -> str:
+    return f"use one of {', '.join(names)}" if names else otherwise

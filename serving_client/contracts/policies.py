@@ -15,8 +15,10 @@ __all__ = ["DEFAULT_PRIORS", "NO_PRIOR", "policy_faults", "policy_of", "prior_fa
 _DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "thompson_beta": {},
     "thompson_gaussian": {},
+    "top_two": {"beta": 0.5},
     "epsilon_greedy": {},
     "ucb1": {"exploration": 1.0},
+    "ucb_tuned": {"exploration": 1.0},
     "softmax": {},
     "linucb": {"exploration": 1.0, "ridge": 1.0},
     "lints": {"noise": 1.0, "ridge": 1.0},
@@ -25,16 +27,19 @@ _DEFAULTS: Mapping[str, Mapping[str, float]] = {
 
 DEFAULT_PRIORS: Mapping[str, tuple[float, float]] = {
     "thompson_beta": (1.0, 1.0),
+    "top_two": (1.0, 1.0),
     "thompson_gaussian": (0.0, 1.0),
     "epsilon_greedy": (0.0, 0.0),
     "ucb1": (0.0, 0.0),
+    "ucb_tuned": (0.0, 0.0),
     "softmax": (0.0, 0.0),
 }
-"""Default prior of an arm by kind: [alpha, beta] for thompson_beta, else [mean, weight in decisions]."""
+"""Default prior of an arm by kind: [alpha, beta] of a Beta distribution, or [mean, weight in decisions]."""
 
 NO_PRIOR = frozenset(_DEFAULTS) - frozenset(DEFAULT_PRIORS)
 """Kinds without a prior. They use `ridge` instead, or do not learn."""
 
+_BETA = frozenset({"thompson_beta", "top_two"})
 _LINEAR = frozenset({"linucb", "lints"})
 
 
@@ -64,9 +69,9 @@ def policy_faults(
     kind, floor, arms = policy["kind"], policy["floor"], len(active)
     if floor * arms > 1:
         yield f"policy.floor {floor:g} times {arms} arms exceeds 1; use {_at_most(arms):g} or less"
-    if kind == "thompson_beta" and aggregate != "any":
+    if kind in _BETA and aggregate != "any":
         yield (
-            f"attribution.aggregate {aggregate} can leave [0, 1], but policy.kind thompson_beta needs [0, 1]; "
+            f"attribution.aggregate {aggregate} can leave [0, 1], but policy.kind {kind} needs [0, 1]; "
             f"use aggregate any or kind thompson_gaussian"
         )
     if kind in _LINEAR and not features:
@@ -95,7 +100,7 @@ def prior_faults(kind: str, prior: Mapping[str, Any], arms: Collection[str]) -> 
     for arm_id, (first, second) in prior.items():
         if arm_id not in arms:
             yield f"prior.{arm_id} does not belong to an arm; the arms are {', '.join(arms)}"
-        elif kind == "thompson_beta" and min(first, second) <= 0:
+        elif kind in _BETA and min(first, second) <= 0:
             yield f"prior.{arm_id} [{first:g}, {second:g}] is not a Beta distribution; make both numbers greater than 0"
         elif second < 0 or (kind == "thompson_gaussian" and second == 0):
             least = "greater than 0" if kind == "thompson_gaussian" else "0 or more"

@@ -14,7 +14,9 @@ from serving_client.contracts.bandits import (
     Bandit,
     Bandits,
     BanditsError,
+    Cold,
     Feature,
+    Holdback,
     Ramp,
     attribution_key,
     check_disorder,
@@ -38,6 +40,12 @@ FEATURES = [
     {"name": "country", "type": "categorical", "buckets": 8},
     {"name": "age", "type": "numeric", "scale": 10, "max": 5, "from": "user"},
     {"name": "is_new", "type": "bool", "from": "item"},
+]
+
+MODEL_FEATURES = [
+    {"name": "deep", "type": "bool", "from": "model"},
+    {"name": "size", "type": "numeric", "from": "model"},
+    {"name": "age", "type": "numeric"},
 ]
 
 
@@ -69,6 +77,8 @@ def test_what_the_file_leaves_out_has_its_default() -> None:
     assert plain.staleness == {"fresh": 120_000_000, "hard": HOUR_US}
     assert plain.shrinkage == {"min_n": 0}
     assert (plain.sticky, plain.salt) == (False, "home_row")
+    assert (plain.cold, plain.holdback) == (Cold(500, 0.1), None)
+    assert all(arm.attributes == {} for arm in plain.arms.values())
     assert [(arm.state, arm.version_label, arm.ramp) for arm in plain.arms.values()] == [("active", None, None)] * 2
 
 
@@ -79,6 +89,8 @@ def test_what_the_file_leaves_out_has_its_default() -> None:
         ({"kind": "thompson_gaussian"}, (0.0, 1.0)),
         ({"kind": "epsilon_greedy", "epsilon": 0.1}, (0.0, 0.0)),
         ({"kind": "ucb1"}, (0.0, 0.0)),
+        ({"kind": "ucb_tuned"}, (0.0, 0.0)),
+        ({"kind": "top_two"}, (1.0, 1.0)),
         ({"kind": "softmax", "temperature": 0.1}, (0.0, 0.0)),
         ({"kind": "linucb"}, None),
         ({"kind": "lints"}, None),
@@ -92,6 +104,31 @@ def test_every_arm_has_the_prior_of_the_policys_kind(policy: dict[str, Any], pri
 
 def test_an_arm_without_a_written_prior_keeps_the_default() -> None:
     assert bandit(prior={"vae": [2, 3]}).prior == {"cf": (1.0, 1.0), "vae": (2.0, 3.0)}
+
+
+def test_top_two_divides_its_draws_evenly_and_ucb_tuned_explores_as_its_paper_says() -> None:
+    assert bandit(policy={"kind": "top_two"}).policy == {"kind": "top_two", "floor": 0.0, "beta": 0.5}
+    assert bandit(policy={"kind": "ucb_tuned"}).policy == {"kind": "ucb_tuned", "floor": 0.0, "exploration": 1.0}
+
+
+def test_cold_arms_a_holdback_and_attributes_are_read() -> None:
+    made = bandit(
+        cold={"min_n": 10},
+        holdback={"share": 0.05, "arm": "vae"},
+        features=[{"name": "deep", "type": "bool", "from": "model"}],
+        arms=arms(cf={"attributes": {"deep": False}}, vae={"attributes": {"deep": True}}),
+    )
+    assert made.cold == Cold(min_n=10, share=0.1)
+    assert made.holdback == Holdback(share=0.05, arm="vae")
+    assert made.arms["vae"].attributes == {"deep": True}
+
+
+def test_no_arm_needs_an_attribute_and_an_arm_that_is_not_active_may_lack_one() -> None:
+    features = [{"name": "deep", "type": "bool", "from": "model"}]
+    old = {"old": {"generation": 1, "model": "cf", "state": "retired"}}
+    assert bandit(features=features)
+    written = {"attributes": {"deep": True}}
+    assert bandit(features=features, arms={**arms(cf=written, vae=written), **old})
 
 
 def test_ramps_features_guardrails_and_earlier_generations_are_read() -> None:
@@ -161,7 +198,36 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"features": [FEATURES[2], FEATURES[2]]}, "home_row.features lists is_new twice"),
     (
         {"features": [{"name": f"f{at}", "type": "categorical", "buckets": 200} for at in range(3)]},
-        "home_row.features make a vector of 600 numbers",
+        "home_row.features make a vector of 603 numbers",
+    ),
+    (
+        {"policy": {"kind": "top_two"}, "attribution": attribution(aggregate="sum")},
+        "home_row.attribution.aggregate sum can leave [0, 1], but policy.kind top_two needs [0, 1]",
+    ),
+    ({"policy": {"kind": "top_two"}, "prior": {"cf": [1, 0]}}, "home_row.prior.cf [1, 0] is not a Beta distribution"),
+    (
+        {"holdback": {"share": 0.1, "arm": "old"}, "arms": arms(vae={"state": "draining"})},
+        "home_row.holdback.arm old is not an active arm; use one of cf",
+    ),
+    (
+        {"arms": arms(cf={"attributes": {"deep": True}})},
+        "home_row.arms.cf.attributes.deep is not a feature with `from: model`; add the feature",
+    ),
+    (
+        {"features": MODEL_FEATURES, "arms": arms(cf={"attributes": {"dep": True}})},
+        "home_row.arms.cf.attributes.dep is not a feature with `from: model`; use one of deep, size",
+    ),
+    (
+        {"features": MODEL_FEATURES, "arms": arms(cf={"attributes": {"deep": 1}})},
+        "home_row.arms.cf.attributes.deep 1 is not true or false; correct it",
+    ),
+    (
+        {"features": MODEL_FEATURES, "arms": arms(cf={"attributes": {"size": True}})},
+        "home_row.arms.cf.attributes.size true is not a number; correct it",
+    ),
+    (
+        {"features": MODEL_FEATURES, "arms": arms(cf={"attributes": {"size": 1.5}})},
+        "home_row.arms.vae.attributes.size is missing, and arm cf has it; add it",
     ),
     ({"policy": {"kind": "lints"}}, "home_row.policy.kind lints needs features and the bandit has none"),
     ({"policy": {"kind": "ucb1", "half_life": "1h"}}, "home_row.policy.half_life 1h is not in half_lives"),
@@ -246,6 +312,7 @@ DECIDING: list[dict[str, Any]] = [
     {"default_arm": "vae"}, {"arms": arms(vae={"generation": 3})}, {"arms": arms(vae={"state": "draining"})},
     {"sticky": True}, {"salt": "s"}, {"staleness": {"fresh": "1m"}}, {"shrinkage": {"min_n": 5}},
     {"retain_generations": "1d"}, {"guardrails": [{"metric": "reward", "min": 0}]}, {"policy_epoch": 2},
+    {"cold": {"min_n": 5}}, {"cold": {"share": 1}}, {"holdback": {"share": 0.1, "arm": "cf"}},
 ]  # fmt: skip
 
 
@@ -268,6 +335,7 @@ def test_what_means_the_same_has_the_same_key_and_hash() -> None:
         prior={"vae": [1, 1.0]},
         arms=dict(reversed(arms(cf={"state": "active"}).items())),
         staleness={"hard": "60m"},
+        cold={"min_n": 500, "share": 0.1},
         max_segments=1_000.0,
     )
     assert attribution_key(written_out) == attribution_key(bandit())
@@ -280,9 +348,9 @@ def test_kinds_of_rewards_are_a_set() -> None:
     assert attribution_key(one) == attribution_key(other)
 
 
-def test_a_vector_has_a_number_per_feature_and_per_bucket() -> None:
-    """8 buckets + 1 numeric + 1 bool = 10."""
-    assert feature_width(bandit(features=FEATURES)) == 10
+def test_a_vector_has_a_number_per_feature_and_per_bucket_and_one_for_a_missing_category() -> None:
+    """8 buckets + 1 for unknown and missing values + 1 numeric + 1 bool = 11."""
+    assert feature_width(bandit(features=FEATURES)) == 11
     assert feature_width(bandit()) == 0
 
 
@@ -302,6 +370,24 @@ def test_another_meaning_of_a_vector_is_another_schema(change: Callable[[list[di
     features = copy.deepcopy(FEATURES)
     change(features)
     assert feature_schema(bandit(features=features)) != feature_schema(bandit(features=FEATURES))
+
+
+def test_attributes_change_the_hash_and_neither_the_key_nor_the_schema() -> None:
+    one, other = (
+        bandit(
+            features=MODEL_FEATURES, arms=arms(cf={"attributes": {"deep": deep}}, vae={"attributes": {"deep": True}})
+        )
+        for deep in (True, False)
+    )
+    assert config_hash(one) != config_hash(other)
+    assert attribution_key(one) == attribution_key(other)
+    assert feature_schema(one) == feature_schema(other)
+
+
+def test_statistics_of_vectors_without_a_place_for_a_missing_category_are_refused() -> None:
+    categorical, numeric = attribution_key(bandit(features=FEATURES[:2]))["features"]
+    assert categorical["width"] == 9
+    assert "width" not in numeric
 
 
 def test_a_schema_depends_on_features_alone() -> None:

@@ -23,7 +23,7 @@ Record = dict[str, Any]
 NOON = time_us("2026-01-05T12:00:00Z")
 FEATURES = [
     {"name": "age", "type": "numeric"},
-    {"name": "topic", "type": "categorical", "buckets": 2, "from": "item"},
+    {"name": "topic", "type": "categorical", "buckets": 1, "from": "item"},
 ]
 
 

@@ -158,6 +158,27 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"features": [{"name": "a", "type": "bool", "scale": 2}]}, "home_row.features[0].scale is no key; the keys here"),
     ({"features": [{"name": "a", "type": "text"}]}, 'home_row.features[0].type "text" is unknown; use categorical, '),
     ({"guardrails": [{"metric": "clicks", "max": 1}]}, 'home_row.guardrails[0].metric "clicks" is not a metric: '),
+    ({"cold": {"share": 0}}, "home_row.cold.share 0 is too small; use more than 0"),
+    ({"cold": {"min": 5}}, "home_row.cold.min is no key; did you mean min_n?"),
+    (
+        {"holdback": {"share": 0, "arm": "cf"}},
+        "home_row.holdback.share 0 is not a share between 0 and 1, both excluded",
+    ),
+    (
+        {"holdback": {"share": 1, "arm": "cf"}},
+        "home_row.holdback.share 1 is not a share between 0 and 1, both excluded",
+    ),
+    ({"holdback": {"share": 0.1}}, "home_row.holdback.arm is missing; add it"),
+    ({"holdback": {"share": 0.1, "arm": "no"}}, "home_row.holdback.arm no is not an active arm; use one of cf, vae"),
+    ({"policy": {"kind": "top_two", "beta": 0}}, "home_row.policy.beta 0 is too small; use more than 0"),
+    (
+        {"policy": {"kind": "ucb_tuned", "exploration": 0}},
+        "home_row.policy.exploration 0 is too small; use more than 0",
+    ),
+    (
+        {"arms": {"cf": {**ARM, "attributes": {"deep": None}}}},
+        "home_row.arms.cf.attributes.deep null is not true, false, a number or text",
+    ),
     ({"sticky": "user_key"}, 'home_row.sticky "user_key" is not true or false'),
 ]
 
