@@ -105,7 +105,7 @@ def future_warning(reports: Sequence[FileReport], as_of: str) -> str | None:
         return None
     worst = max(reports, key=lambda report: report.rows_future)
     return (
-        f"{worst.uri}: {worst.rows_future:,} rows here, {rows_future:,} of {rows_read:,} in all, are later than "
+        f"{worst.uri}: {worst.rows_future:,} of the rows here, {rows_future:,} of {rows_read:,} in all, are later than "
         f"--as_of={as_of} and are dead letters; if the times have another unit, pass --timestamp_unit"
     )
 

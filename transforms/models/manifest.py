@@ -18,7 +18,18 @@ from typing import Any, NoReturn
 
 from transforms.errors import BadInput
 
-__all__ = ["CLAIM_PREFIX", "COMPLETE_FILE", "ModelFile", "dump", "hashed", "is_beside", "is_version", "listed", "parse"]
+__all__ = [
+    "CLAIM_PREFIX",
+    "COMPLETE_FILE",
+    "ModelFile",
+    "check",
+    "dump",
+    "hashed",
+    "is_beside",
+    "is_version",
+    "listed",
+    "parse",
+]
 
 COMPLETE_FILE = "_COMPLETE.json"
 CLAIM_PREFIX = "_claim-"
@@ -93,9 +104,22 @@ def parse(text: bytes, uri: str) -> list[ModelFile]:
         raise BadInput(f"{uri}: is not a list of name, size and sha256 ({error}); publish the model again") from error
     if len({file.name for file in files}) != len(files):
         raise BadInput(f"{uri}: lists a name twice; publish the model again")
-    if "saved_model.pb" not in {file.name for file in files}:
-        raise BadInput(f"{uri}: lists no saved_model.pb; publish a SavedModel")
+    check(files, uri)
     return files
+
+
+def check(files: Iterable[ModelFile], uri: str) -> None:
+    """Raise BadInput if the files hold no SavedModel, or an empty one, as a full disk leaves it.
+
+    Args:
+        files: Files of a model, with sizes.
+        uri: Address of the model or of its list of files, for the error message.
+    """
+    sizes = {file.name: file.size for file in files}
+    if "saved_model.pb" not in sizes:
+        raise BadInput(f"{uri}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
+    if sizes["saved_model.pb"] == 0:
+        raise BadInput(f"{uri}: its saved_model.pb is empty; train the model again, and check the free space")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -180,6 +180,7 @@ def _copy(source: str | os.PathLike[str], copy: Path) -> None:
 def _write_manifest(source: str | os.PathLike[str], copy: Path) -> None:
     """Write the list of the copied files. If the source has such a list, the files must be those of that list."""
     files = manifest.hashed(copy)
+    manifest.check(files, str(source))
     complete = copy / manifest.COMPLETE_FILE
     if complete.is_file():
         before = manifest.parse(complete.read_bytes(), os.path.join(source, manifest.COMPLETE_FILE))

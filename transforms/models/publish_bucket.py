@@ -17,9 +17,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.value_provider import RuntimeValueProvider
 
-from transforms.errors import BadInput
 from transforms.files import storage
-from transforms.models.manifest import CLAIM_PREFIX, COMPLETE_FILE, ModelFile, dump, is_beside, is_version
+from transforms.models.manifest import CLAIM_PREFIX, COMPLETE_FILE, ModelFile, check, dump, is_beside, is_version
 
 __all__ = ["complete_versions", "fetch", "publish_to_store"]
 
@@ -102,9 +101,14 @@ def _claim(base: str, clock: Callable[[], int], name: str) -> int:
 
 
 def _model_files(source: str) -> dict[str, str]:
-    files = {name: uri for name, uri in _below(source).items() if not is_beside(name) and not os.path.isdir(uri)}
-    if "saved_model.pb" not in files:
-        raise BadInput(f"{source}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
+    files, start = {}, len(source.rstrip("/")) + 1
+    found = []
+    for uri, size in storage.list_files(source.rstrip("/")).items():
+        name = uri[start:]
+        if not is_beside(name) and not os.path.isdir(uri):
+            files[name] = uri
+            found.append(ModelFile(name, size, None))
+    check(found, source)
     return files
 
 

@@ -21,7 +21,7 @@ from typing import IO
 
 from transforms.errors import BadInput, RecbeamError
 from transforms.models import publish
-from transforms.models.manifest import COMPLETE_FILE, ModelFile, is_beside, listed, parse
+from transforms.models.manifest import COMPLETE_FILE, ModelFile, check, is_beside, listed, parse
 
 __all__ = ["SETTLE_S", "Source", "bring", "files_of", "find", "is_copy", "is_listed"]
 
@@ -78,8 +78,7 @@ def files_of(folder: str) -> list[ModelFile]:
             text = file.read()
         return parse(text, complete)
     files = listed(Path(folder))
-    if "saved_model.pb" not in {file.name for file in files}:
-        raise BadInput(f"{folder}: holds no saved_model.pb; publish one with recbeam publish")
+    check(files, folder)
     return files
 
 

@@ -102,8 +102,8 @@ def test_more_than_one_in_a_hundred_is_worth_a_warning() -> None:
         FileReport("b", rows_read=1000, rows_rejected=20, rows_future=20),
     ]
     assert future_warning(reports, AS_OF) == (
-        f"b: 20 rows here, 21 of 2,000 in all, are later than --as_of={AS_OF} and are dead letters; if the times have "
-        "another unit, pass --timestamp_unit"
+        f"b: 20 of the rows here, 21 of 2,000 in all, are later than --as_of={AS_OF} and are dead letters; if the "
+        "times have another unit, pass --timestamp_unit"
     )
 
 

@@ -118,6 +118,13 @@ def test_a_folder_without_a_model_is_not_published(tmp_path):
     assert not (tmp_path / "cf").exists()
 
 
+def test_an_empty_graph_is_not_published(source, tmp_path):
+    (source / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"saved_model\.pb is empty"):
+        publish(source, tmp_path / "cf")
+    assert versions(tmp_path / "cf") == {}
+
+
 @pytest.mark.parametrize(("name", "target"), [("up", ".."), ("broken", "nowhere")])
 def test_a_model_with_an_unusable_link_is_not_published(name, target, source, tmp_path, capsys):
     """A link to a folder above would be copied for ever."""

@@ -113,6 +113,13 @@ def test_a_model_in_a_bucket_is_published_to_a_folder(bucket, source, tmp_path):
     assert parse((published / "_COMPLETE.json").read_bytes(), "") == hashed(published)
 
 
+def test_an_empty_graph_is_not_published_to_a_bucket(bucket, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"saved_model\.pb is empty"):
+        publish(tmp_path, BASE)
+    assert versions(BASE) == {}
+
+
 def test_a_bucket_without_a_model_is_not_published(bucket, tmp_path):
     for target in (BASE, str(tmp_path / "cf")):
         with pytest.raises(BadInput, match=r"holds no saved_model\.pb"):

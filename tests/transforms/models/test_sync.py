@@ -262,6 +262,7 @@ def test_a_listed_name_cannot_lead_out_of_the_version(name):
         b'{"files": []}',
         b'{"files": [{"name": "saved_model.pb", "size": true, "sha256": "%s"}]}' % (b"0" * 64),
         b'{"files": [{"name": "saved_model.pb", "size": 1, "sha256": "abc"}]}',
+        b'{"files": [{"name": "saved_model.pb", "size": 0, "sha256": "%s"}]}' % (b"0" * 64),
         b'{"files": [%s, %s]}' % ((b'{"name": "saved_model.pb", "size": 1, "sha256": "%s"}' % (b"0" * 64),) * 2),
     ],
 )
@@ -272,10 +273,12 @@ def test_a_list_that_is_none_is_refused_by_name(text):
 
 def test_an_empty_file_needs_no_object(bucket, tmp_path):
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    files = [{"name": "saved_model.pb", "size": 0, "sha256": empty}]
+    model = {"name": "saved_model.pb", "size": 5, "sha256": hashlib.sha256(b"graph").hexdigest()}
+    files = [model, {"name": "assets/none", "size": 0, "sha256": empty}]
+    bucket.put_object(Key="cf/7/saved_model.pb", Body=b"graph")
     bucket.put_object(Key="cf/7/_COMPLETE.json", Body=json.dumps({"files": files}).encode())
     sync("s3://models/cf", tmp_path / "cf")
-    assert content(tmp_path / "cf" / "7") == {"saved_model.pb": ""}
+    assert content(tmp_path / "cf" / "7") == {"saved_model.pb": "graph", "assets/none": ""}
 
 
 KILLED = """
