@@ -13,8 +13,8 @@ from pipelines.reward_stream.publishing.publisher import Publisher
 from pipelines.reward_stream.publishing.state import PublisherState
 from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.reports import PartitionState, SourceReport, SourceState
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandits
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.joining.delta import Delta, FoldResult
 from transforms.attribution.rules import Label
 from transforms.attribution.statistics.rows import RowSums

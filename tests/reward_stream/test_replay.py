@@ -11,9 +11,9 @@ import pytest
 from pipelines.reward_stream.destinations.reader import read_latest
 from pipelines.reward_stream.replay import command
 from pipelines.reward_stream.replay.letters import Moment, read_letters, sort_letters
+from serving_client import bandits_file
 from serving_client.contracts.times import format_time, parse_time
 from tests.reward_stream.test_inspect import publish, snapshot
-from transforms.attribution import bandits_file
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter, to_json_line
 from transforms.errors import BadInput, BadUsage, RecbeamError, Refused

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.rewards import delayed, globo, open_bandit, simpson
+from serving_client import bandits_file
 from serving_client.contracts.times import AFTER_ALL_US, parse_time
-from transforms.attribution import bandits_file
 from transforms.attribution.joining.fold import Shard, finish, fold
 from transforms.attribution.parsing.columns import to_blocks
 from transforms.attribution.parsing.records import read_decisions, read_rewards

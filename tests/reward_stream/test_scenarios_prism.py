@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import config_hash
 from tests.reward_stream.scenarios import SCENARIOS
 from tests.reward_stream.stages import Stage, bandits_file, check, lines_of
 from tests.reward_stream.staging import HELD, SILENT, STEADY, Axis, Scenario, Settled
-from transforms.attribution.bandits_file import parse_bytes
 
 pytestmark = pytest.mark.needs("prism")
 

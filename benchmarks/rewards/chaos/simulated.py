@@ -25,7 +25,7 @@ from pipelines.reward_stream.sources.config import SOURCES, SequencerConfig
 from pipelines.reward_stream.sources.progress import NumberedBlocks
 from pipelines.reward_stream.sources.reports import SourceReport
 from pipelines.reward_stream.sources.sequencer import Sequencer
-from transforms.attribution.bandits_file import parse_bytes
+from serving_client.bandits_file import parse_bytes
 from transforms.attribution.block import decode
 from transforms.attribution.joining.delta import FoldResult
 from transforms.attribution.joining.fold import Shard, advance, finish, fold

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from transforms.attribution.bandits_file import check_change, parse_bytes
+from serving_client.bandits_file import check_change, parse_bytes
+from serving_client.contracts.bandits import BanditsError
 from transforms.attribution.rules import Rules
-from transforms.errors import RecbeamError
 from transforms.files import storage
 
 __all__ = ["RulesFile"]
@@ -60,12 +60,12 @@ class RulesFile:
             return None
         try:
             bandits = parse_bytes(data, self._place)
-        except RecbeamError as error:
+        except BanditsError as error:
             self._refuse(data, f"{error}; the rules before stay in force")
             return None
         try:
             check_change(self.rules.bandits, bandits)
-        except RecbeamError as error:
+        except BanditsError as error:
             self._refuse(data, f"{self._place}: {error}; the rules before stay in force")
             return None
         self._refused = None

@@ -58,7 +58,7 @@ class Sequencer:
         mark: Bytes of `mark`, from which an engine goes on. None starts from the config.
 
     Raises:
-        BadInput: The bandits file that the run was planned with is invalid.
+        BanditsError: The bandits file that the run was planned with is invalid.
     """
 
     def __init__(self, config: SequencerConfig, clock: Callable[[], int], mark: bytes | None = None) -> None:

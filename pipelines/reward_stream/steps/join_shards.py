@@ -34,9 +34,9 @@ from pipelines.reward_stream.steps.shard_place import (
     encode_carry,
     encode_place,
 )
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution import block as blocks
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import Block
 from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.rules import Rules

@@ -39,8 +39,8 @@ from pipelines.reward_stream.publishing.publisher import Publisher, PublisherPro
 from pipelines.reward_stream.publishing.state import PublisherState, decode_state, encode_state
 from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.reports import SourceReport
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.times import wall_clock_us
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.errors import RecbeamError
 
 __all__ = ["Publish", "PublishConfig", "PublishFn", "insist"]

@@ -25,8 +25,8 @@ from pipelines.reward_stream.sources.intake import read_lines
 from pipelines.reward_stream.sources.listing import list_files
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.steps.read_stream import Read
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.times import BEFORE_ALL_US, wall_clock_us
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import encode
 from transforms.attribution.rules import Rules
 from transforms.errors import BadInput

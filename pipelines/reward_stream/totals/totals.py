@@ -11,8 +11,8 @@ from pipelines.reward_stream.publishing.checkpoint import Checkpoint, attributio
 from pipelines.reward_stream.sources.reports import SourceReport, SourceState
 from pipelines.reward_stream.totals.ledger import Ledger
 from pipelines.reward_stream.totals.segments import ALL, Segments
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandits
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.joining.delta import FoldResult
 
 __all__ = ["Totals", "TotalsState", "outcomes_of"]

@@ -12,6 +12,7 @@ import pytest
 from pipelines.reward_stream.sources.logs import lines_of, read_decisions
 from pipelines.reward_stream.sources.sequencer import Sequencer
 from pipelines.reward_stream.steps.read_files import FileRange, read_range
+from serving_client.bandits_file import parse_bytes
 from tests.reward_stream.reading import (
     BANDITS,
     START_US,
@@ -26,7 +27,6 @@ from tests.reward_stream.reading import (
     saved,
     watch,
 )
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.block import decode
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.reward_stream.totals.guardrails import tripped
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandit
-from transforms.attribution.bandits_file import parse_bytes
 
 ALPHA = 0.05
 

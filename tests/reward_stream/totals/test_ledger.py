@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from pipelines.reward_stream.totals.ledger import Ledger
 from pipelines.reward_stream.totals.segments import Segments
+from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandits
 from tests.reward_stream.publisher_setup import T0, bandits, bandits_bytes, label, sums
-from transforms.attribution.bandits_file import parse_bytes
 from transforms.attribution.joining.delta import Delta
 from transforms.attribution.rules import Label
 from transforms.attribution.statistics.exact import Exact

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jsonschema.exceptions import best_match, relevance
+from serving_client.extras import require
 
 __all__ = ["schema_fault"]
 
@@ -24,7 +24,7 @@ def schema_fault(validator: Any, document: Any, below: str = "") -> str:
     validator: one of jsonschema's. below: a first key that places leave out. Where a schema that refuses has a
     description, it says what the value should be, "a duration: …": write descriptions as such phrases.
     """
-    error = best_match(validator.iter_errors(document), key=_telling)
+    error = require("jsonschema.exceptions", "router").best_match(validator.iter_errors(document), key=_telling)
     if error is None:
         return ""
     path = list(error.absolute_path)
@@ -34,7 +34,7 @@ def schema_fault(validator: Any, document: Any, below: str = "") -> str:
 
 def _telling(error: Any) -> tuple[bool, Any]:
     """Prefer an unknown key to a missing one, because a misspelled key causes both."""
-    return error.validator == "additionalProperties", relevance(error)
+    return error.validator == "additionalProperties", require("jsonschema.exceptions", "router").relevance(error)
 
 
 def _sentence(error: Any, place: str) -> str:

@@ -1,0 +1,8 @@
+"""The bandits file: YAML to checked values, and what may change in it while statistics go on."""
+
+from __future__ import annotations
+
+from serving_client.bandits_file.changes import check_change
+from serving_client.bandits_file.reading import parse_bytes, read
+
+__all__ = ["check_change", "parse_bytes", "read"]
