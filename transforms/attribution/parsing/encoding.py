@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from transforms.attribution.parsing.schema import MOST_ID_BYTES, NESTED
+from serving_client.contracts.ids import id_fault
+from transforms.attribution.parsing.schema import NESTED
 
-__all__ = ["ABSENT", "encode_integer", "encode_nested", "encode_text", "encode_version", "id_fault"]
+__all__ = ["ABSENT", "encode_integer", "encode_nested", "encode_text", "encode_version"]
 
 ABSENT = b"\0"
 _COUNT = struct.Struct("<I")
@@ -59,16 +60,6 @@ def encode_nested(name: str, text: bytes) -> bytes:
             if problem := id_fault(each):
                 raise ValueError(f"{name} holds an id that {problem}")
     return _HEAD.pack(1, len(value)) + b"".join(map(_id, value))
-
-
-def id_fault(text: str) -> str:
-    """Return what the type `Id` cannot refuse but the contract does; empty for a good id."""
-    if len(text) <= MOST_ID_BYTES // 4 and text.isprintable():  # most ids: a character has at most 4 bytes
-        return ""
-    data = text.encode()
-    if len(data) > MOST_ID_BYTES:
-        return f"has {len(data):,} bytes, more than {MOST_ID_BYTES:,}"
-    return "holds NUL, CR or LF" if {0, 10, 13} & set(data) else ""
 
 
 @functools.lru_cache(maxsize=1 << 12)  # arms and items repeat, and an id takes at most 1 KiB

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from serving_client.contracts.ids import id_fault
 from serving_client.contracts.times import parse_time
-from transforms.attribution.parsing.encoding import encode_nested, id_fault
+from transforms.attribution.parsing.encoding import encode_nested
 from transforms.attribution.parsing.schema import NESTED, Decision, Reward
 
 __all__ = ["IDS", "MOST_NESTED", "Malformed", "decoder_of", "read_line"]

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from serving_client.contracts.ids import id_fault
 from transforms.attribution.parsing.columns import LineSpan
-from transforms.attribution.parsing.encoding import id_fault
 from transforms.attribution.parsing.lines import IDS, MOST_NESTED, Malformed, decoder_of, read_line
 from transforms.attribution.parsing.schema import Decision, Reward
 

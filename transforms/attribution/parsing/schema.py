@@ -14,10 +14,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
-__all__ = ["MOST_ID_BYTES", "NESTED", "Decision", "Id", "Integer", "Reward"]
+from serving_client.contracts.ids import MOST_ID_BYTES
 
-MOST_ID_BYTES = 1_024
-"""Largest size of an id, in bytes of UTF-8."""
+__all__ = ["NESTED", "Decision", "Id", "Integer", "Reward"]
 
 Id = Annotated[str, Meta(min_length=1, max_length=MOST_ID_BYTES)]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
