@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from serving_client.aio import Client
-from serving_client.fallback_chain import RESERVE, Chain, Rung
+from serving_client.fallback_chain import RESERVE, Chain, Climb, Rung
 from serving_client.observing import Observer
 from serving_client.popularity import Popularity
 from serving_client.results import Recommendation
 
-__all__ = ["Fallback"]
+__all__ = ["Fallback", "first_answer"]
 
 
 class Fallback:
@@ -66,9 +66,14 @@ class Fallback:
             Exception: Whatever a client's `featurize` raises.
         """
         with self._chain.climb(history, exclude, k, timeout_s) as climb:
-            for turn in climb:
-                with turn:
-                    answer = turn.answered(await turn.client.recommend(climb.history, **turn.arguments))
-                    if answer.items:
-                        return answer
-            return climb.popular()
+            return await first_answer(climb)
+
+
+async def first_answer(climb: Climb[Client]) -> Recommendation:
+    """Call the models of a climb in turn, and return the first answer with items, or popular items."""
+    for turn in climb:
+        with turn:
+            answer = turn.answered(await turn.client.recommend(climb.history, **turn.arguments))
+            if answer.items:
+                return answer
+    return climb.popular()

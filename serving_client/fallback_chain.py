@@ -156,7 +156,14 @@ class Chain(Generic[C]):
         calls = "1 call" if count == 1 else f"{count} calls"
         _LOG.warning("fallback: rung %r failed with NotFound in %s since the last warning: %s", rung, calls, error)
 
-    def climb(self, history: Sequence[str], exclude: Sequence[str], k: int | None, timeout_s: float | None) -> Climb[C]:
+    def climb(
+        self,
+        history: Sequence[str],
+        exclude: Sequence[str],
+        k: int | None,
+        timeout_s: float | None,
+        rungs: Sequence[Rung[C]] | None = None,
+    ) -> Climb[C]:
         """Begin one call of `recommend`.
 
         Args:
@@ -164,6 +171,7 @@ class Chain(Generic[C]):
             exclude: Item ids that are not recommended.
             k: Number of items at most, or None.
             timeout_s: Deadline of the call in seconds, or None for the chain's.
+            rungs: Rungs of the chain to call, best first. None calls all of them.
 
         Raises:
             InvalidRequest: An argument is invalid, whichever rung would answer.
@@ -174,7 +182,7 @@ class Chain(Generic[C]):
             timeout_s = self.timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
         except ValueError as error:
             raise InvalidRequest(str(error)) from None
-        return Climb(self, *asked, k, timeout_s)
+        return Climb(self, self.rungs if rungs is None else rungs, *asked, k, timeout_s)
 
 
 class Climb(Generic[C]):
@@ -183,11 +191,21 @@ class Climb(Generic[C]):
     Iterating gives the models to call, in order. The caller calls each model in a `with turn:` block, which drops the
     errors that lead to the next rung. It returns `turn.answered(…)` at the first answer with items, or `popular()`
     after the last turn.
+
+    `failures` tells by rung why a rung that was passed did not answer: the class of the error, `CircuitOpen` for a
+    breaker that is open, or `NoItems`.
     """
 
     def __init__(
-        self, chain: Chain[C], history: list[str], exclude: list[str], k: int | None, timeout_s: float
+        self,
+        chain: Chain[C],
+        rungs: Sequence[Rung[C]],
+        history: list[str],
+        exclude: list[str],
+        k: int | None,
+        timeout_s: float,
     ) -> None:
+        self._rungs = rungs
         self._chain, self.history, self.exclude, self.k = chain, history, exclude, k
         self._started_at = chain.clock()
         self._deadline = Deadline(timeout_s, chain.clock)
@@ -195,14 +213,20 @@ class Climb(Generic[C]):
         self._attempts = 0
         self._not_found: list[str] = []
         self._answer: Recommendation | None = None
+        self.failures: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Turn[C]]:
-        rungs = self._chain.rungs
+        rungs = self._rungs
         for place, rung in enumerate(rungs):
             later = not all(other.passed_over() for other in rungs[place + 1 :])
             timeout_s = self._deadline.left_s() * (1.0 - (self._chain.reserve if later else LAST))
-            if timeout_s > 0.0 and (allowed := rung.breaker.allow()):
+            if timeout_s <= 0.0:
+                self.failures[rung.name] = "DeadlineExceeded"
+            elif allowed := rung.breaker.allow():
+                self.failures[rung.name] = "NoItems"  # unless the turn sets another or the caller takes the answer
                 yield Turn(self, rung, timeout_s, self._whole_time, allowed)
+            else:
+                self.failures[rung.name] = "CircuitOpen"
 
     def __enter__(self) -> Climb[C]:
         return self
@@ -280,6 +304,7 @@ class Turn(Generic[C]):
             return False
         if isinstance(error, ServingError):
             self._climb.count(error.attempts)
+        self._climb.failures[self._rung.name] = type(error).__name__
         if isinstance(error, NotFound):
             self._climb.not_found(self._rung.name, error)
         if self._counts(error):

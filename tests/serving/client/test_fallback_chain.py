@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from serving_client import errors
 from serving_client.breaker import CircuitBreaker
-from serving_client.fallback import Fallback
-from serving_client.fallback_chain import COUNTED, FALLS_THROUGH, LAST, Rung
+from serving_client.fallback import Fallback, first_answer
+from serving_client.fallback_chain import COUNTED, FALLS_THROUGH, LAST, Chain, Rung
 from serving_client.popularity import Popularity
 from serving_client.results import Recommendation
 
@@ -233,3 +233,32 @@ def test_a_call_of_before_the_opening_does_not_end_the_trial_that_runs(error):
             raise error("late")
     assert rung.breaker.state == "half open"
     assert not rung.breaker.allow()
+
+
+def test_a_climb_calls_the_rungs_it_is_given_and_tells_why_the_others_did_not_answer():
+    clock = Clock()
+    down = Model(clock, does=errors.NotReady)
+    models = [Model(clock, items=()), down, Model(clock), Model(clock)]
+    _, rungs = make(models, clock)
+    chain = Chain(rungs, POPULAR, 1.0, 0.3, (), clock)
+    for _ in range(2):  # after two failures in a row the breaker is open
+        with chain.climb([], [], None, None, [rungs[1]]) as climb:
+            assert first_answer(climb).rung == "popularity"
+        assert climb.failures == {"rung 1": "NotReady"}
+    with chain.climb([], [], None, None, [rungs[1], rungs[0], rungs[3]]) as climb:
+        assert first_answer(climb).rung == "rung 3"
+    assert {name: climb.failures.get(name) for name in ("rung 0", "rung 1")} == {
+        "rung 0": "NoItems",
+        "rung 1": "CircuitOpen",
+    }
+    assert len(models[2].given_s) == 0
+
+
+def test_a_rung_without_time_left_has_missed_the_deadline():
+    clock = Clock()
+    _, rungs = make([Model(clock), Model(clock)], clock)
+    chain = Chain(rungs, POPULAR, 1.0, 0.3, (), clock)
+    with chain.climb([], [], None, None) as climb:
+        clock.now_s = 2.0
+        assert first_answer(climb).rung == "popularity"
+    assert climb.failures == {"rung 0": "DeadlineExceeded", "rung 1": "DeadlineExceeded"}
