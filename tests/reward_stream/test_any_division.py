@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from examples.reward_stream import generate
 from examples.reward_stream.world import BANDITS, Knobs
-from pipelines.reward_stream.steps.read_files import FileRange, read_range
+from pipelines.reward_stream.steps.read_files import read_range
 from pipelines.reward_stream.totals.ledger import Ledger
 from pipelines.reward_stream.totals.segments import Segments
 from serving_client.contracts.bandits import Bandit
@@ -31,6 +31,7 @@ from tests.reward_stream.publisher_setup import Clock, Memory, publisher
 from transforms.attribution.block import decode
 from transforms.attribution.joining.delta import Delta
 from transforms.attribution.joining.fold import Shard, finish, fold
+from transforms.attribution.parsing.file_ranges import FileRange
 from transforms.attribution.rules import Label, Rules
 from transforms.attribution.statistics.row_sums import Counted, sum_rows
 from transforms.attribution.statistics.rows import RowSums

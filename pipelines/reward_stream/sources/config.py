@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from pipelines.reward_stream.sources.reports import SourceState
+from transforms.attribution.parsing.file_ranges import RANGE_BYTES
 
 __all__ = ["SOURCES", "SequencerConfig"]
 
@@ -57,7 +58,7 @@ class SequencerConfig:
     tick_us: int = 1_000_000
     tick_bytes: int = 16 << 20
     chunk_bytes: int = 2 << 20
-    range_bytes: int = 12 << 20
+    range_bytes: int = RANGE_BYTES
     stop_file: str | None = None
     state_interval_us: int | None = 10_000_000
     started: SourceState | None = None

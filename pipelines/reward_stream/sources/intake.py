@@ -6,10 +6,9 @@ reward names no bandit, so the largest times apply to rewards.
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,8 @@ from serving_client.contracts.bandits import Attribution
 from serving_client.contracts.times import BEFORE_ALL_US
 from transforms.attribution.block import MARKER, Block
 from transforms.attribution.parsing.columns import DecisionColumns, RewardColumns, to_blocks
-from transforms.attribution.parsing.reading import Rejected
-from transforms.attribution.parsing.records import read_decisions, read_rewards
-from transforms.attribution.rules import Label, Rules
+from transforms.attribution.parsing.log_lines import parse_lines, times_by_row
+from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter
 
 __all__ = ["Intake", "read_lines"]
@@ -69,7 +67,9 @@ class Intake:
         """
         if not len(self.columns):
             return
-        grace_us = _per_row(self.columns, rules, _reward_grace_us(rules), _decision_grace_us)
+        grace_us: npt.NDArray[np.int64] | int = rules.allowed_lateness_us
+        if isinstance(self.columns, DecisionColumns):
+            grace_us = times_by_row(self.columns, rules, _decision_grace_us)
         late = (self.columns.at_us + grace_us < holding_us) | (self.columns.at_us < cut_us)
         self._take_out(late, BEFORE_ALL_US)
 
@@ -127,26 +127,7 @@ def read_lines(source: str, name: str, lines: bytes, base: int, rules: Rules, no
     Returns:
         The records with their outcomes. Late ones are not taken out yet.
     """
-    if base == 0 and lines.startswith(codecs.BOM_UTF8):
-        lines, base = lines.removeprefix(codecs.BOM_UTF8), len(codecs.BOM_UTF8)
-    if source == "rewards":
-        event_ids = any(bandit.attribution.aggregate == "first" for bandit in rules.bandits.bandits.values())
-        columns, rejected, records = read_rewards(lines, base, now_us, rules.max_future_us, event_ids)
-        return _intake(name, columns, records, rejected)
-    read = read_decisions(lines, base, now_us, rules.max_future_us)
-    decisions, rejected, records = read
-    smaller = {bandit.attribution.max_future_us for bandit in rules.bandits.bandits.values()} - {rules.max_future_us}
-    for max_future_us in sorted(smaller):  # usually none: all bandits have one max_future
-        _, ahead, _ = read_decisions(lines, base, now_us, max_future_us)
-        limit_us = _per_row(decisions, rules, 0, _max_future_us)
-        future = {each.position: each for each in ahead if each.outcome == "future"}
-        mine = (limit_us == max_future_us) & np.isin(decisions.position, list(future))
-        rejected += [future[int(position)] for position in decisions.position[mine]]
-        decisions = decisions.select(~mine)
-    return _intake(name, decisions, records, rejected)
-
-
-def _intake(name: str, columns: DecisionColumns | RewardColumns, records: int, rejected: Sequence[Rejected]) -> Intake:
+    columns, rejected, records = parse_lines(source, lines, base, rules, now_us)
     counts: Counter[Key] = Counter()
     letters = []
     for each in rejected:
@@ -167,28 +148,5 @@ def _unknown(decisions: DecisionColumns, rules: Rules) -> Mask:
     return np.array([*unknown, False], np.bool_)[decisions.label]
 
 
-def _per_row(
-    columns: DecisionColumns | RewardColumns, rules: Rules, reward_us: int, of: Callable[[Attribution], int]
-) -> npt.NDArray[np.int64]:
-    """Return a time of each row's bandit, the largest one if the bandit is unknown. For rewards return `reward_us`."""
-    if isinstance(columns, RewardColumns):
-        return np.full(len(columns), reward_us, np.int64)
-    largest_us = max(of(bandit.attribution) for bandit in rules.bandits.bandits.values())
-
-    def of_label(label: Label) -> int:
-        bandit = rules.bandit_of(label)
-        return largest_us if bandit is None else of(bandit.attribution)
-
-    return np.array([*map(of_label, columns.labels), 0], np.int64)[columns.label]
-
-
-def _reward_grace_us(rules: Rules) -> int:
-    return rules.allowed_lateness_us
-
-
 def _decision_grace_us(attribution: Attribution) -> int:
     return attribution.window_us + attribution.allowed_lateness_us
-
-
-def _max_future_us(attribution: Attribution) -> int:
-    return attribution.max_future_us

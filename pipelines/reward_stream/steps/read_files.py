@@ -7,12 +7,10 @@ read in ranges so that several workers can share a file.
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
@@ -28,25 +26,12 @@ from pipelines.reward_stream.steps.read_stream import Read
 from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.times import BEFORE_ALL_US, wall_clock_us
 from transforms.attribution.block import encode
+from transforms.attribution.parsing.file_ranges import FileRange, range_lines, ranges_of
 from transforms.attribution.rules import Rules
-from transforms.errors import BadInput
-from transforms.interactions.files import open_binary
 
-__all__ = ["FileRange", "ReadFiles", "ReadRangesFn", "read_range"]
+__all__ = ["ReadFiles", "ReadRangesFn", "read_range"]
 
 _RangeRead = tuple[list[bytes], tuple[bytes, bytes]]
-
-
-class FileRange(NamedTuple):
-    """Hold a range of a file: the lines that begin from `start` up to `end`, end exclusive.
-
-    An `end` of -1 means the whole file.
-    """
-
-    source: str
-    name: str
-    start: int
-    end: int
 
 
 @dataclasses.dataclass
@@ -127,7 +112,7 @@ def read_range(
     Raises:
         BadInput: The file cannot be read.
     """
-    lines, base = _lines(part)
+    lines, base = range_lines(part)
     intake = read_lines(part.source, part.name, lines, base, rules, now_us)
     blocks = intake.to_blocks(shards, rules)
     for block in blocks:
@@ -151,12 +136,8 @@ def _ranges(config: SequencerConfig) -> list[FileRange]:
     """List all ranges, with the files sorted by name."""
     ranges = []
     for source in SOURCES:
-        for name, listed in sorted(list_files(config.pattern(source)).items()):
-            if name.endswith(".gz"):
-                ranges.append(FileRange(source, name, 0, -1))
-                continue
-            starts = range(0, listed.size, config.range_bytes)
-            ranges += [FileRange(source, name, at, min(at + config.range_bytes, listed.size)) for at in starts]
+        sizes = {name: listed.size for name, listed in list_files(config.pattern(source)).items()}
+        ranges += ranges_of(source, sizes, config.range_bytes)
     return ranges
 
 
@@ -166,26 +147,3 @@ def _blocks(read: _RangeRead) -> Iterator[tuple[int, bytes]]:
 
 def _report(read: _RangeRead) -> tuple[bytes, bytes]:
     return read[1]
-
-
-def _lines(part: FileRange) -> tuple[bytes, int]:
-    """Return the lines of a range and the position of the first. The last line of a file may lack its line end."""
-    try:
-        with open_binary(part.name) as stream:
-            return (gzip.decompress(stream.read()), 0) if part.end < 0 else _cut(stream, part.start, part.end)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{part.name}: cannot be read ({error}); replace or remove the file") from error
-
-
-def _cut(stream: BinaryIO, start: int, end: int) -> tuple[bytes, int]:
-    """Return the lines that begin from `start` up to `end`, and the position of the first."""
-    before = max(start - 1, 0)  # a line begins at `start` if a line end is before it
-    stream.seek(before)
-    data = stream.read(end - before)
-    skipped = data.find(b"\n") + 1 if start else 0
-    if skipped == len(data) or (start and not skipped):
-        return b"", end
-    pieces = [data[skipped:]]
-    if not data.endswith(b"\n"):
-        pieces.append(stream.readline())
-    return b"".join(pieces), before + skipped

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.reward_stream.sources.logs import lines_of, read_decisions
 from pipelines.reward_stream.sources.sequencer import Sequencer
-from pipelines.reward_stream.steps.read_files import FileRange, read_range
+from pipelines.reward_stream.steps.read_files import read_range
 from serving_client.bandits_file import parse_bytes
 from tests.reward_stream.reading import (
     BANDITS,
@@ -28,6 +28,7 @@ from tests.reward_stream.reading import (
     watch,
 )
 from transforms.attribution.block import decode
+from transforms.attribution.parsing.file_ranges import FileRange
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from pipelines.reward_stream.publishing.messages import decode_message
 from pipelines.reward_stream.sources.reports import SourceReport
-from pipelines.reward_stream.steps.read_files import FileRange, ReadFiles, read_range
+from pipelines.reward_stream.steps.read_files import ReadFiles, read_range
 from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.times import BEFORE_ALL_US, format_time
 from tests.reward_stream.reading import BANDITS, START_US, Clock, Logs, S, decision, lines, reward
 from transforms.attribution.block import decode
+from transforms.attribution.parsing.file_ranges import FileRange
 from transforms.attribution.rules import Rules
 from transforms.errors import BadInput
 

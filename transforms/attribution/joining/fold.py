@@ -29,14 +29,13 @@ from transforms.attribution.joining.kernels import (
     HAS,
     MARKER,
     OUTCOMES,
-    in_window,
     outcomes_outside,
     scan_decisions,
     scan_rewards,
-    settle,
 )
 from transforms.attribution.joining.labels import IMPRESSION
 from transforms.attribution.joining.open_records import OpenRecords, Original
+from transforms.attribution.joining.settling import Worth, settle_slots
 from transforms.attribution.rules import Label, Rules
 from transforms.attribution.statistics.row_sums import Counted, sum_rows
 from transforms.attribution.statistics.rows import RowSums
@@ -199,7 +198,7 @@ def _mature(shard: Shard, slots: _Slots) -> None:
 def _close(shard: Shard, gone: _Sums, slots: _Slots) -> None:
     """Decisions behind the cut, with the rewards inside their windows: nothing can change them any more."""
     records = shard.records
-    worth = _settle(records, slots, closing=True)
+    worth = settle_slots(records, slots, closing=True)
     _add_worth(records, gone, worth, sign=1)
     counted = worth.outcome == COUNTED_OUTCOME
     labels = records.d["label"][slots[counted]]
@@ -299,51 +298,10 @@ def _follow(shard: Shard, rules: Rules) -> None:
         records.stale = True
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Worth:
-    """What `settle` found: counts [labels, outcomes], kinds [labels, kinds]; by slot [n] outcome, reward, event_us."""
-
-    slots: _Slots
-    counts: npt.NDArray[np.int64]
-    kinds: npt.NDArray[np.int64]
-    outcome: npt.NDArray[np.int64]
-    reward: npt.NDArray[np.int64]
-    event_us: npt.NDArray[np.int64]
-
-
-def _settle(records: OpenRecords, slots: _Slots, closing: bool = False) -> _Worth:
-    table, n = records.table, len(slots)
-    counts = np.zeros((len(table.labels), len(OUTCOMES)), np.int64)
-    kinds = np.zeros((len(table.labels), len(table.kinds)), np.int64)
-    outcome, reward, event_us = (np.empty(n, np.int64) for _ in range(3))
-    ties = np.empty(n, np.bool_)
-    settle(
-        slots, closing, table.place, table.bandit, table.bandits, table.rewarded, IMPRESSION, records.d, records.r,
-        counts, kinds, outcome, reward, event_us, ties,
-    )  # fmt: skip
-    for at in np.flatnonzero(ties).tolist():
-        reward[at] = _first_by_id(records, int(slots[at]))
-    return _Worth(slots, counts, kinds, outcome, reward, event_us)
-
-
-def _first_by_id(records: OpenRecords, slot: int) -> int:
-    """Return the value of the smallest (occurred_at, event_id) among the rewards that `first` looks at."""
-    table, decision = records.table, records.d[slot]
-    owner = table.bandit[decision["label"]]
-    window, future = table.bandits["window"][owner], table.bandits["future"][owner]
-    return min(
-        (int(reward["at"]), records.event_ids[row].encode(), int(reward["value"]))
-        for row in records.rewards_of(slot)
-        if (reward := records.r[row]) is not None
-        and in_window(decision["at"], reward["at"], future, window)
-        and table.rewarded[owner, reward["kind"]]
-    )[2]
-
-
 def _add(shard: Shard, sums: _Sums, slots: _Slots, sign: int = 1) -> None:
     """Add what decisions are worth to the live sums, or take it away, and follow the maxima."""
     records = shard.records
-    worth = _settle(records, slots)
+    worth = settle_slots(records, slots)
     _add_worth(records, sums, worth, sign)
     counted = worth.outcome == COUNTED_OUTCOME
     labels, decided = records.d["label"][slots[counted]], records.d["at"][slots[counted]]
@@ -355,7 +313,7 @@ def _add(shard: Shard, sums: _Sums, slots: _Slots, sign: int = 1) -> None:
         records.stale = True
 
 
-def _add_worth(records: OpenRecords, sums: _Sums, worth: _Worth, sign: int) -> None:
+def _add_worth(records: OpenRecords, sums: _Sums, worth: Worth, sign: int) -> None:
     table, d, slots = records.table, records.d, worth.slots
     _add_counts(records, sums, worth.counts, sign)
     for code, kind in np.argwhere(worth.kinds).tolist():
@@ -395,7 +353,7 @@ def _look_for_maxima(records: OpenRecords) -> None:
     """Compute the maxima over counted open records and over closed records."""
     flags = records.d["flags"][: records.used_d]
     slots = np.flatnonzero((flags & (HAS | COUNTED | MARKER | DEAD)) == HAS | COUNTED).astype(np.int32)
-    worth = _settle(records, slots)
+    worth = settle_slots(records, slots)
     counted = worth.outcome == COUNTED_OUTCOME
     labels = records.d["label"][slots[counted]]
     records.event_max = records.closed_event_max.copy()
