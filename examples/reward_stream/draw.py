@@ -77,6 +77,7 @@ def draw_decisions(
     arm, segment, served = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     place = _places(rng, knobs, n)
     failed = rng.random(n) < knobs.failures
+    held = (user * 7_927 % _USERS < knobs.holdback * _USERS).astype(np.int64)
     vectors = {}
     for number, stage in enumerate(stages):
         mine = np.flatnonzero(bandit == number)
@@ -85,6 +86,7 @@ def draw_decisions(
             draw[mine] = user[mine] * 7_919 % 1_000_000
         edges = stage.vectors.cumsum(axis=1)[vector[mine]] * 100
         arm[mine] = (draw[mine, None] >= edges).sum(axis=1)
+        arm[mine[held[mine] > 0]] = 0
         segment[mine] = user[mine] % len(stage.segments)
         others = (arm[mine] + 1) % len(stage.arms)
         served[mine] = np.where(failed[mine], others, arm[mine])
@@ -94,7 +96,7 @@ def draw_decisions(
         if stage.config.features:
             vectors[number] = _vectors(rng, stage, len(mine))
     bot = (rng.random(n) < knobs.bots).astype(np.int64)
-    template = templates.numbers(bandit, vector, arm, place, segment, served, bot)
+    template = templates.numbers(bandit, vector, arm, place, segment, served, bot, held)
     ids = (np.arange(first, first + n, dtype=np.uint64) + np.uint64(seed << 40)) * np.uint64(_MIX)
     arrival_us = at_us + _latency_us(rng, n, disorder_us)
     return Decisions(ids, at_us, arrival_us, bandit, arm, template, draw, user, vectors)

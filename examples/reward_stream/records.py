@@ -67,7 +67,7 @@ def is_decision(record: Record) -> bool:
         and all(get(name) is None or _is_id(get(name)) for name in ("served_by", "user_key"))
         and all(get(name) is None or type(get(name)) is str for name in _TEXTS)
         and (get("received_at") is None or _is_time(get("received_at")))
-        and (get("bot") is None or type(get("bot")) is bool)
+        and all(get(name) is None or type(get(name)) is bool for name in ("bot", "holdback"))
         and (get("draw") is None or _is_number(get("draw")))
         and (get("snapshot_version") is None or _is_integer(get("snapshot_version")))
         and (get("model_version") is None or type(get("model_version")) is str or _is_integer(get("model_version")))

@@ -21,7 +21,7 @@ PLACES = ("here", "old_generation", "unknown_generation", "old_epoch", "unknown_
 
 
 class Template(NamedTuple):
-    """text: the end of a line, from the comma on. key: segment, arm, generation."""
+    """text: the end of a line, from the comma on. key: segment of the row, arm, generation."""
 
     text: str
     bandit_id: str
@@ -30,6 +30,7 @@ class Template(NamedTuple):
     propensity: float
     bot: bool
     fallback: bool
+    holdback: bool
 
 
 class Templates:
@@ -42,12 +43,12 @@ class Templates:
         arms, segments = (
             max(len(each) for each in of) for of in ([s.arms for s in stages], [s.segments for s in stages])
         )
-        self._radix = (len(stages), VECTORS, arms, len(PLACES), segments, arms, 2)
+        self._radix = (len(stages), VECTORS, arms, len(PLACES), segments, arms, 2, 2)
 
     def numbers(self, *parts: Int64s) -> Int64s:
         """Return the number of the template of each decision [n].
 
-        parts: bandit, vector, arm, place, segment, served (an arm), bot.
+        parts: bandit, vector, arm, place, segment, served (an arm), bot, holdback.
         """
         codes = np.ravel_multi_index(parts, self._radix)
         distinct, inverse = np.unique(codes, return_inverse=True)
@@ -63,7 +64,15 @@ class Templates:
 
 
 def _template(
-    stages: Sequence[Stage], bandit: int, vector: int, arm: int, place: int, segment: int, served: int, bot: int
+    stages: Sequence[Stage],
+    bandit: int,
+    vector: int,
+    arm: int,
+    place: int,
+    segment: int,
+    served: int,
+    bot: int,
+    holdback: int,
 ) -> Template:
     stage, config = stages[bandit], stages[bandit].config
     where, arm_id = PLACES[place], stage.arms[arm]
@@ -73,7 +82,11 @@ def _template(
     named = f"{arm_id}_gone" if where == "unknown_arm" else arm_id
     bandit_id = f"{config.bandit_id}_gone" if where == "unknown_bandit" else config.bandit_id
     name, context = stage.segments[segment]
-    shares = {each: p / 10_000 for each, p in zip(stage.arms, stage.vectors[vector].tolist(), strict=True) if p}
+    shares = (
+        {arm_id: 1.0}
+        if holdback
+        else {each: p / 10_000 for each, p in zip(stage.arms, stage.vectors[vector].tolist(), strict=True) if p}
+    )
     fields: dict[str, Any] = {
         "bandit_id": bandit_id,
         "policy_epoch": epoch,
@@ -93,6 +106,8 @@ def _template(
         fields["fallback_reason"] = "DEADLINE_EXCEEDED"
     if bot:
         fields["bot"] = True
+    if holdback:
+        fields["holdback"] = True
     text = "," + json.dumps(fields, separators=(",", ":"))[1:]
-    key = (name, named, generation)
-    return Template(text, bandit_id, epoch, key, shares[arm_id], bool(bot), served != arm)
+    key = ("*holdback" if holdback else name, named, generation)
+    return Template(text, bandit_id, epoch, key, shares[arm_id], bool(bot), served != arm, bool(holdback))

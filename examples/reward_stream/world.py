@@ -108,6 +108,7 @@ class Knobs:
     orphan_rewards: float = 0.003
     bots: float = 0.01
     failures: float = 0.02
+    holdback: float = 0.05
     old_generations: float = 0.02
     unknown_generations: float = 0.001
     old_epochs: float = 0.002

@@ -30,7 +30,8 @@ DECISION_WHOLE = {
     **DECISION_LINE, "propensities": {"cf": 0.25, "vae": 0.75}, "eligible_arms": ["cf", "vae"], "draw": 0.1,
     "rung": "fresh", "snapshot_version": 7, "config_hash": "c0ffee", "served_by": "cf", "fallback_reason": "timeout",
     "model_version": "1764000000", "context": {"plan": "free"}, "features": [0, 1.5, -2], "feature_schema": "abc",
-    "items": ["i1", "007"], "user_key": "u1", "bot": False, "received_at": "2026-11-24T06:00:00+00:00",
+    "items": ["i1", "007"], "user_key": "u1", "bot": False, "holdback": True,
+    "received_at": "2026-11-24T06:00:00+00:00",
 }  # fmt: skip
 REWARD_LINE = {
     "event_id": "e1", "decision_id": "d1", "kind": "click", "value": 1, "occurred_at": "2026-11-24T06:00:01Z",

@@ -24,7 +24,7 @@ Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _COUNTED, _UNEXPOSED, _FALLBACK = (OUTCOMES.index(name) for name in ("counted", "unexposed", "fallback"))
-_OUTSIDE, _IGNORED = (OUTCOMES.index(name) for name in ("outside_window", "ignored_kind"))
+_OUTSIDE, _IGNORED, _HELD = (OUTCOMES.index(name) for name in ("outside_window", "ignored_kind", "holdback"))
 _MICRO = 1_000_000
 _HALF = 27  # a float64's 53 bits in two parts whose sums stay exact
 
@@ -77,7 +77,9 @@ def add_plain(tally: Tally, plain: Plain) -> None:
     paid = rules.rewarded[of, plain.kind]
     theirs = np.where(~inside, _OUTSIDE, np.where(paid | impression & rules.impressions[of], _COUNTED, _IGNORED))
     theirs = np.where(own[plain.decision] == _COUNTED, theirs, own[plain.decision])
-    for bandits, outcomes in ((bandit, own), (of, theirs)):
+    held = np.array([each.holdback for each in plain.templates])[plain.template] & (own == _COUNTED)
+    named = np.where(held, _HELD, own), np.where(held[plain.decision], _HELD, theirs)
+    for bandits, outcomes in ((bandit, named[0]), (of, named[1])):
         cells = np.bincount(bandits * len(OUTCOMES) + outcomes, minlength=(nobody + 1) * len(OUTCOMES))
         for cell in np.flatnonzero(cells).tolist():
             owner, outcome = divmod(cell, len(OUTCOMES))

@@ -12,7 +12,7 @@ __all__ = ["rank_of"]
 _DECISION = (
     "decision_id bandit_id policy_epoch segment arm_id arm_generation propensity decided_at propensities eligible_arms "
     "draw rung snapshot_version config_hash served_by fallback_reason model_version context features feature_schema "
-    "items user_key bot received_at"
+    "items user_key bot holdback received_at"
 ).split()
 _REWARD = "event_id decision_id kind value occurred_at item_id position received_at".split()
 _NUMBERS = {"propensity", "draw", "value"}

@@ -20,9 +20,10 @@ __all__ = ["OUTCOMES", "STREAM", "Tally"]
 STREAM = "_stream"
 OUTCOMES = (
     "malformed", "future", "late", "unknown_bandit", "old_epoch", "unknown_epoch", "unknown_arm", "unknown_generation",
-    "duplicate", "orphan", "bot", "fallback", "unexposed", "outside_window", "ignored_kind", "counted",
+    "duplicate", "orphan", "bot", "fallback", "unexposed", "holdback", "outside_window", "ignored_kind", "counted",
 )  # fmt: skip
-_DUPLICATED = {"bot", "fallback", "unexposed", "counted"}
+_DUPLICATED = {"bot", "fallback", "unexposed", "holdback", "counted"}
+_HOLDBACK = "*holdback"
 _BESIDE = ("conflicting_duplicates", "segments_over_limit")
 
 
@@ -72,7 +73,8 @@ class Tally:
         """All records of one decision, and all rewards that name it; none late or from the future."""
         decision = _verdict(copies, "decided_at")
         record = decision.record
-        bandit_id, key = record["bandit_id"], (record["segment"], record["arm_id"], record["arm_generation"])
+        bandit_id, segment = record["bandit_id"], _HOLDBACK if _held_back(record) else record["segment"]
+        key = (segment, record["arm_id"], record["arm_generation"])
         counters, config = self.counters[self.owner(bandit_id)], self.configs.get(bandit_id)
         events = _events(rewards)
         inside = (
@@ -86,14 +88,17 @@ class Tally:
         counters["duplicate" if outcome in _DUPLICATED else outcome] += decision.duplicates
         counters["duplicate"] += sum(each.duplicates for each in events.values())
         counters["conflicting_duplicates"] += sum(each.conflicting for each in (decision, *events.values()))
-        if config is None or outcome != "counted":
+        if config is None or outcome not in ("counted", "holdback"):
             counters[outcome] += len(events)
             if outcome == "fallback":
                 self.row(bandit_id, key).fallbacks += 1
             return
-        counters["outside_window"] += len(events) - len(inside)
-        for each in inside.values():
-            counters["counted" if _counts(config, each.record["kind"]) else "ignored_kind"] += 1
+        if outcome == "holdback":
+            counters[outcome] += len(events)
+        else:
+            counters["outside_window"] += len(events) - len(inside)
+            for each in inside.values():
+                counters["counted" if _counts(config, each.record["kind"]) else "ignored_kind"] += 1
         row = self.row(bandit_id, key)
         row.count(config, decision.at_us, _reward_of(config, inside), record["propensity"], _features(config, record))
         row.kinds.update(each.record["kind"] for each in inside.values())
@@ -128,21 +133,23 @@ class Tally:
         return snapshots
 
     def _arms(self, config: Config, rows: Mapping[tuple[str, str, int], Sums]) -> list[dict[str, Any]]:
-        named = {segment for segment, _, _ in rows} - {"*"}
+        named = {segment for segment, _, _ in rows} - {"*", _HOLDBACK}
         if len(named) > config.max_segments:
             raise ValueError(f"{config.bandit_id} has {len(named)} segments; which {config.max_segments} count is open")
         full: dict[tuple[str, str, int], Sums] = {}
         for (segment, arm_id, generation), sums in rows.items():
-            for each in {"*", segment}:
+            for each in {segment} if segment == _HOLDBACK else {"*", segment}:
                 full.setdefault((each, arm_id, generation), Sums()).add(sums)
         newest_us = max((each.newest_decided_us for each in rows.values() if each.newest_decided_us), default=None)
+        last_us: dict[tuple[str, int], int] = {}
+        for (_, *arm), sums in full.items():
+            if sums.newest_decided_us is not None:
+                last_us[arm[0], arm[1]] = max(last_us.get((arm[0], arm[1]), 0), sums.newest_decided_us)
         gone = {
             (arm_id, generation)
-            for (segment, arm_id, generation), sums in full.items()
-            if segment == "*"
-            and sums.newest_decided_us is not None
-            and newest_us is not None
-            and sums.newest_decided_us < newest_us - config.retain_us
+            for (arm_id, generation), decided_us in last_us.items()
+            if newest_us is not None
+            and decided_us < newest_us - config.retain_us
             and not (arm_id in config.active and config.arms[arm_id] == generation)
         }
         return [full[key].document(config, key, newest_us) for key in sorted(full) if key[1:] not in gone]
@@ -195,7 +202,12 @@ def _own_outcome(config: Config, record: Record, inside: Iterable[_Verdict]) -> 
         return "fallback"
     if config.impressions and not any(each.record["kind"] == "impression" for each in inside):
         return "unexposed"
-    return "counted"
+    return "holdback" if _held_back(record) else "counted"
+
+
+def _held_back(record: Record) -> bool:
+    """Whether a decision is of the holdback share, whose segment is its own name."""
+    return bool(record.get("holdback")) or record["segment"] == _HOLDBACK
 
 
 def _counts(config: Config, kind: str) -> bool:

@@ -182,6 +182,23 @@ def test_a_bot_s_verdict_is_that_of_its_rewards_and_comes_before_failure() -> No
     assert rows(truth) == {}
 
 
+def test_the_holdback_share_counts_in_rows_of_its_own_alone() -> None:
+    """d1 has a click and a late one, d2 names the segment itself; d3 failed; d4 is of no share."""
+    decisions = [
+        decision("d1", holdback=True),
+        decision("d2", segment="*holdback"),
+        decision("d3", holdback=True, served_by="b"),
+        decision("d4"),
+    ]
+    truth = oracle.statistics(bandits(), decisions, [reward("d1", "e"), reward("d1", "f", 99), reward("d3", "e")])
+    assert outcomes(truth) == {"holdback": 4, "fallback": 2, "counted": 1}
+    assert {key: (row["n"], row["sum_r"], row["fallbacks"]) for key, row in rows(truth).items()} == {
+        ("*", "a", 2): (1, 0.0, 0),
+        ("*holdback", "a", 2): (2, 1.0, 1),
+        ("free", "a", 2): (1, 0.0, 0),
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "outcome", "owner"),
     [
@@ -448,8 +465,8 @@ def test_only_json_objects_are_read(line: bytes, is_object: bool) -> None:
         {"decision_id": ""}, {"decision_id": "a\nb"}, {"decision_id": "x" * 1025}, {"bandit_id": None}, {"segment": 1},
         {"policy_epoch": 1.0}, {"policy_epoch": True}, {"propensity": 1.01}, {"propensity": "1"},
         {"decided_at": "2026-02-29T00:00:00Z"}, {"decided_at": "2026-01-05T00:00:00+01:00"}, {"received_at": "now"},
-        {"bot": 1}, {"features": [1, "2"]}, {"features": [2e9]}, {"items": [""]}, {"propensities": {"a": None}},
-        {"context": []}, {"served_by": ""}, {"model_version": 1.5},
+        {"bot": 1}, {"holdback": 1}, {"features": [1, "2"]}, {"features": [2e9]}, {"items": [""]},
+        {"propensities": {"a": None}}, {"context": []}, {"served_by": ""}, {"model_version": 1.5},
     ],
 )  # fmt: skip
 def test_a_decision_with_a_wrong_field_is_none(fields: Record) -> None:

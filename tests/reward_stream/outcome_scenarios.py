@@ -96,6 +96,53 @@ FALLBACKS = Scenario(
     {"fall": Says({A: {"n": 2, "sum_r": 1.0, "fallbacks": 1}}, {"fallback": 2, "counted": 3})},
 )
 
+HOLDBACK = Scenario(
+    "holdback",
+    "the holdback share counts in *holdback alone, pending and rewards too; bots and failures of it stay what they are",
+    {"held": bandit(segments=["plan"], max_segments=1)},
+    [
+        Delivery(
+            0,
+            [
+                decision("held", "1", 1, segment="free", holdback=True),
+                decision("held", "2", 1, segment="pro", holdback=True),
+                decision("held", "3", 1, segment="free", holdback=False),
+                decision("held", "4", 1, "b", segment="free", holdback=True, bot=True),
+                decision("held", "5", 1, "b", segment="free", holdback=True, served_by="a"),
+            ],
+            [
+                reward("held-1", "e", 2), reward("held-1", "v", 2, kind="view"), reward("held-1", "outside", -9),
+                reward("held-3", "e", 2), reward("held-5", "e", 2),
+            ],
+        ),
+        Delivery(2, [decision("held", "6", 40, segment="free", holdback=True)]),
+    ],
+    {
+        "held": Says(
+            {
+                A: {"n": 1, "sum_r": 1.0, "pending": 0},
+                ("*holdback", "a", 1): {"n": 3, "sum_r": 1.0, "kinds": {"click": 1, "view": 1}},
+                ("*holdback", "b", 1): {"n": 0, "fallbacks": 1},
+                ("free", "a", 1): {"n": 1, "sum_r": 1.0},
+            },
+            {"holdback": 6, "counted": 2, "bot": 1, "fallback": 2},
+        )
+    },
+    after={
+        2: {
+            "held": Says(
+                {
+                    A: {"n": 1, "sum_r": 1.0, "pending": 0},
+                    ("*holdback", "a", 1): {"n": 2, "pending": 1},
+                    ("*holdback", "b", 1): {"n": 0, "fallbacks": 1},
+                    ("free", "a", 1): {"n": 1, "sum_r": 1.0},
+                },
+                {"holdback": 5, "counted": 2, "bot": 1, "fallback": 2},
+            )
+        }
+    },
+)  # fmt: skip
+
 KINDS = Scenario(
     "kinds",
     "ignored_kind comes after outside_window and is tallied in kinds; so is an impression that is no denominator",
@@ -244,4 +291,18 @@ CONFLICTS = Scenario(
     after={1: {"conflict": Says({A: {"n": 1, "sum_r": 10.0, "sum_r2": 100.0}}, {"counted": 3})}},
 )
 
-OUTCOMES = [MALFORMED, LABELS, BOTS, FALLBACKS, KINDS, ORPHAN, FUTURE, DUPLICATES, TOMBSTONE, WINNER, RANK, CONFLICTS]
+OUTCOMES = [
+    MALFORMED,
+    LABELS,
+    BOTS,
+    FALLBACKS,
+    HOLDBACK,
+    KINDS,
+    ORPHAN,
+    FUTURE,
+    DUPLICATES,
+    TOMBSTONE,
+    WINNER,
+    RANK,
+    CONFLICTS,
+]

@@ -13,11 +13,14 @@ from typing import NamedTuple
 
 from serving_client.contracts.bandits import Bandit, Bandits
 
-__all__ = ["Label", "Rules"]
+__all__ = ["HOLDBACK", "Label", "Rules"]
+
+HOLDBACK = "*holdback"
+"""The segment of the rows in which the decisions of the holdback share count, and nothing else."""
 
 
 class Label(NamedTuple):
-    """Which row a decision belongs to."""
+    """Which row a decision belongs to. `segment` is HOLDBACK for a decision of the holdback share."""
 
     bandit_id: str
     policy_epoch: int

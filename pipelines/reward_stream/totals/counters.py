@@ -15,7 +15,8 @@ STREAM = "_stream"
 
 OUTCOMES = (
     "malformed", "future", "late", "unknown_bandit", "old_epoch", "unknown_epoch", "unknown_arm", "unknown_generation",
-    "duplicate", "orphan", "bot", "fallback", "unexposed", "outside_window", "ignored_kind", "counted",
+    "duplicate", "orphan", "bot", "fallback", "unexposed", "holdback", "outside_window", "ignored_kind",
+    "counted",
 )  # fmt: skip
 
 # Decisions, fallbacks included, that have no row but `*`, because their segment came after max_segments others.
@@ -26,7 +27,7 @@ _BESIDE_OUTCOMES = ("conflicting_duplicates", SEGMENTS_OVER_LIMIT)
 
 # What only a decision of the bandit's own epoch can be, with its rewards. Under another epoch's name it is a correction
 # to totals that ended with that epoch.
-_OF_OWN_EPOCH = frozenset({"bot", "fallback", "unexposed", "ignored_kind", "counted"})
+_OF_OWN_EPOCH = frozenset({"bot", "fallback", "unexposed", "holdback", "ignored_kind", "counted"})
 
 
 def counters_document(counts: Mapping[str, int]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from pipelines.reward_stream.totals.segments import ALL, Segments
 from pipelines.reward_stream.totals.shard_reports import Standing, Standings
 from serving_client.contracts.bandits import Bandit, Bandits
 from transforms.attribution.joining.delta import Delta
-from transforms.attribution.rules import Label
+from transforms.attribution.rules import HOLDBACK, Label
 from transforms.attribution.statistics.rows import RowSums
 
 __all__ = ["Ledger", "Row"]
@@ -178,7 +178,8 @@ class Ledger:
         }
 
     def _add_row(self, book: _Book, label: Label, sums: RowSums) -> None:
-        _add(book.rows, label._replace(segment=ALL), sums)
+        if label.segment != HOLDBACK:
+            _add(book.rows, label._replace(segment=ALL), sums)
         if label.segment == ALL:
             return
         if self._segments.admits(label.bandit_id, label.segment, book.max_segments):
@@ -216,8 +217,9 @@ def _expired(bandit: Bandit, standing: Standing, retain_us: int) -> set[tuple[st
     """Return (arm, generation) without traffic whose last counted decision is `retain_us` before the newest."""
     active = {(arm.arm_id, arm.generation) for arm in bandit.arms.values() if arm.state == "active"}
     oldest_us = (standing.newest_decided_us() or 0) - retain_us
-    return {
-        (label.arm_id, label.arm_generation)
-        for label, decided_us in standing.decided_us.items()
-        if label.segment == ALL and decided_us < oldest_us and (label.arm_id, label.arm_generation) not in active
-    }
+    newest_us: dict[tuple[str, int], int] = {}
+    for label, decided_us in standing.decided_us.items():
+        if label.segment in (ALL, HOLDBACK):  # together they hold every decision
+            arm = label.arm_id, label.arm_generation
+            newest_us[arm] = max(newest_us.get(arm, decided_us), decided_us)
+    return {arm for arm, decided_us in newest_us.items() if decided_us < oldest_us and arm not in active}

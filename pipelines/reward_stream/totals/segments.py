@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from transforms.attribution.rules import HOLDBACK
+
 __all__ = ["ALL", "Segments"]
 
-# The segment of the rows in which every decision counts.
+# The segment of the rows in which every decision counts, except those of the holdback share.
 ALL = "*"
 
 
@@ -17,7 +19,9 @@ class Segments:
         self._admitted = {bandit_id: dict.fromkeys(segments) for bandit_id, segments in (admitted or {}).items()}
 
     def admits(self, bandit_id: str, segment: str, max_segments: int) -> bool:
-        """Return whether a segment has a row. Admit it if there is room."""
+        """Return whether a segment has a row. Admit it if there is room. HOLDBACK always has a row."""
+        if segment == HOLDBACK:
+            return True
         admitted = self._admitted.setdefault(bandit_id, {})
         if segment in admitted:
             return True
@@ -27,8 +31,8 @@ class Segments:
         return True
 
     def has(self, bandit_id: str, segment: str) -> bool:
-        """Return whether a segment has a row already. `*` always has one."""
-        return segment == ALL or segment in self._admitted.get(bandit_id, {})
+        """Return whether a segment has a row already. `*` and HOLDBACK always have one."""
+        return segment in (ALL, HOLDBACK) or segment in self._admitted.get(bandit_id, {})
 
     def room(self, bandit_id: str, max_segments: int) -> int:
         """Return how many more segments would be admitted."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pipelines.reward_stream.totals.segments import ALL
-from transforms.attribution.rules import Label
+from transforms.attribution.rules import HOLDBACK, Label
 
 __all__ = ["Standing", "Standings"]
 
@@ -97,9 +97,12 @@ class Standings:
 def _both(
     change: Callable[[dict[Label, int], Label, int], None], values: dict[Label, int], label: Label, value: int
 ) -> None:
-    """Apply a change to the label's own row and to the row of all segments, which may be the same."""
+    """Apply a change to the label's own row and to the row of all segments, which may be the same.
+
+    The holdback share is not part of the row of all segments.
+    """
     change(values, label, value)
-    if label.segment != ALL:
+    if label.segment not in (ALL, HOLDBACK):
         change(values, label._replace(segment=ALL), value)
 
 

@@ -11,7 +11,7 @@ from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandits
 from tests.reward_stream.publisher_setup import T0, bandits, bandits_bytes, label, sums
 from transforms.attribution.joining.delta import Delta
-from transforms.attribution.rules import Label
+from transforms.attribution.rules import HOLDBACK, Label
 from transforms.attribution.statistics.exact import Exact
 from transforms.attribution.statistics.rows import HOUR_US, Decayed, RowSums
 
@@ -86,14 +86,40 @@ def test_pending_decisions_show_a_row_before_any_is_counted() -> None:
     assert shown(made) == [("*", "a", 0, 2), ("free", "a", 0, 2)]
 
 
-def test_rows_of_a_retired_arm_leave_after_retain_generations_and_not_before() -> None:
+def retired() -> Bandits:
     text = bandits_bytes().replace(b"b: {generation: 1, model: m}", b"b: {generation: 1, model: m, state: retired}")
-    file = parse_bytes(text.replace(b"max_segments: 3", b"max_segments: 3\n    retain_generations: 1h"), "test")
+    return parse_bytes(text.replace(b"max_segments: 3", b"max_segments: 3\n    retain_generations: 1h"), "test")
+
+
+def test_rows_of_a_retired_arm_leave_after_retain_generations_and_not_before() -> None:
+    file = retired()
     made = ledger(file)
     made.add(Delta(rows={label("b"): sums(1), label("a"): sums(1)}))
     for newest_us, arms in ((T0 + HOUR_US, "ab"), (T0 + HOUR_US + 1, "a")):
         made.standings.replace(0, {}, {}, {label("b"): T0, label("a"): newest_us})
         assert sorted({row.label.arm_id for row in made.rows(file.bandits["row"])}) == list(arms)
+
+
+def test_the_holdback_share_has_rows_of_its_own_and_takes_no_segments_room() -> None:
+    made, held = Ledger(Segments({"row": [f"s{at}" for at in range(3)]})), label()._replace(segment=HOLDBACK)
+    made.follow(bandits())
+    made.add(Delta({("row", 1, "holdback"): 3}, {held: sums(2, 1)}))
+    made.standings.replace(0, {held: 4}, {held: T0}, {held: T0})
+    assert shown(made) == [("*holdback", "a", 2, 4)]
+    assert made.counters("row") == {"holdback": 3} and made.newest_decided_us(bandits().bandits["row"]) == T0
+    state = made.to_state()["bandits"]["row"]
+    assert (len(state["rows"]), [each[0] for each in state["maxima"]]) == (1, ["*holdback"])
+
+
+def test_an_arm_stays_while_the_holdback_share_still_gets_it() -> None:
+    file, old = retired(), label("b")
+    made, held = ledger(file), label("b")._replace(segment=HOLDBACK)
+    made.add(Delta(rows={label("a"): sums(1), old: sums(1), held: sums(1)}))
+    times = {label("a"): T0 + 2 * HOUR_US, old: T0}
+    made.standings.replace(0, {}, times, {**times, held: T0 + HOUR_US})
+    assert len([each for each in shown(made, file) if each[1] == "b"]) == 3
+    made.standings.replace(0, {}, times, {**times, held: T0 + HOUR_US - 1})
+    assert [each for each in shown(made, file) if each[1] == "b"] == []
 
 
 def test_pruning_drops_hours_and_bits_that_no_reader_sees() -> None:

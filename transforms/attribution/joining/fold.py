@@ -36,7 +36,7 @@ from transforms.attribution.joining.kernels import (
 from transforms.attribution.joining.labels import IMPRESSION
 from transforms.attribution.joining.open_records import OpenRecords, Original
 from transforms.attribution.joining.settling import Worth, settle_slots
-from transforms.attribution.rules import Label, Rules
+from transforms.attribution.rules import HOLDBACK, Label, Rules
 from transforms.attribution.statistics.row_sums import Counted, sum_rows
 from transforms.attribution.statistics.rows import RowSums
 from transforms.dead_letters import DeadLetter
@@ -45,6 +45,8 @@ __all__ = ["Shard", "advance", "finish", "fold"]
 
 _Slots = npt.NDArray[np.int32]
 _NOBODY = ("", 0)
+_OF_HOLDBACK = frozenset({"counted", "outside_window", "ignored_kind"})
+"""Outcomes that are `holdback` for a decision of the holdback share and its rewards."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -336,7 +338,8 @@ def _add_worth(records: OpenRecords, sums: _Sums, worth: Worth, sign: int) -> No
 def _add_counts(records: OpenRecords, sums: _Sums, counts: npt.NDArray[np.int64], sign: int) -> None:
     for code, outcome in np.argwhere(counts).tolist():
         label = records.table.labels[code]
-        key = (label.bandit_id, label.policy_epoch, OUTCOMES[outcome])
+        held_back = label.segment == HOLDBACK and OUTCOMES[outcome] in _OF_HOLDBACK
+        key = (label.bandit_id, label.policy_epoch, "holdback" if held_back else OUTCOMES[outcome])
         sums.counters[key] += sign * int(counts[code, outcome])
 
 

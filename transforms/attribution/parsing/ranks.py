@@ -62,6 +62,7 @@ class Shared(NamedTuple):
     model_version: int | str | None
     feature_schema: str | None
     bot: bool | None
+    holdback: bool | None
 
 
 def decision_ranks(
@@ -92,7 +93,7 @@ def decision_ranks(
     which, distinct = shared
     rows = _Rows(len(which))
     rows.texts(ids)
-    label, served, schema, bot = zip(*map(_encode_shared, distinct), strict=True) if distinct else ((), (), (), ())
+    label, served, schema, flags = zip(*map(_encode_shared, distinct), strict=True) if distinct else ((), (), (), ())
     rows.pieces((which, label))
     rows.numbers(propensity)
     rows.texts(decided_at)
@@ -105,7 +106,7 @@ def decision_ranks(
     rows.pieces((which, schema))
     rows.pieces(nested["items"])
     rows.texts(user_key)
-    rows.pieces((which, bot))
+    rows.pieces((which, flags))
     rows.texts(received_at)
     return rows.ranks()
 
@@ -262,7 +263,7 @@ _append = numba.njit(cache=True, nogil=True)(_append_column)
 
 @functools.lru_cache(maxsize=1 << 10)  # the next chunk has the same ones
 def _encode_shared(shared: Shared) -> tuple[bytes, bytes, bytes, bytes]:
-    """Encode the fields from bandit_id to arm_generation, from rung to model_version, feature_schema, and bot."""
+    """Encode the fields from bandit_id to arm_generation, from rung to model_version, feature_schema, and two flags."""
     label = [
         encode_text(shared.bandit_id), encode_integer(shared.policy_epoch), encode_text(shared.segment),
         encode_text(shared.arm_id), encode_integer(shared.arm_generation),
@@ -271,7 +272,8 @@ def _encode_shared(shared: Shared) -> tuple[bytes, bytes, bytes, bytes]:
         encode_text(shared.rung), encode_integer(shared.snapshot_version), encode_text(shared.config_hash),
         encode_text(shared.served_by), encode_text(shared.fallback_reason), encode_version(shared.model_version),
     ]  # fmt: skip
-    return b"".join(label), b"".join(served), encode_text(shared.feature_schema), _encode_boolean(shared.bot)
+    flags = _encode_boolean(shared.bot) + _encode_boolean(shared.holdback)
+    return b"".join(label), b"".join(served), encode_text(shared.feature_schema), flags
 
 
 def _encode_boolean(value: bool | None) -> bytes:

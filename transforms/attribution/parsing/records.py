@@ -22,7 +22,7 @@ from transforms.attribution.parsing.ranks import Pieces, Shared, decision_ranks,
 from transforms.attribution.parsing.reading import Reading, Rejected
 from transforms.attribution.parsing.schema import Decision, Reward
 from transforms.attribution.parsing.times import NO_TIME_US, times_us
-from transforms.attribution.rules import Label
+from transforms.attribution.rules import HOLDBACK, Label
 
 __all__ = ["read_decisions", "read_rewards"]
 
@@ -70,7 +70,7 @@ def read_decisions(
     hi, lo = decision_keys(ids)
     propensity = np.array(fields.propensity, np.float64)
     shared, which = [Shared(*each) for each in fields.shared], np.array(fields.which, np.int64)
-    label, labels = _numbers([Label(*each[:5]) for each in shared])
+    label, labels = _numbers([_label(each) for each in shared])
     has_features, offsets, values = _vectors(fields.features)
     features: Features | None = None
     schemas: list[str] = []
@@ -216,6 +216,11 @@ class _DecisionFields:
             self.nested, self.which_nested, (together, map(bytes, columns["items"])), strict=True
         ):
             which += map(numbers.__getitem__, each)
+
+
+def _label(shared: Shared) -> Label:
+    label = Label(*shared[:5])
+    return label._replace(segment=HOLDBACK) if shared.holdback else label
 
 
 def _reject_future(

@@ -66,6 +66,7 @@ class Decision(Struct, frozen=True, gc=False):
     items: Raw = NULL
     user_key: Id | None = None
     bot: bool | None = None
+    holdback: bool | None = None
     received_at: str | None = None
 
 

@@ -29,7 +29,7 @@ from tests.transforms.attribution.joining.worlds import (
 from transforms.attribution.joining.delta import FoldResult
 from transforms.attribution.joining.fold import Shard, advance, finish, fold
 from transforms.attribution.joining.kernels import AGGREGATES, BOT, FALLBACK, MARKER
-from transforms.attribution.rules import Rules
+from transforms.attribution.rules import HOLDBACK, Rules
 
 FAR_US = START_US + 10**6 * S
 SEEDS = st.integers(0, 2**32)
@@ -194,6 +194,33 @@ def test_without_an_impression_a_decision_is_unexposed_and_its_rewards_with_it()
     assert total([alone.live])[0] == {("b", 1, "unexposed"): 2}
     seen = at_once([Decision(1, START_US, 5, label())], [click, impression], how)
     assert total([seen.live])[0] == {("b", 1, "counted"): 3}
+
+
+def test_of_the_holdback_share_everything_that_would_count_or_be_ignored_is_holdback() -> None:
+    """A click, a view, a click after the window, and their decision. Bots, failures, unknown arms stay as they are."""
+    held = label(segment=HOLDBACK)
+    rewards = [
+        Reward(1, 1, START_US, 5), Reward(1, 2, START_US, 5, kind="view"), Reward(1, 3, START_US + WINDOW_US + 1, 5),
+    ]  # fmt: skip
+    others = [
+        Decision(2, START_US, 5, held, BOT), Decision(3, START_US, 5, held, FALLBACK),
+        Decision(4, START_US, 5, held._replace(arm_id="z")),
+    ]  # fmt: skip
+    step = at_once([Decision(1, START_US, 5, held), *others], rewards, rules())
+    assert total([step.live])[0] == {
+        ("b", 1, "holdback"): 4,
+        ("b", 1, "bot"): 1,
+        ("b", 1, "fallback"): 1,
+        ("b", 1, "unknown_arm"): 1,
+    }
+    row = step.live.rows[held]
+    assert (row.n, row.sum_r, row.fallbacks, row.kinds) == (1, S, 1, {"click": 1, "view": 1})
+
+
+def test_the_holdback_share_has_the_same_denominator_as_the_arms() -> None:
+    held, click = label(segment=HOLDBACK), Reward(1, 1, START_US, 5)
+    step = at_once([Decision(1, START_US, 5, held)], [click], rules(denominator="impressions"))
+    assert total([step.live]) == ({("b", 1, "unexposed"): 2}, {})
 
 
 def test_a_reward_without_a_decision_waits_and_then_is_an_orphan_with_its_bytes() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from serving_client.contracts.bandits import Arm, Attribution, Bandit, Bandits
 from transforms.attribution.block import Block, Decisions, Rewards, empty_block
 from transforms.attribution.joining.delta import Delta
-from transforms.attribution.rules import Label, Rules
+from transforms.attribution.rules import HOLDBACK, Label, Rules
 from transforms.attribution.statistics.rows import RowSums
 
 S = 1_000_000
@@ -103,7 +103,13 @@ def world(rng: random.Random, ids: int = 120) -> tuple[list[Decision], list[Rewa
     decisions: list[Decision] = []
     rewards: list[Reward] = []
     for _ in range(ids):
-        row = Label("b", rng.choice([1, 1, 1, 1, 0, 2]), rng.choice("xy"), rng.choice("aabbz"), rng.choice([1, 2, 3]))
+        row = Label(
+            "b",
+            rng.choice([1, 1, 1, 1, 0, 2]),
+            rng.choice(["x", "x", "y", HOLDBACK]),
+            rng.choice("aabbz"),
+            rng.choice([1, 2, 3]),
+        )
         one = Decision(
             rng.getrandbits(60),
             START_US + rng.randrange(100 * S),

@@ -93,6 +93,7 @@ _GOOD: dict[str, st.SearchStrategy[Any]] = {
     "items": st.lists(ids, max_size=3),
     "features": st.lists(st.floats(-(2**20), 2**20) | st.integers(-9, 2**20), max_size=3),
     "bot": st.booleans(),
+    "holdback": st.booleans(),
     "draw": st.floats(0, 1),
     "rung": st.sampled_from(["fresh", "disk"]),
     "config_hash": ids,

@@ -17,7 +17,8 @@ WHOLE = {
     **DECISION, "propensities": {"b": 1, "a": 0.5}, "eligible_arms": ["a", "ö"], "draw": 0.5, "rung": "fresh",
     "snapshot_version": 7, "config_hash": "c0ffee", "served_by": "cf", "fallback_reason": "", "model_version": "7",
     "context": {"plan": "free", "n": [1, None, True, {"z": "", "a": -0.0}]}, "features": [1, -2.5], "items": [],
-    "feature_schema": "abc", "user_key": "u", "bot": False, "received_at": "2026-11-24T06:00:00+00:00",
+    "feature_schema": "abc", "user_key": "u", "bot": False, "holdback": True,
+    "received_at": "2026-11-24T06:00:00+00:00",
 }  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def test_every_field_changes_the_rank() -> None:
     others: dict[str, Any] = {
         **dict.fromkeys(WHOLE, "x"), "policy_epoch": 9, "arm_generation": 9, "propensity": 0.75, "draw": 0,
         "decided_at": "2026-11-24T06:00:00.000002Z", "propensities": {}, "eligible_arms": ["aö"], "bot": True,
+        "holdback": False,
         "snapshot_version": 8, "model_version": 7, "context": {"plan": "free"}, "features": [], "items": ["i"],
         "received_at": "2026-11-24T06:00:00Z",
     }  # fmt: skip

@@ -19,7 +19,7 @@ from transforms.attribution.parsing.keys import decision_keys, event_keys
 from transforms.attribution.parsing.lines import Malformed, read_line
 from transforms.attribution.parsing.records import read_decisions, read_rewards
 from transforms.attribution.parsing.schema import Decision, Reward
-from transforms.attribution.rules import Label
+from transforms.attribution.rules import HOLDBACK, Label
 
 NOW_US, FUTURE_US = 1_795_500_000_000_000 + 10_000_000, 5_000_000
 OPTIONAL = {
@@ -72,7 +72,11 @@ def test_decisions_as_columns_are_the_decisions_one_by_one(lines: bytes, base: i
     assert columns.hi.tolist() == hi.tolist()
     assert columns.lo.tolist() == lo.tolist()
     assert columns.at_us.tolist() == [parse_time(record.decided_at) for record in records]
-    labels = [Label(*(getattr(record, name) for name in Label._fields)) for record in records]
+    labels = [
+        label._replace(segment=HOLDBACK) if record.holdback else label
+        for record in records
+        if (label := Label(*(getattr(record, name) for name in Label._fields)))
+    ]
     assert [columns.labels[number] for number in columns.label] == labels
     assert len(set(columns.labels)) == len(columns.labels)
     flags = [
@@ -141,6 +145,7 @@ def test_the_example_of_the_docs_is_read() -> None:
         ({"propensity": 1.5}, "Expected `float` <= 1.0 - at `$.propensity`"),
         ({"decided_at": "yesterday"}, "decided_at is not an RFC 3339 UTC time"),
         ({"bot": 1}, "Expected `bool | null`, got `int` - at `$.bot`"),
+        ({"holdback": "yes"}, "Expected `bool | null`, got `str` - at `$.holdback`"),
         ({"items": ["a", 1]}, "Expected `str`, got `int` - at `$.items[1]`"),
         ({"propensities": {"a": "1"}}, "Expected `float`, got `str` - at `$.propensities[...]`"),
     ],
