@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from transforms.attribution.bandits_file import parse_bytes
+from serving_client.bandits_file import parse_bytes
 from transforms.attribution.joined.join import JoinedDecisions, join_blocks
 from transforms.attribution.joined.log_blocks import LogBlock, read_range
 from transforms.attribution.parsing.file_ranges import FileRange, ranges_of
