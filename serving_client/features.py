@@ -1,0 +1,163 @@
+"""Turn a request's context into a bandit's segment, feature vectors, and the part of the context that is logged.
+
+Router, simulator and off-policy evaluation use these functions. The vector of a decision can be computed again from its
+logged context, and is then the same to the bit.
+
+**Values.** A value is text, true, false or a number. Text that is empty, longer than 1,024 bytes or not Unicode is a
+missing value. So are null, NaN, infinities, integers beyond 64 bits, lists and mappings. As text, a number is its
+shortest decimal form (`7` for 7 and 7.0), and a boolean is `true` or `false`.
+
+**Categories.** The bucket of a value is BLAKE2b with 8 bytes, read big-endian, over the feature's name, a zero byte and
+the value's text, modulo `buckets`. A missing value has the bucket after those.
+
+**Segments.** The texts of the bandit's segment keys are joined by `|`, and a missing value is `?`. In a text, `%`, `|`,
+control characters, a leading `*` and the text `?` itself are written as `%` and two hex digits. Hence different values
+have different segments, and none is `*` or `*holdback`. A segment has 1,024 bytes, which its keys share equally. A text
+that does not fit its share is a missing value.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving_client.contracts.bandits import Bandit, Feature, feature_width
+
+__all__ = ["FeatureEncoder", "encode", "logged_context", "segment_of"]
+
+Float64s = npt.NDArray[np.float64]
+Value = str | bool | int | float
+
+# Limits of the decision record: an id in bytes of UTF-8, and a feature's magnitude.
+_MOST_BYTES = 1_024
+_LARGEST = 2.0**20
+_ESCAPED = re.compile(r"^\*|[%|\x00-\x1f\x7f]")
+
+
+class FeatureEncoder:
+    """Encodes contexts for all arms of one bandit.
+
+    The parts of a vector that an arm's attributes give are computed once. The part that the context gives is computed
+    once per request.
+    """
+
+    def __init__(self, bandit: Bandit) -> None:
+        self._width = feature_width(bandit)
+        self._given: list[tuple[int, Feature]] = []
+        fixed: list[tuple[int, Feature]] = []
+        at = 0
+        for feature in bandit.features:
+            (fixed if feature.source == "model" else self._given).append((at, feature))
+            at += feature.width
+        self._of_arm = {arm_id: self._vector(fixed, arm.attributes) for arm_id, arm in bandit.arms.items()}
+        self._of_other = self._vector(fixed, {})
+
+    def encode(self, arm_id: str, context: Mapping[str, Any]) -> Float64s:
+        """Return the feature vector of an arm, float64 [width].
+
+        The attributes of an arm that the bandits file does not name are missing values.
+        """
+        return self._of_arm.get(arm_id, self._of_other) + self._vector(self._given, context)
+
+    def encode_arms(self, arm_ids: Sequence[str], context: Mapping[str, Any]) -> Float64s:
+        """Return the feature vectors of several arms, float64 [arms, width]."""
+        vectors = np.empty((len(arm_ids), self._width))
+        for row, arm_id in enumerate(arm_ids):
+            vectors[row] = self._of_arm.get(arm_id, self._of_other)
+        vectors += self._vector(self._given, context)
+        return vectors
+
+    def _vector(self, placed: Sequence[tuple[int, Feature]], values: Mapping[str, Any]) -> Float64s:
+        vector = [0.0] * self._width  # setting one number of a list is faster than in an array
+        for at, feature in placed:
+            value = _value(values.get(feature.name))
+            if feature.scale is not None:
+                if isinstance(value, (int, float)) and value is not True and value is not False:
+                    most = _LARGEST if feature.max is None else feature.max
+                    vector[at] = min(max(value / feature.scale, -most), most)
+            elif feature.buckets is None:
+                vector[at] = float(value is True)
+            else:
+                vector[at + (feature.buckets if value is None else _bucket(feature, _text(value)))] = 1.0
+        return np.array(vector)
+
+
+def encode(bandit: Bandit, arm_id: str, context: Mapping[str, Any]) -> Float64s:
+    """Return one feature vector of an arm, float64 [width]. For many vectors, keep a `FeatureEncoder`."""
+    return FeatureEncoder(bandit).encode(arm_id, context)
+
+
+def segment_of(bandit: Bandit, context: Mapping[str, Any]) -> str:
+    """Return the segment of a context: `*` for a bandit without segment keys."""
+    keys = bandit.segments
+    if not keys:
+        return "*"
+    room = (_MOST_BYTES - len(keys) + 1) // len(keys)
+    return "|".join([_part(context.get(key), room) for key in keys])
+
+
+def logged_context(bandit: Bandit, context: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the part of a context that may be logged: the values of declared segment and feature keys.
+
+    Missing values are left out. Their encoding is the same.
+    """
+    declared = [*bandit.segments, *(feature.name for feature in bandit.features if feature.source != "model")]
+    values = {key: _value(context[key]) for key in declared if key in context}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _value(value: Any) -> Value | None:
+    """Return a value as JSON can hold it, or None for a missing value."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, str):
+        return str.__str__(value) if _is_short_unicode(value) else None
+    if isinstance(value, int):  # true and false, too
+        return value if -(2**63) <= value < 2**63 else None
+    return _value(value.item()) if isinstance(value, np.generic) else None
+
+
+def _is_short_unicode(text: str) -> bool:
+    if text.isascii():
+        return 0 < len(text) <= _MOST_BYTES
+    try:
+        return len(text.encode()) <= _MOST_BYTES
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if value == int(value) and abs(value) < 2**63 else repr(value)
+
+
+def _part(value: Any, room: int) -> str:
+    given = _value(value)
+    return "?" if given is None else _escape(_text(given), room)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _escape(text: str, room: int) -> str:
+    """Escape the text of one key, or return `?` if the result is longer than `room` bytes."""
+    escaped = "%3F" if text == "?" else _ESCAPED.sub(_hex, text)
+    return escaped if len(escaped.encode()) <= room else "?"
+
+
+def _hex(match: re.Match[str]) -> str:
+    return f"%{ord(match[0]):02X}"
+
+
+@functools.lru_cache(maxsize=16_384)
+def _bucket(feature: Feature, text: str) -> int:
+    digest = hashlib.blake2b(f"{feature.name}\0{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % (feature.buckets or 1)
