@@ -18,11 +18,11 @@ from rich.text import Text
 from pipelines.reward_stream.inspect.reading import read_snapshots
 from pipelines.reward_stream.inspect.summary import Summary, as_json, summarize
 from pipelines.reward_stream.inspect.tables import fit, render
-from pipelines.reward_stream.monitoring.exposure import exposure_by_user
 from pipelines.reward_stream.sources.logs import read_decisions
 from recbeam.arguments import Parser
 from serving_client.contracts.times import parse_duration, wall_clock_us
 from transforms.errors import BadInput, BadUsage, RecbeamError
+from transforms.inference.exposure import exposure_by_user
 from transforms.runs.command_line import run_main
 
 __all__ = ["main", "parser"]

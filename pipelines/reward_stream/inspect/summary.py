@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.reward_stream.inspect.estimates import Estimate, estimate
-from pipelines.reward_stream.monitoring.exposure import ALARM, bandit_e_value, e_values, gaps
 from serving_client.contracts.times import parse_time
+from transforms.inference.exposure import ALARM, bandit_e_value, e_values, gaps
 
 __all__ = ["Arm", "Exposure", "Summary", "as_json", "summarize"]
 

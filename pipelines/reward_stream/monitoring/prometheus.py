@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.reward_stream.monitoring.exposure import bandit_e_value
 from pipelines.reward_stream.monitoring.status import Status
 from pipelines.reward_stream.publishing.versions import Written
 from pipelines.reward_stream.totals.counters import OUTCOMES, SEGMENTS_OVER_LIMIT
 from transforms.extras import require
+from transforms.inference.exposure import bandit_e_value
 
 __all__ = ["check_extra", "render", "serve", "write"]
 

@@ -98,8 +98,8 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 def exposure_by_user(decisions: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """Build rows for `e_values` that count users: only each user's first decision in the log counts.
 
-    Bots and decisions without user_key are ignored. The served arm does not matter, since the test is about the arm
-    that was drawn. All user keys are kept in memory.
+    Bots, the holdback share and decisions without user_key are ignored. The served arm does not matter, since the test
+    is about the arm that was drawn. All user keys are kept in memory.
 
     Args:
         decisions: Records in any order that does not depend on the arm. Each needs bandit_id, policy_epoch, user_key,
@@ -112,7 +112,7 @@ def exposure_by_user(decisions: Iterable[Mapping[str, Any]]) -> dict[tuple[str, 
     counts: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
     for decision in decisions:
         user = decision.get("user_key")
-        if user is None or decision.get("bot"):
+        if user is None or decision.get("bot") or decision.get("holdback"):
             continue
         place = decision["bandit_id"], decision["policy_epoch"]
         if (*place, user) in seen:

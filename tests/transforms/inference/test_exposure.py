@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.reward_stream.monitoring.exposure import ALARM, bandit_e_value, e_values, exposure_by_user, gaps
+from transforms.inference.exposure import ALARM, bandit_e_value, e_values, exposure_by_user, gaps
 
 
 def rows_of(arms, p, fallbacks=0):
@@ -132,6 +132,7 @@ def decision(user, arm, p=0.5, **more):
 
 def test_sticky_users_count_once_each():
     log = [decision("u1", "a"), decision("u1", "a"), decision("u2", "b", 0.25), decision("u3", "a", bot=True)]
+    log += [decision("u6", "a", 1.0, holdback=True)]
     log += [decision(None, "a"), decision("u4", "b", 0.0), decision("u5", "a", policy_epoch=2)]
     by_user = exposure_by_user(log)
     assert list(by_user) == [("home", 1), ("home", 2)]
