@@ -38,7 +38,8 @@ import rich.table
 from benchmarks.rewards import delayed, globo, open_bandit, simpson
 from benchmarks.serving.report import head
 from pipelines.reward_stream.__main__ import main as reward_stream
-from pipelines.reward_stream.destinations.reader import read_latest
+from serving_client.snapshots.published import read_latest
+from serving_client.snapshots.stores import open_store
 
 SEED = 1
 DRAWS = 300_000
@@ -179,7 +180,7 @@ def count(bandits: str, folder: pathlib.Path, bandit_id: str, mode: str) -> dict
     code = reward_stream(arguments)
     if code:
         raise SystemExit(code)
-    published = read_latest(f"{out}/snapshots", bandit_id)
+    published = read_latest(open_store(f"{out}/snapshots"), bandit_id)
     if published is None:
         raise SystemExit(f"{out}: nothing was published for {bandit_id}")
     document: dict[str, Any] = json.loads(published.data)

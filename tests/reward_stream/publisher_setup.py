@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists
+from pipelines.reward_stream.destinations.interface import VersionExists
 from pipelines.reward_stream.publishing.checkpoint import Checkpoint, CheckpointStore
 from pipelines.reward_stream.publishing.publisher import Publisher
 from pipelines.reward_stream.publishing.state import PublisherState
@@ -15,6 +15,7 @@ from pipelines.reward_stream.publishing.versions import Pace
 from pipelines.reward_stream.sources.reports import PartitionState, SourceReport, SourceState
 from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandits
+from serving_client.snapshots.published import Owner, Published
 from transforms.attribution.joining.delta import Delta, FoldResult
 from transforms.attribution.rules import Label
 from transforms.attribution.statistics.rows import RowSums

@@ -23,7 +23,8 @@ from benchmarks.rewards.chaos.watcher import Reader
 from benchmarks.rewards.chaos.world import make_world
 from examples.reward_stream.world import Knobs
 from pipelines.reward_stream.destinations.directory import DirectoryDestination
-from pipelines.reward_stream.destinations.reader import read_latest
+from serving_client.snapshots.published import read_latest
+from serving_client.snapshots.stores import open_store
 from tests.oracles.tally import OUTCOMES
 from tests.reward_stream.publisher_setup import SECOND, T0, Clock, label, publisher, report, step, sums
 
@@ -97,7 +98,7 @@ def test_a_run_that_starts_while_the_sink_refuses_does_not_fall_behind_the_last_
     assert after.offer(report(1, T0 + 60 * SECOND)).held == ["row", "_stream"]
     after.offer(step(0, 2, {label(): sums(7)}))
     after.offer(report(2, T0 + 110 * SECOND))
-    published = read_latest(str(sink.path), "row")
+    published = read_latest(open_store(str(sink.path)), "row")
     assert published is not None
     assert [row["n"] for row in json.loads(published.data)["arms"] if row["segment"] == "*"] == [11]
 

@@ -8,11 +8,12 @@ import pathlib
 
 import pytest
 
-from pipelines.reward_stream.destinations.reader import read_latest
 from pipelines.reward_stream.replay import command
 from pipelines.reward_stream.replay.letters import Moment, read_letters, sort_letters
 from serving_client import bandits_file
 from serving_client.contracts.times import format_time, parse_time
+from serving_client.snapshots.published import read_latest
+from serving_client.snapshots.stores import open_store
 from tests.reward_stream.test_inspect import publish, snapshot
 from transforms.attribution.rules import Rules
 from transforms.dead_letters import DeadLetter, to_json_line
@@ -372,4 +373,4 @@ def test_a_replay_with_dead_letters_counts_what_has_become_known(place):
 
 
 def published(folder):
-    return json.loads(read_latest(str(folder), "home_row").data)
+    return json.loads(read_latest(open_store(str(folder)), "home_row").data)

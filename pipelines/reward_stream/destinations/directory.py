@@ -5,16 +5,18 @@ The layout is the same on local disk, s3:// and gs://. A bucket copied to a disk
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
-from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists, VersionMissing, verified
-from pipelines.reward_stream.destinations.keys import escape, pointer, read_pointer, unescape
+from pipelines.reward_stream.destinations.interface import VersionExists
+from serving_client.snapshots.files import LATEST, FileStore, Found
+from serving_client.snapshots.keys import escape, pointer, read_pointer, unescape
+from serving_client.snapshots.published import Owner, Published, read_latest
 from transforms.errors import BadInput, RecbeamError
 from transforms.files.shared_folder import PARTIAL_PREFIX, open_folder
+from transforms.files.shared_interface import SharedFolder
 
 __all__ = ["DirectoryDestination"]
-
-LATEST = "LATEST"
 
 _VERSION = re.compile(r"([1-9][0-9]{0,17})\.json")
 
@@ -48,16 +50,8 @@ class DirectoryDestination:
 
     def latest(self, name: str) -> Published | None:
         """Read the version that the pointer names."""
-        place = self._place(name)
-        found = self._folder.read(f"{place}/{LATEST}")
-        if found is None:
-            return None
-        version, sha256, owner = read_pointer(f"{self._uri}/{place}/{LATEST}", found.data)
-        document = self._folder.read(f"{place}/{version}.json")
-        where = f"{self._uri}/{place}/{version}.json"
-        if document is None:
-            raise VersionMissing(f"{where}: is not there, and {LATEST} names it; read again, or restore it")
-        return verified(where, version, document.data, sha256, owner)
+        self._place(name)
+        return read_latest(FileStore(self._uri, _Files(self._folder)), name)
 
     def highest(self, name: str) -> int:
         """Return the highest version present."""
@@ -122,6 +116,20 @@ class DirectoryDestination:
                 f"{_MAX_NAME_BYTES}; shorten it, or publish to dynamodb:// or redis://"
             )
         return place
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Files:
+    """Read a shared folder with Beam's clients and flags."""
+
+    folder: SharedFolder
+
+    def read(self, name: str, tag: str | None = None) -> Found | None:
+        found = self.folder.read(name)
+        return None if found is None else Found(found.data)
+
+    def forked(self) -> None:
+        """Do nothing, since Beam's clients are not used after a fork."""
 
 
 def _version(file: str) -> int:

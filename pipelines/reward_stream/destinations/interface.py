@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Destination", "Owner", "Published", "VersionExists", "VersionMissing", "publish", "verified"]
+from serving_client.snapshots.published import Owner, Published
+
+__all__ = ["Destination", "VersionExists", "publish"]
 
 
 class VersionExists(Exception):
     """Report that another writer created this version first."""
-
-
-class VersionMissing(ValueError):
-    """Report that the pointed version is missing: it was lost, or pruned after the pointer was read."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Owner:
-    """Name the stream that publishes, in the pointer.
-
-    Args:
-        publisher: Random id of the stream.
-        heartbeat_s: The stream publishes again within so many seconds. 0 if it has ended.
-    """
-
-    publisher: str
-    heartbeat_s: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Published:
-    """Hold a version whose digest was checked. `owner` is None if the pointer names no stream."""
-
-    version: int
-    data: bytes
-    owner: Owner | None = None
 
 
 class Destination(Protocol):
@@ -48,7 +23,7 @@ class Destination(Protocol):
     """
 
     def latest(self, name: str) -> Published | None:
-        """Read the version that the pointer names.
+        """Read the version that the pointer names, as `read_latest` does.
 
         Args:
             name: A bandit's id, or _stream.
@@ -58,7 +33,7 @@ class Destination(Protocol):
 
         Raises:
             VersionMissing: The pointed version is missing.
-            ValueError: The version or the pointer is damaged.
+            Damaged: The version or the pointer is damaged.
         """
 
     def highest(self, name: str) -> int:
@@ -123,28 +98,3 @@ def publish(
     destination.create(name, version, data)
     destination.point(name, version, hashlib.sha256(data).hexdigest(), owner)
     return version
-
-
-def verified(where: str, version: int, data: bytes, sha256: str, owner: Owner | None) -> Published:
-    """Check the digest of a version.
-
-    Args:
-        where: Place of the version, for the error.
-        version: Number of the version.
-        data: The document.
-        sha256: Digest in the pointer, hexadecimal.
-        owner: Owner in the pointer.
-
-    Returns:
-        The version.
-
-    Raises:
-        ValueError: The digests differ.
-    """
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise ValueError(
-            f"{where}: has sha256 {found[:12]}… and the pointer says {sha256[:12]}…; it was damaged or written by "
-            "hand; restore it, or remove the pointer, and the next snapshot writes a new one"
-        )
-    return Published(version, data, owner)

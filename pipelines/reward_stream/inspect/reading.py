@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from pipelines.reward_stream.destinations.factory import open_destination
-from pipelines.reward_stream.destinations.reader import read
 from transforms.errors import BadInput
 
 __all__ = ["read_snapshots"]
@@ -37,7 +36,7 @@ def read_snapshots(destination: str, bandit_id: str | None = None) -> list[dict[
     documents = []
     for name in chosen:
         try:
-            published = read(store, name)
+            published = store.latest(name)
         except ValueError as error:
             raise BadInput(
                 f"{destination}: the snapshot of {name} is damaged ({error}); wait for the next one"

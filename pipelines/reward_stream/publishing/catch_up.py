@@ -15,9 +15,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Published
 from pipelines.reward_stream.publishing.snapshot import Content
 from serving_client.contracts.times import BEFORE_ALL_US, parse_time
+from serving_client.snapshots.published import Published
 
 __all__ = ["Former", "former_of", "may_end", "missing"]
 

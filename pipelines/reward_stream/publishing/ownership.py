@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 
-from pipelines.reward_stream.destinations.interface import Published
 from serving_client.contracts.times import parse_time
+from serving_client.snapshots.published import Published
 from transforms.errors import Refused
 from transforms.files import storage
 

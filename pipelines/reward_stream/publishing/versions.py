@@ -12,12 +12,13 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.reward_stream.destinations.interface import Destination, Owner, VersionExists, publish
+from pipelines.reward_stream.destinations.interface import Destination, VersionExists, publish
 from pipelines.reward_stream.publishing.catch_up import Former, former_of, may_end, missing
 from pipelines.reward_stream.publishing.ownership import refuse_another
 from pipelines.reward_stream.publishing.snapshot import Content, bandit_content, document, stream_content
 from pipelines.reward_stream.totals.counters import STREAM
 from pipelines.reward_stream.totals.totals import Totals
+from serving_client.snapshots.published import Owner
 from transforms.errors import Refused
 
 __all__ = ["Moment", "Pace", "Versions", "Written"]

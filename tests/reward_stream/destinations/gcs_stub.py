@@ -89,6 +89,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if name not in self.objects:
                 return self.refuse(404)
             metadata, data = self.objects[name]
+        if query.get("ifGenerationNotMatch") == metadata["generation"]:
+            return self.answer(304)
         if before.startswith("/download"):
             self.answer(200, data, X_Goog_Generation=metadata["generation"])
         else:

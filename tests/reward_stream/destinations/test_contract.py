@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.reward_stream.destinations.factory import check, open_destination
-from pipelines.reward_stream.destinations.interface import Owner, Published, VersionExists, VersionMissing, publish
-from pipelines.reward_stream.destinations.reader import read, read_latest
+from pipelines.reward_stream.destinations.interface import VersionExists, publish
+from serving_client.snapshots.published import Owner, Pointer, Published, VersionMissing, read_latest
+from serving_client.snapshots.stores import open_store
 from tests.third_party.environments import ROOT
 
 FOREVER_US = 2**52
@@ -35,6 +36,11 @@ def document(version: int, writer: str = "one") -> bytes:
     return json.dumps({"version": version, "writer": writer, "arms": [writer] * 2000, "zz": version}).encode()
 
 
+def routed(place) -> Published | None:
+    """What a router reads, with its own clients."""
+    return read_latest(open_store(place.uri), NAME)
+
+
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -42,7 +48,7 @@ def digest(data: bytes) -> str:
 def test_nothing_is_there_at_first(place, destination):
     assert check(place.uri) == []
     assert destination.latest(NAME) is None
-    assert read_latest(place.uri, NAME) is None
+    assert routed(place) is None
     assert destination.highest(NAME) == 0
     assert destination.names() == []
     assert destination.prune(NAME, FOREVER_US) == 0
@@ -51,7 +57,7 @@ def test_nothing_is_there_at_first(place, destination):
 def test_a_reader_gets_what_was_published_last(place, destination):
     assert [publish(destination, NAME, document) for _ in range(11)] == list(range(1, 12))
     assert publish(destination, "_stream", document) == 1
-    assert read_latest(place.uri, NAME) == Published(11, document(11))
+    assert routed(place) == Published(11, document(11))
     assert open_destination(place.uri).highest(NAME) == 11
     assert destination.names() == ["_stream", NAME]
 
@@ -149,7 +155,7 @@ def test_of_three_processes_exactly_one_publishes_each_version(place):
     won = {int(version): name for name, version in wins}
     assert len(won) == len(wins)
     assert sorted(won) == list(range(1, len(won) + 1))
-    assert read_latest(place.uri, NAME) == Published(len(won), (won[len(won)] * 99999).encode())
+    assert routed(place) == Published(len(won), (won[len(won)] * 99999).encode())
 
 
 def test_a_reader_never_sees_half_a_document_nor_a_falling_version(place, destination):
@@ -157,9 +163,9 @@ def test_a_reader_never_sees_half_a_document_nor_a_falling_version(place, destin
     versions = 60 if place.is_slow else 200
 
     def look() -> None:
-        reader, last = open_destination(place.uri), 0
+        reader, last = open_store(place.uri), 0
         while not done.is_set():
-            found = read(reader, NAME)
+            found = read_latest(reader, NAME)
             if found is None:
                 assert last == 0
                 continue
@@ -194,9 +200,9 @@ def test_a_writer_killed_before_it_points_leaves_the_store_readable_and_its_numb
     publish(destination, NAME, document)
     killed = subprocess.run([sys.executable, "-c", CRASH, place.uri], cwd=ROOT, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert read_latest(place.uri, NAME) == Published(1, document(1))
+    assert routed(place) == Published(1, document(1))
     assert publish(destination, NAME, document) == 3
-    assert read_latest(place.uri, NAME) == Published(3, document(3))
+    assert routed(place) == Published(3, document(3))
     assert destination.prune(NAME, FOREVER_US) == 2  # the published and the forgotten one
 
 
@@ -226,22 +232,24 @@ def test_old_versions_go_and_the_pointed_one_and_higher_ones_stay(place, destina
     assert open_destination(place.uri).highest(NAME) == 5
 
 
-def test_a_version_lost_since_the_pointer_was_read_is_looked_for_once_more(destination, monkeypatch):
+def test_a_version_lost_since_the_pointer_was_read_is_looked_for_once_more(place, destination):
     publish(destination, NAME, document)
-    latest, calls = destination.latest, []
-
-    def pruned_at_first(name: str) -> Published | None:
-        calls.append(name)
-        if len(calls) == 1:
-            raise VersionMissing("pruned")
-        return latest(name)
-
-    monkeypatch.setattr(destination, "latest", pruned_at_first)
-    assert read(destination, NAME) == Published(1, document(1))
+    reader = open_store(place.uri)
+    pointers = iter([Pointer(9, digest(b"")), reader.pointer(NAME)])
+    assert read_latest(Overtaken(reader, pointers), NAME) == Published(1, document(1))
     destination.point(NAME, 7, digest(b""))
-    with pytest.raises(VersionMissing, match=r"7.*is not there, and LATEST names it"):
-        read(destination, NAME)
+    for read in (destination.latest, lambda name: read_latest(open_store(place.uri), name)):
+        with pytest.raises(VersionMissing, match=r"7.*is not there, and LATEST names it"):
+            read(NAME)
     assert destination.highest(NAME) == 7
+
+
+class Overtaken:
+    """A store whose pointer changes between two reads."""
+
+    def __init__(self, store, pointers):
+        self.document = store.document
+        self.pointer = lambda name: next(pointers)
 
 
 NAMES = [
@@ -272,9 +280,9 @@ def test_two_megabytes_that_do_not_compress_come_back(place, destination):
     data = random.Random(1).randbytes(2_000_000)
     for _ in range(2):
         publish(destination, NAME, lambda version: data)
-    assert read_latest(place.uri, NAME) == Published(2, data)
+    assert routed(place) == Published(2, data)
     assert destination.prune(NAME, FOREVER_US) == 1
-    assert read_latest(place.uri, NAME) == Published(2, data)
+    assert routed(place) == Published(2, data)
 
 
 def test_a_destination_travels_to_a_worker_before_and_after_its_first_call(place, destination):

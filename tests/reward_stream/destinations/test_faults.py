@@ -16,8 +16,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.reward_stream.destinations import dynamodb
 from pipelines.reward_stream.destinations.dynamodb import PART_BYTES
 from pipelines.reward_stream.destinations.factory import check, open_destination
-from pipelines.reward_stream.destinations.interface import Published, VersionExists, publish
-from pipelines.reward_stream.destinations.keys import escape, unescape
+from pipelines.reward_stream.destinations.interface import VersionExists, publish
+from serving_client.snapshots.keys import escape, unescape
+from serving_client.snapshots.published import Published
 from tests.reward_stream.destinations import places
 from tests.third_party import processes
 from transforms import extras
@@ -305,7 +306,7 @@ def test_redis_drops_versions_by_the_clock_of_their_writer(redis_address, surrou
         publish(destination, "home_row", document)
     assert destination.prune("home_row", 1_700_000_000_000_001) == 0
     assert destination.prune("home_row", 1_700_000_000_000_002) == 1
-    key = destination._key("home_row", "")
-    keys = {name.decode().removeprefix(key) for name in destination._redis.scan_iter(f"{key}*")}
+    key = destination._prefix.key("home_row", "")
+    keys = {name.decode().removeprefix(key) for name in destination._prefix.client.scan_iter(f"{key}*")}
     assert keys == {"2", "3", "LATEST", "versions", "written"}
-    assert json.loads(destination._redis.get(f"{key}LATEST"))["version"] == 3
+    assert json.loads(destination._prefix.client.get(f"{key}LATEST"))["version"] == 3

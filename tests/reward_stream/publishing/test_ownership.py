@@ -6,9 +6,9 @@ import pathlib
 
 import pytest
 
-from pipelines.reward_stream.destinations.interface import Owner
 from pipelines.reward_stream.publishing.ownership import kept_publisher
 from pipelines.reward_stream.publishing.publisher import Publisher, PublisherProgress
+from serving_client.snapshots.published import Owner
 from tests.reward_stream.publisher_setup import SECOND, T0, Clock, Letters, Memory, label, publisher, report, step, sums
 from transforms.dead_letters import DeadLetter
 from transforms.errors import Refused

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.reward_stream.destinations.interface import Owner
 from pipelines.reward_stream.publishing.versions import Moment, Pace, Versions
 from pipelines.reward_stream.totals.totals import Totals
+from serving_client.snapshots.published import Owner
 from tests.reward_stream.publisher_setup import SECOND, T0, Memory, bandits
 
 

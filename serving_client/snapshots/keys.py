@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote
 
-from pipelines.reward_stream.destinations.interface import Owner
 from serving_client.contracts.canonical import canonical_json
+from serving_client.snapshots.published import Damaged, Owner, Pointer
 
-__all__ = ["Pointer", "escape", "owner_of", "pointer", "read_pointer", "unescape"]
+__all__ = ["escape", "owner_of", "pointer", "read_pointer", "unescape"]
 
 # Separators, wildcards, what Redis and shells read, and a dot in front, which hides a file or leaves the folder. Few
 # of these may be in a bandit's id (see bandits.json), so its folder bears the plain id, letters beyond ASCII included.
@@ -39,14 +39,6 @@ def unescape(text: str) -> str:
     return unquote(text)
 
 
-class Pointer(NamedTuple):
-    """Hold the content of LATEST."""
-
-    version: int
-    sha256: str
-    owner: Owner | None
-
-
 def pointer(version: int, sha256: str, owner: Owner | None = None) -> bytes:
     """Encode the content of LATEST."""
     content: dict[str, Any] = {"version": version, "sha256": sha256}
@@ -73,15 +65,15 @@ def read_pointer(where: str, data: bytes) -> Pointer:
         The content.
 
     Raises:
-        ValueError: The content is not a pointer.
+        Damaged: The content is not a pointer.
     """
     try:
         content = json.loads(data)
         version, sha256 = content["version"], content["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(_damaged(where)) from error
+        raise Damaged(_damaged(where)) from error
     if type(version) is not int or not isinstance(sha256, str):
-        raise ValueError(_damaged(where))
+        raise Damaged(_damaged(where))
     return Pointer(version, sha256, owner_of(content.get("publisher"), content.get("heartbeat")))
 
 

@@ -1,0 +1,164 @@
+"""What only a router's readers do: conditional requests, web servers, timeouts, and dropping connections after a fork.
+
+`test_contract` holds that they read what the writers publish.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pipelines.reward_stream.destinations.factory import open_destination
+from pipelines.reward_stream.destinations.interface import publish
+from serving_client import extras
+from serving_client.snapshots.deadlines import TOTAL_S, joined
+from serving_client.snapshots.files import NotModified
+from serving_client.snapshots.published import AddressError, Damaged, Owner, Published, StoreError, read_latest
+from serving_client.snapshots.stores import open_store
+from tests.reward_stream.destinations import web_stub
+from tests.reward_stream.destinations.test_contract import NAMES
+from tests.third_party import processes
+
+NAME = "home_row"
+
+
+def document(version: int) -> bytes:
+    return b"version %d" % version
+
+
+@pytest.fixture
+def web(tmp_path, surroundings):
+    with web_stub.running(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def behind_web(tmp_path):
+    return open_destination(str(tmp_path / "live"))
+
+
+def test_a_web_server_serves_what_a_directory_holds(web, behind_web):
+    store = open_store(web.uri + "/")
+    assert read_latest(store, NAME) is None
+    for name in NAMES:
+        publish(behind_web, name, document, Owner("one", 30.0))
+        assert read_latest(store, name) == Published(1, b"version 1", Owner("one", 30.0))
+    publish(behind_web, "A", document)
+    assert read_latest(store, "A") == Published(2, b"version 2")
+
+
+def test_a_pointer_that_has_not_changed_is_not_sent_again(web, behind_web):
+    publish(behind_web, NAME, document)
+    store = open_store(web.uri)
+    pointer = store.pointer(NAME)
+    assert store.pointer(NAME) == pointer
+    publish(behind_web, NAME, document)
+    assert store.pointer(NAME).version == 2
+    assert web.answered == [200, 304, 200]
+
+
+@pytest.mark.parametrize("place", ["s3", "gcs"], indirect=True)
+def test_a_bucket_answers_a_known_tag_without_a_body(place):
+    destination = open_destination(place.uri)
+    publish(destination, NAME, document)
+    store = open_store(place.uri)
+    pointer = store.pointer(NAME)
+    found = store._files.read(f"{NAME}/LATEST")
+    with pytest.raises(NotModified):
+        store._files.read(f"{NAME}/LATEST", found.tag)
+    assert store.pointer(NAME) == pointer
+    publish(destination, NAME, document)
+    assert store._files.read(f"{NAME}/LATEST", found.tag).tag != found.tag
+    assert store.pointer(NAME).version == 2
+    store.forked()
+    assert store.pointer(NAME).version == 2
+
+
+def test_a_pointer_that_was_removed_is_not_remembered(web, behind_web, tmp_path):
+    publish(behind_web, NAME, document)
+    store = open_store(web.uri)
+    assert store.pointer(NAME) is not None
+    (tmp_path / "live" / NAME / "LATEST").unlink()
+    assert store.pointer(NAME) is None
+    publish(behind_web, NAME, document)
+    assert store.pointer(NAME).version == 2
+
+
+def test_a_query_goes_with_every_request_and_a_password_into_no_message(web, behind_web):
+    publish(behind_web, NAME, document)
+    address = web.uri.replace("http://", "http://reader:secret@") + "?sig=secret"
+    store = open_store(address)
+    assert read_latest(store, NAME) == Published(1, b"version 1")
+    assert web.queries == ["sig=secret"] * 2
+    assert web.authorizations == ["Basic cmVhZGVyOnNlY3JldA=="] * 2
+    web.broken = True
+    with pytest.raises(StoreError, match=r"home_row/LATEST: the server answers 503; check the address") as caught:
+        store.pointer(NAME)
+    assert "secret" not in f"{caught.value}{store!r}"
+
+
+def test_a_damaged_document_is_named(web, behind_web, tmp_path):
+    publish(behind_web, NAME, document)
+    (tmp_path / "live" / NAME / "1.json").write_bytes(b"torn")
+    for uri in (web.uri, str(tmp_path / "live")):
+        with pytest.raises(Damaged, match=r"1\.json: has sha256 \w+… and the pointer says"):
+            read_latest(open_store(uri), NAME)
+
+
+def test_a_body_that_drips_is_given_up(monkeypatch):
+    began_s = time.monotonic()
+    assert joined("x", began_s, iter([b"a", b"b"])) == b"ab"
+    with pytest.raises(TimeoutError, match="x: is not read after 5 s"):
+        joined("x", began_s - TOTAL_S, iter([b"a", b"b"]))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://127.0.0.1:{port}/x", "redis://127.0.0.1:{port}/x", "dynamodb://table?endpoint=http://127.0.0.1:{port}"],
+)
+def test_a_store_that_is_down_raises_at_once_and_again(uri, surroundings):
+    store = open_store(uri.format(port=processes.free_port()))
+    for _ in range(2):
+        with pytest.raises(Exception, match=r"Connection refused|Could not connect"):
+            store.pointer(NAME)
+        store.forked()
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("", "'' is not an address of snapshots; use a directory, s3://BUCKET/PREFIX"),
+        ("ftp://x/y", "'ftp://x/y' is not an address of snapshots"),
+        ("s3://", "s3://: the bucket name is missing; write s3://BUCKET/PREFIX"),
+        ("gs:///x", "the bucket name is missing; write gs://BUCKET/PREFIX"),
+        ("https:///x", "https:///x: is not the address of a folder; write https://HOST/PATH"),
+        ("https://u:secret@h/x#y", "https://h/x: is not the address of a folder"),
+        ("dynamodb://", "names no table"),
+        ("redis://host:6379", "names no server or no prefix"),
+    ],
+)
+def test_an_invalid_address_is_one_sentence(uri, says):
+    with pytest.raises(AddressError) as caught:
+        open_store(uri)
+    assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "extra"),
+    [
+        ("s3://b", "s3"),
+        ("gs://b", "gcs"),
+        ("http://h", "http"),
+        ("dynamodb://table", "dynamodb"),
+        ("redis://h/p", "redis"),
+    ],
+)
+def test_a_missing_client_library_is_named_at_once(uri, extra, monkeypatch):
+    def absent(module: str) -> None:
+        raise ModuleNotFoundError(f"no module {module}", name=module)
+
+    monkeypatch.setattr(extras.importlib, "import_module", absent)
+    with pytest.raises(extras.MissingExtra, match=rf"pip install 'recbeam\[{extra}\]'"):
+        open_store(uri)
