@@ -178,11 +178,21 @@ def test_no_record_is_late_unless_it_was_asked_for(odd: pathlib.Path) -> None:
 
 def test_arms_are_drawn_by_the_logged_propensities(odd: pathlib.Path) -> None:
     """The share of an arm less the mean of its propensities, over a standard error of at most 0.5 / sqrt(n)."""
-    decisions = [r for r in records(odd, "decisions") if r.get("bandit_id") == "home_row" and "propensities" in r]
+    logged = [r for r in records(odd, "decisions") if r.get("bandit_id") == "home_row" and "propensities" in r]
+    decisions = [r for r in logged if not r.get("holdback")]
     for arm in ("cf", "vae", "popular"):
         drawn = np.mean([r["arm_id"] == arm for r in decisions])
         expected = np.mean([r["propensities"][arm] for r in decisions])
         assert abs(drawn - expected) < 4 * 0.5 / len(decisions) ** 0.5 + 0.03  # unknown arms and contradictions
+
+
+def test_a_share_of_the_users_is_held_back_and_gets_the_first_arm(odd: pathlib.Path) -> None:
+    """5% of the users, from `user_key` alone, so that a user is in the share or not."""
+    logged = [r for r in records(odd, "decisions") if r.get("bandit_id") == "home_row" and "propensities" in r]
+    held = {r["user_key"] for r in logged if r.get("holdback")}
+    assert not held & {r["user_key"] for r in logged if not r.get("holdback")}
+    assert abs(np.mean([r["user_key"] in held for r in logged]) - 0.05) < 4 * (0.05 / len(logged)) ** 0.5
+    assert {next(iter(r["propensities"])) for r in logged if r.get("holdback")} == {"cf"}
 
 
 def test_a_sticky_user_keeps_the_arm(tmp_path: pathlib.Path) -> None:
