@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import collections
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from serving_client.router.counting import Counts
 
 __all__ = ["LogCalls"]
 
@@ -23,8 +23,7 @@ class LogCalls:
 
     def __init__(self, function: Callable[[bytes], Any], kind: str) -> None:
         self._function, self._kind = function, kind
-        self._lock = threading.Lock()
-        self._lost: collections.Counter[str] = collections.Counter()
+        self._lost = Counts()
         self._failing = False
 
     def write(self, line: bytes) -> bool:
@@ -36,9 +35,8 @@ class LogCalls:
         try:
             self._function(line)
         except Exception as error:
-            with self._lock:
-                self._lost["call_failed"] += 1
-                before, self._failing = self._failing, True
+            self._lost.add("call_failed")
+            before, self._failing = self._failing, True
             if not before:
                 _LOG.warning("the function that takes %s failed: %s: %s", self._kind, type(error).__name__, error)
             return False
@@ -55,5 +53,4 @@ class LogCalls:
     @property
     def lost(self) -> Mapping[str, int]:
         """Lines that were lost, by reason."""
-        with self._lock:
-            return dict(self._lost)
+        return self._lost.read()

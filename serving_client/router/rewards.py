@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import collections
 import hashlib
 import math
 import operator
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from serving_client.contracts.bandits import Bandit, Bandits
 from serving_client.contracts.ids import id_fault
 from serving_client.contracts.times import parse_time, wall_clock_us
+from serving_client.router.counting import Counts
 from serving_client.router.ids import DecisionKeys, Forged
 from serving_client.router.records import reward_line
 
@@ -51,14 +50,12 @@ class RewardRecorder:
     ) -> None:
         self.bandits = bandits
         self._log, self._keys, self._clock_us = log, keys, clock_us
-        self._lock = threading.Lock()
-        self._rejected: collections.Counter[str] = collections.Counter()
+        self._rejected = Counts()
 
     @property
     def rejected(self) -> Mapping[str, int]:
         """Rewards that raised, by reason: "forged" or "invalid"."""
-        with self._lock:
-            return dict(self._rejected)
+        return self._rejected.read()
 
     def record(
         self,
@@ -120,8 +117,7 @@ class RewardRecorder:
                 position=position,
             )
         except ValueError as error:
-            with self._lock:
-                self._rejected["forged" if isinstance(error, Forged) else "invalid"] += 1
+            self._rejected.add("forged" if isinstance(error, Forged) else "invalid")
             raise
         return self._log.write(line)
 

@@ -38,6 +38,8 @@ def test_a_killed_process_loses_at_most_the_last_flush_interval(tmp_path: pathli
 
 FORKS = """
 import multiprocessing, os, pathlib, sys
+from serving_client.router import counting
+from serving_client.router.log_calls import LogCalls
 from serving_client.router.log_files import LogFiles
 folder = pathlib.Path(sys.argv[1])
 log = LogFiles(folder, "decisions", flush_interval_s=3600)
@@ -47,10 +49,12 @@ log.write(b"parent queued\\n")
 def work(name):
     assert log.counts().queued == log.counts().written == 0, log.counts()
     log.write(name + b"\\n")
-with log._lock, log._writing:  # as other threads of the parent may hold them
+failing = LogCalls(lambda line: 1 / 0, "decisions")
+with log._lock, log._writing, counting._lock:  # as other threads of the parent may hold them
     child = os.fork()
     if child == 0:
         work(b"child")
+        assert not failing.write(b"") and failing.lost == {"call_failed": 1}
         log.close()
         os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
