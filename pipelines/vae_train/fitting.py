@@ -180,13 +180,14 @@ def _choose(features: Features, trained: Trained, linear_items: int) -> LinearCh
 
 
 def _linear(features: Features, choice: LinearChoice | None) -> Term | None:
+    """Fit the chosen term to all users but the test users. Validation users have done their work."""
     if choice is None or choice.rule is None:
         return None
     from pipelines.vae_train.training.blend import read_matrix
 
     progress.expect("linear terms", 1)
     progress.advance("linear terms", 0)
-    linear = choice.rule.fit(read_matrix(features.path, features.items))
+    linear = choice.rule.fit(read_matrix(features.path, features.items, ("train", "validation")))
     progress.advance("linear terms", 1)
     return linear
 

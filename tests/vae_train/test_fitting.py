@@ -25,6 +25,8 @@ from transforms.ranking.ease import ease_weights
 ITEMS = 30
 MODEL = ModelConfig(kind="multvae", hidden=12, latent=4)
 TRAINING = quick(epochs=4, patience=2)
+EVERYONE = ("train", "validation")
+"""The splits that the served linear term learns from: everyone but the test users."""
 
 
 class World(NamedTuple):
@@ -70,7 +72,7 @@ def test_a_refit_trains_on_the_refits_features_for_the_best_number_of_epochs(wor
 def test_the_linear_term_of_a_refit_is_of_everybody_with_the_strength_that_was_chosen(world: World) -> None:
     fitted = world.fitted
     assert fitted.linear is not None and fitted.blend is not None
-    expected = ease_weights(read_matrix(world.everybody.path, ITEMS), fitted.blend["lambda"])
+    expected = ease_weights(read_matrix(world.everybody.path, ITEMS, EVERYONE), fitted.blend["lambda"])
     np.testing.assert_array_equal(fitted.linear.weights.numpy(), expected)
 
 
@@ -91,7 +93,7 @@ def test_beyond_linear_items_the_term_is_made_of_neighbors(world: World, tmp_pat
     fitted = fit(world.first, str(tmp_path), MODEL, TRAINING, ITEMS - 1, None, open_distribution("none"))
     assert fitted.blend is not None and isinstance(fitted.linear, NeighborTerm)
     [rule] = [rule for rule in SPARSE_RULES if str(rule) == fitted.blend["term"]]
-    neighbors, weights = nearest(read_matrix(world.first.path, ITEMS), rule)
+    neighbors, weights = nearest(read_matrix(world.first.path, ITEMS, EVERYONE), rule)
     np.testing.assert_array_equal(fitted.linear.neighbors.numpy(), neighbors)
     np.testing.assert_array_equal(fitted.linear.weights.numpy(), weights)
     assert fitted.blend["lambda"] is None and fitted.share == fitted.blend["model_share"] < 1

@@ -113,7 +113,7 @@ def read_matrix(features_dir: str, items: int, splits: Sequence[str] = ("train",
     Args:
         features_dir: Folder of the features.
         items: Size of the vocabulary.
-        splits: Names of the splits. Only the input items of held-out users count, not their targets.
+        splits: Names of the splits. A held-out user counts with the input items and the targets.
 
     Returns:
         float32 [users, items], 1 for an interaction with a weight above 0. Users are in the order of the files.
@@ -121,10 +121,11 @@ def read_matrix(features_dir: str, items: int, splits: Sequence[str] = ("train",
     parts = []
     for split in splits:
         users = read_users(features_dir, split)
-        taken = users.weights > 0
-        indptr = np.concatenate([[0], np.cumsum(taken, dtype=np.int64)])[users.items.indptr]
-        ones = np.ones(int(taken.sum()), np.float32)
-        parts.append(sp.csr_array((ones, users.items.items[taken], indptr), shape=(len(users), items)))
+        taken, known = users.weights > 0, users.targets.items >= 0  # a target has no weight of 0
+        rows = np.concatenate([users.items.rows()[taken], users.targets.rows()[known]])
+        columns = np.concatenate([users.items.items[taken], users.targets.items[known]])
+        ones = np.ones(len(rows), np.float32)
+        parts.append(sp.csr_array((ones, (rows, columns)), shape=(len(users), items)))
     return sp.csr_array(sp.vstack(parts))
 
 
