@@ -20,6 +20,7 @@ COMMANDS = {
     "recbeam vae-train": ("pipelines.vae_train.__main__", ["--help"]),
     "recbeam evaluate split": ("pipelines.evaluate.__main__", ["split", "--help"]),
     "recbeam evaluate evaluate": ("pipelines.evaluate.__main__", ["evaluate", "--help"]),
+    "recbeam interactions": ("pipelines.interactions.__main__", ["--help"]),
     "recbeam reward-stream": ("pipelines.reward_stream.__main__", ["--help"]),
     "recbeam reward-stream inspect": ("pipelines.reward_stream.__main__", ["inspect", "--help"]),
     "recbeam reward-stream replay": ("pipelines.reward_stream.__main__", ["replay", "--help"]),

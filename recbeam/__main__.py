@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Command] = {
     "vae-train": Command("pipelines.vae_train.__main__", "Train a variational autoencoder and export a model."),
     "evaluate": Command("pipelines.evaluate.__main__", "Split a log, measure models on held-out users, and gate."),
     "reward-stream": Command("pipelines.reward_stream.__main__", "Join rewards to decisions and publish statistics."),
+    "interactions": Command("pipelines.interactions.__main__", "Turn decision and reward logs into interactions."),
     "publish": Command("transforms.models.publish", "Publish a model as a new version, or roll back to an older one."),
     "sync": Command(
         "transforms.models.sync", "Copy published versions to a model server's folder.", False, "apache_beam"

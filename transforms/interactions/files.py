@@ -97,7 +97,7 @@ def match(globs: Sequence[str], options: PipelineOptions | None = None) -> list[
     return find(globs, options).files
 
 
-def find(globs: Sequence[str], options: PipelineOptions | None = None) -> Matched:
+def find(globs: Sequence[str], options: PipelineOptions | None = None, flag: str = "--interactions") -> Matched:
     """Find all files that the patterns match. A file with several names on disk is one file, by its first name.
 
     A folder matches every file below it, also in linked folders. A folder that links reach by several ways, or that
@@ -107,6 +107,7 @@ def find(globs: Sequence[str], options: PipelineOptions | None = None) -> Matche
     Args:
         globs: Files, folders or globs, local or remote.
         options: Pipeline options with the credentials of object stores.
+        flag: Flag whose value the patterns are, for the error.
 
     Raises:
         BadInput: A pattern matches no file, or cannot be listed.
@@ -123,7 +124,7 @@ def find(globs: Sequence[str], options: PipelineOptions | None = None) -> Matche
                 f"{pattern}: cannot be listed ({describe(error)}); check the name and credentials"
             ) from error
         if not files:
-            raise BadInput(f"{pattern}: no such file, nor a folder with files; check --interactions")
+            raise BadInput(f"{pattern}: no such file, nor a folder with files; check {flag}")
         for file in set(files):
             found.setdefault(_identity(file.uri), []).append(file)
     names = [sorted(same) for same in found.values()]

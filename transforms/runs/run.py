@@ -120,11 +120,12 @@ class Run:
             self.as_of_us = reading.format.as_of_us
         return dataclasses.replace(reading, format=dataclasses.replace(reading.format, as_of_us=self.as_of_us))
 
-    def find_files(self, globs: Sequence[str]) -> list[InputFile]:
+    def find_files(self, globs: Sequence[str], flag: str = "--interactions") -> list[InputFile]:
         """Find the files that the patterns name. If several patterns name a file, the run warns and reads it once.
 
         Args:
             globs: Patterns of files or folders.
+            flag: Flag whose value the patterns are, for errors.
 
         Returns:
             The files, sorted by uri.
@@ -133,7 +134,7 @@ class Run:
             BadInput: A pattern names nothing.
             BadUsage: A file lies in the output folder.
         """
-        files, repeated = find(globs)
+        files, repeated = find(globs, flag=flag)
         if repeated:
             more = f" and {len(repeated) - 1:,} more" if len(repeated) > 1 else ""
             self.warn(

@@ -23,20 +23,22 @@ DECISION_DETAILS = pa.schema(
         ("served_by", pa.string()),
         ("rung", pa.string()),
         ("snapshot_version", pa.int64()),
+        ("bot", pa.bool_()),
         ("holdback", pa.bool_()),
         ("propensities", pa.string()),
         ("eligible_arms", pa.string()),
         ("context", pa.string()),
         ("features", pa.list_(pa.float64())),
         ("feature_schema", pa.string()),
+        ("items", pa.string()),
     ]
 )
-"""`propensities`, `eligible_arms` and `context` are JSON texts, because most decisions of a block share them."""
+"""Lists and mappings are JSON texts, except features. Few readers look into them, and most decisions share some."""
 
 REWARD_DETAILS = pa.schema([("item_id", pa.string()), ("position", pa.int64())])
 
 _NULL = Raw(b"null")
-_JSON = ("propensities", "eligible_arms", "context")
+_JSON = ("propensities", "eligible_arms", "context", "items")
 
 
 class _Decision(Struct, gc=False):
@@ -47,12 +49,14 @@ class _Decision(Struct, gc=False):
     served_by: str | None = None
     rung: str | None = None
     snapshot_version: int | None = None
+    bot: bool | None = None
     holdback: bool | None = None
     propensities: Raw = _NULL
     eligible_arms: Raw = _NULL
     context: Raw = _NULL
     features: list[float] | None = None
     feature_schema: str | None = None
+    items: Raw = _NULL
 
 
 class _Reward(Struct, gc=False):

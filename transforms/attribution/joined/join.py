@@ -35,13 +35,13 @@ class JoinedDecisions:
     Columns of `decisions`, one row per decision_id, in the order of a hash of it. Texts marked * are dictionaries:
 
         key              uint64, hash of decision_id, for folds and seeded draws
-        decision_id, user_key (null: none), context, propensities, eligible_arms (JSON texts, null: none)
+        decision_id, user_key (null: none), context, propensities, eligible_arms, items (JSON texts, null: none)
         bandit_id*, policy_epoch int64, segment*, arm_id*, arm_generation int64
         propensity       float64, of arm_id
         decided_at_us    int64, microseconds since 1970
         outcome*         as in events.md; `counted`, `unexposed`, `bot`, `old_epoch` or `unknown_...`. Neither a
                          fallback nor the holdback changes it, so that both keep their rewards
-        fallback, holdback   bool
+        fallback, holdback, bot   bool
         reward           float64, aggregated by the bandit's rules; 0 unless `counted`
         served_by        text, arm_id if the record has none
         rung, snapshot_version (null: none), features list<float64> (null: none), feature_schema
@@ -158,6 +158,7 @@ def _decisions(records: OpenRecords, slots: npt.NDArray[np.int32], details: pa.R
             **{name: pa.array(column) for name, column in columns.items()},
             **dict(zip(details.schema.names, details.columns, strict=True)),
             "holdback": pc.fill_null(details["holdback"], False),
+            "bot": pc.fill_null(details["bot"], False),
             "served_by": pc.coalesce(details["served_by"], arm_id.cast(pa.string())),
         }
     )

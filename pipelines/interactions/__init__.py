@@ -1,0 +1,1 @@
+"""Interactions for the trainers from decision and reward logs."""
