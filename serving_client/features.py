@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from serving_client.contracts.bandits import Bandit, Feature, feature_width
 
-__all__ = ["FeatureEncoder", "encode", "logged_context", "segment_of"]
+__all__ = ["FeatureEncoder", "logged_context", "segment_of"]
 
 Float64s = npt.NDArray[np.float64]
 Value = str | bool | int | float
@@ -87,11 +87,6 @@ class FeatureEncoder:
             else:
                 vector[at + (feature.buckets if value is None else _bucket(feature, _text(value)))] = 1.0
         return np.array(vector)
-
-
-def encode(bandit: Bandit, arm_id: str, context: Mapping[str, Any]) -> Float64s:
-    """Return one feature vector of an arm, float64 [width]. For many vectors, keep a `FeatureEncoder`."""
-    return FeatureEncoder(bandit).encode(arm_id, context)
 
 
 def segment_of(bandit: Bandit, context: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from serving_client.bandits_file import parse_bytes
 from serving_client.contracts.bandits import Bandit, feature_width
 from serving_client.contracts.schemas import load
-from serving_client.features import FeatureEncoder, encode, logged_context, segment_of
+from serving_client.features import FeatureEncoder, logged_context, segment_of
 
 FEATURES = """
       - {name: always, type: bool, from: model}
@@ -47,6 +47,10 @@ bandits:
     features: {features}
 """
     return parse_bytes(text.encode(), "bandits.yaml").bandits["row"]
+
+
+def encode(one: Bandit, arm_id: str, context: dict[str, Any]) -> Any:
+    return FeatureEncoder(one).encode(arm_id, context)
 
 
 def bucket(name: str, text: str, buckets: int) -> int:
