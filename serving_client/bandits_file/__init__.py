@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving_client.bandits_file.changes import check_change
-from serving_client.bandits_file.reading import parse_bytes, read
+from serving_client.bandits_file.changes import check_change, successor
+from serving_client.bandits_file.reading import parse_bytes, read, read_data
 
-__all__ = ["check_change", "parse_bytes", "read"]
+__all__ = ["check_change", "parse_bytes", "read", "read_data", "successor"]

@@ -1,13 +1,33 @@
-"""Compare a bandits file with its former content: which changes need a new policy_epoch."""
+"""Check the next content of a bandits file against the former one: which changes need a new policy_epoch."""
 
 from __future__ import annotations
 
+from serving_client.bandits_file.reading import parse_bytes
 from serving_client.contracts.bandits import Bandits, BanditsError, attribution_key
 
-__all__ = ["check_change"]
+__all__ = ["check_change", "successor"]
 
 # Keys of the attribution key that do not stand directly below the bandit.
 _BELOW_ATTRIBUTION = frozenset({"window", "allowed_lateness", "max_future", "aggregate", "denominator", "reward_kinds"})
+
+
+def successor(old: Bandits, data: bytes, where: str) -> Bandits:
+    """Parse the next content of a bandits file.
+
+    Args:
+        old: Content before.
+        data: The new content.
+        where: Name of the file, for messages.
+
+    Raises:
+        BanditsError: The new content is invalid by itself, or after the old one.
+    """
+    new = parse_bytes(data, where)
+    try:
+        check_change(old, new)
+    except BanditsError as error:
+        raise BanditsError(f"{where}: {error}") from error
+    return new
 
 
 def check_change(old: Bandits, new: Bandits) -> None:

@@ -16,7 +16,7 @@ from serving_client.contracts.bandits_document import bandits_of
 from serving_client.contracts.schemas import load
 from serving_client.extras import require
 
-__all__ = ["parse_bytes", "read"]
+__all__ = ["parse_bytes", "read", "read_data"]
 
 
 def read(path: str) -> Bandits:
@@ -25,13 +25,21 @@ def read(path: str) -> Bandits:
     Raises:
         BanditsError: The file cannot be read or is invalid.
     """
+    return parse_bytes(read_data(path), path)
+
+
+def read_data(path: str) -> bytes:
+    """Read the bytes of a file on this machine.
+
+    Raises:
+        BanditsError: The file cannot be read.
+    """
     try:
-        data = pathlib.Path(path).read_bytes()
+        return pathlib.Path(path).read_bytes()
     except FileNotFoundError as error:
         raise BanditsError(f"{path}: the file does not exist; correct the path") from error
     except OSError as error:
         raise BanditsError(f"{path}: cannot be read ({error}); check the path and its permissions") from error
-    return parse_bytes(data, path)
 
 
 @functools.lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from serving_client.bandits_file import check_change, parse_bytes
+from serving_client.bandits_file import parse_bytes, successor
 from serving_client.contracts.bandits import BanditsError
 from transforms.attribution.rules import Rules
 from transforms.files import storage
@@ -59,14 +59,9 @@ class RulesFile:
             self._refused = None
             return None
         try:
-            bandits = parse_bytes(data, self._place)
+            bandits = successor(self.rules.bandits, data, self._place)
         except BanditsError as error:
             self._refuse(data, f"{error}; the rules before stay in force")
-            return None
-        try:
-            check_change(self.rules.bandits, bandits)
-        except BanditsError as error:
-            self._refuse(data, f"{self._place}: {error}; the rules before stay in force")
             return None
         self._refused = None
         self.data, self.rules = data, Rules(bandits)
