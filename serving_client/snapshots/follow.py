@@ -89,6 +89,7 @@ class _One:
 
     bandit: Bandit
     intake: Intake
+    loaded: bool = False
     kept: _Kept | None = None
     answered_us: int | None = None
 
@@ -120,7 +121,7 @@ class SnapshotFollower:
         store: The store, from `open_store`. No other thread may use it.
         bandits: The bandits to follow, with their staleness.
         report: Called with a bandit's name, a reason and a message for every fault. It must not raise.
-        on_new: Called with a snapshot before it is used, in the background thread, or in `load` for a disk copy.
+        on_new: Called with a snapshot before it is used, in the background thread, or in `start` for a disk copy.
         disk: Folder for a copy of every last snapshot. None keeps no copies.
         poll_interval_s: Seconds between two rounds, longer or shorter by up to 20%.
         clock: Wall clock, microseconds since 1970.
@@ -171,15 +172,10 @@ class SnapshotFollower:
             followed[bandit_id] = one
         self._followed = followed
 
-    def load(self) -> None:
-        """Read the disk copies of bandits that have no snapshot."""
-        for bandit_id, one in self._followed.items():
-            if self._disk is not None and one.kept is None:
-                self._load(bandit_id, one, self._disk)
-
     def start(self) -> None:
         """Read the disk copies, and start the background thread. Idempotent while the thread runs."""
-        self.load()
+        for bandit_id, one in self._followed.items():
+            self._load(bandit_id, one)
         self._background.start()
 
     def close(self) -> None:
@@ -191,6 +187,7 @@ class SnapshotFollower:
         for bandit_id, one in self._followed.items():
             if self._background.is_closing:
                 return
+            self._load(bandit_id, one)
             try:
                 taken = one.intake.poll(expired=one.held(self._clock()).snapshot is None)
             except Fault as fault:
@@ -239,9 +236,13 @@ class SnapshotFollower:
             except OSError as error:
                 self._report(bandit_id, "disk", f"the disk copy cannot be written ({error}); free space or permit it")
 
-    def _load(self, bandit_id: str, one: _One, disk: DiskCopies) -> None:
+    def _load(self, bandit_id: str, one: _One) -> None:
+        """Use the disk copy, if this is the first time that the bandit's snapshot is needed."""
+        if self._disk is None or one.loaded:
+            return
+        one.loaded = True
         try:
-            found = disk.load(bandit_id)
+            found = self._disk.load(bandit_id)
             if found is not None:
                 self._take(bandit_id, one, one.intake.adopt(*found), "disk")
         except (Fault, ValueError, OSError) as error:

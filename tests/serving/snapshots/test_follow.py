@@ -373,7 +373,7 @@ def test_new_bandits_are_followed_and_keep_their_snapshots(world):
 def restarted(world: World, tmp_path: Any, **settings: Any) -> SnapshotFollower:
     """A second process, whose store does not answer."""
     follower = world.follower(disk=tmp_path / "copies", **settings)
-    follower.load()
+    follower.poll()
     return follower
 
 
@@ -404,7 +404,6 @@ def test_a_disk_copy_serves_a_start_without_the_store(world, tmp_path, copied):
 def test_the_rung_of_a_disk_copy_ends_when_the_store_answers(world, tmp_path, copied):
     world.now_us += FRESH_US + 1
     follower = restarted(world, tmp_path)
-    follower.poll()
     assert seen(follower) == (7, "disk")
     world.store.publish(7)
     follower.poll()
@@ -431,7 +430,7 @@ def test_a_torn_disk_copy_is_ignored_and_replaced(world, tmp_path, copied, damag
     copied.write_bytes(damage(copied.read_bytes()))
     follower = restarted(world, tmp_path)
     assert seen(follower) == (None, "default")
-    assert world.reasons() == ["disk"]
+    assert world.reasons() == ["disk", "unreachable"]
     world.store.publish(8)
     world.follower(disk=tmp_path / "copies").poll()
     world.store.pointers["home_row"] = ConnectionError("down")
@@ -443,7 +442,7 @@ def test_a_copy_of_another_bandit_is_ignored(world, tmp_path, copied):
     pointer = json.dumps({"version": 7, "sha256": hashlib.sha256(data).hexdigest()}).encode()
     copied.write_bytes(pointer + b"\n" + data)
     assert seen(restarted(world, tmp_path)) == (None, "default")
-    assert world.reasons() == ["disk"]
+    assert world.reasons() == ["disk", "unreachable"]
 
 
 def test_a_folder_that_cannot_be_written_is_reported_and_the_snapshot_is_used(world, tmp_path):
@@ -452,7 +451,23 @@ def test_a_folder_that_cannot_be_written_is_reported_and_the_snapshot_is_used(wo
     follower = world.follower(disk=tmp_path / "copies")
     follower.poll()
     assert seen(follower) == (1, "fresh")
-    assert world.reasons() == ["disk"]
+    assert world.reasons() == ["disk", "disk"]  # it is neither read nor written
+
+
+def test_a_bandit_that_is_added_while_the_store_is_down_has_its_disk_copy(world, tmp_path, copied):
+    follower = world.follower(disk=copied.parent, bandits=bandits("search"))
+    follower.poll()
+    follower.follow(bandits("search", "home_row"))
+    assert seen(follower) == (None, "default")
+    follower.poll()
+    assert seen(follower) == (7, "fresh")
+
+
+def test_a_start_has_the_disk_copies_before_it_returns(world, copied):
+    follower = world.follower(disk=copied.parent, poll_interval_s=3600)
+    follower.start()
+    assert seen(follower) == (7, "fresh")
+    follower.close()
 
 
 def test_a_save_that_fails_leaves_the_old_copy_and_no_other_file(world, tmp_path, copied, monkeypatch):
