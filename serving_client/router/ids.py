@@ -17,10 +17,10 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from serving_client.contracts.ids import MOST_ID_BYTES
+from serving_client.contracts.ids import id_fault
 
 __all__ = ["KEYS_VARIABLE", "DecisionKeys", "Forged", "new_id"]
 
@@ -72,12 +72,11 @@ class DecisionKeys:
                 raise ValueError(f"key id {key_id!r} is not 1 to 32 of A-Z, a-z, 0-9, _ and -; rename it")
             if len(key) < _LEAST_KEY_BYTES:
                 raise ValueError(f"key {key_id} has {len(key)} bytes; use at least {_LEAST_KEY_BYTES} random bytes")
-        self._hashers = {key_id: _hasher(key) for key_id, key in keys.items()}
-        key_id, self._signing_hasher = next(iter(self._hashers.items()))
-        self._signing_part = f".{key_id}."
+        self._signers = {key_id: _Signer(key) for key_id, key in keys.items()}
+        self._first_id, self._first = next(iter(self._signers.items()))
 
     def __repr__(self) -> str:
-        return f"DecisionKeys({', '.join(self._hashers)})"
+        return f"DecisionKeys({', '.join(self._signers)})"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> DecisionKeys | None:
@@ -121,7 +120,7 @@ class DecisionKeys:
             bandit_id: Bandit that decides. The signature is wrong for any other bandit.
             decision_id: Id from `new_id`.
         """
-        return decision_id + self._signing_part + _mac(self._signing_hasher, bandit_id, decision_id)
+        return f"{decision_id}.{self._first_id}.{self._first.mac(bandit_id, decision_id)}"
 
     def verify(self, bandit_id: str, decision_id: str) -> None:
         """Check a signed id.
@@ -133,15 +132,14 @@ class DecisionKeys:
         Raises:
             Forged: The id is not signed, the key is unknown, or the signature is wrong.
         """
-        parts = decision_id.rsplit(".", 2) if len(decision_id) <= MOST_ID_BYTES else []
+        parts = [] if id_fault(decision_id) else decision_id.rsplit(".", 2)
         if len(parts) != 3:
             raise Forged("the decision id is not signed; send back the id as the router returned it")
         plain, key_id, mac = parts
-        hasher = self._hashers.get(key_id)
-        if hasher is None:
+        signer = self._signers.get(key_id)
+        if signer is None:
             raise Forged(f"the decision id is signed with the unknown key {key_id[:32]!r}; add the key to the verifier")
-        expected = _mac(hasher, bandit_id, plain)
-        if not hmac.compare_digest(mac.encode(errors="replace"), expected.encode()):
+        if not hmac.compare_digest(mac.encode(), signer.mac(bandit_id, plain).encode()):
             raise Forged(f"the signature of the decision id is wrong for bandit {bandit_id!r}; reject the request")
 
 
@@ -155,29 +153,26 @@ def _base64url(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE).decode("ascii")
 
 
-def _mac(hasher: Callable[[bytes], bytes], bandit_id: str, decision_id: str) -> str:
-    message = f"{bandit_id}\0{decision_id}".encode(errors="surrogatepass")
-    return _base64url(hasher(message)[:_MAC_BYTES])
+class _Signer:
+    """Computes HMAC-SHA256 with one key.
 
-
-def _hasher(key: bytes) -> Callable[[bytes], bytes]:
-    """Return a function that computes HMAC-SHA256 with a key.
-
-    The two hashes over the padded key are computed once. A call takes 1.3 microseconds, `hmac.digest` takes 4.
+    The two hashes over the padded key are computed once. A call takes a third of the time of `hmac.digest`.
 
     Source: Krawczyk, Bellare and Canetti, HMAC, RFC 2104, 1997.
     """
-    if len(key) > _BLOCK_BYTES:
-        key = hashlib.sha256(key).digest()
-    padded = key.ljust(_BLOCK_BYTES, b"\0")
-    inner_start: Any = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-    outer_start: Any = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
-    def digest(message: bytes) -> bytes:
-        inner, outer = inner_start.copy(), outer_start.copy()
-        inner.update(message)
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) > _BLOCK_BYTES:
+            key = hashlib.sha256(key).digest()
+        padded = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner: Any = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer: Any = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def mac(self, bandit_id: str, decision_id: str) -> str:
+        """Return the last part of a signed id."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{bandit_id}\0{decision_id}".encode())
         outer.update(inner.digest())
-        result: bytes = outer.digest()
-        return result
-
-    return digest
+        return _base64url(outer.digest()[:_MAC_BYTES])
