@@ -1,0 +1,87 @@
+"""Write each decision to the log once, with what was shown."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Sequence
+
+from serving_client.router.decision import POPULARITY, Decision
+from serving_client.router.faults import Faults
+from serving_client.router.records import decision_line
+from serving_client.router.rewards import LineLog
+
+__all__ = ["AlreadyLogged", "DecisionLog"]
+
+
+class AlreadyLogged(RuntimeError):
+    """A decision was logged twice. Two lines with one id would count as a duplicate."""
+
+
+class DecisionLog:
+    """The log of decisions. Thread-safe.
+
+    Args:
+        log: Takes the lines.
+        faults: Counts decisions that cannot be written.
+    """
+
+    def __init__(self, log: LineLog, faults: Faults) -> None:
+        self._log, self._faults = log, faults
+        self._lock = threading.Lock()
+        self._fallbacks: collections.Counter[tuple[str, str, str]] = collections.Counter()
+
+    def write(
+        self,
+        decision: Decision,
+        served_by: str | None,
+        items: Sequence[str],
+        model_version: int | str | None,
+        fallback_reason: str | None,
+        bot: bool,
+    ) -> bool:
+        """Write a decision. `Router.log` describes the arguments and errors."""
+        arm_id = decision.arm_id
+        served_by = decision.served_by if served_by is None else served_by
+        if served_by != POPULARITY and served_by not in decision.choice.bandit.arms:
+            raise ValueError(f"served_by {served_by!r} is not an arm of {decision.bandit_id}; use an arm or popularity")
+        reason = fallback_reason or decision.fallback_reason
+        with self._lock:
+            if decision.logged:
+                raise AlreadyLogged(f"decision {decision.decision_id} is logged already; call route again for another")
+            decision.logged = True
+            if served_by != arm_id:
+                self._fallbacks[decision.bandit_id, arm_id, reason or "unknown"] += 1
+        try:
+            line = decision_line(
+                decision.choice.part,
+                decision_id=decision.decision_id,
+                arm_id=arm_id,
+                arm_generation=decision.arm.generation,
+                propensity=decision.propensity,
+                decided_at_us=decision.decided_at_us,
+                draw=decision.draw,
+                rung=decision.rung,
+                served_by=None if served_by == arm_id else served_by,
+                fallback_reason=reason,
+                model_version=model_version,
+                context=decision.context or None,
+                features=decision.features,
+                items=items,
+                user_key=decision.user_key,
+                bot=bot,
+                holdback=decision.holdback,
+            )
+        except Exception as error:  # the page is shown whether or not its decision can be written
+            self._faults.report(decision.bandit_id, "record", f"a decision cannot be written: {error!r}; check items")
+            return False
+        return self._log.write(line)
+
+    def fallbacks(self) -> dict[tuple[str, str, str], int]:
+        """Return the number of decisions that did not show the drawn arm, by bandit, arm and reason."""
+        with self._lock:
+            return dict(self._fallbacks)
+
+    def forked(self) -> None:
+        """Replace the lock in a child process, where the thread that held it does not exist."""
+        self._lock = threading.Lock()
