@@ -12,20 +12,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serving_client.router.arms import Item, Shown
     from serving_client.router.bandit_set import UnknownBandit
     from serving_client.router.decision import Decision
     from serving_client.router.decision_log import AlreadyLogged
     from serving_client.router.ids import DecisionKeys, Forged
+    from serving_client.router.recommender import Recommender
     from serving_client.router.router import Router
 
-__all__ = ["AlreadyLogged", "Decision", "DecisionKeys", "Forged", "Router", "UnknownBandit"]
+__all__ = [
+    "AlreadyLogged",
+    "Decision",
+    "DecisionKeys",
+    "Forged",
+    "Item",
+    "Recommender",
+    "Router",
+    "Shown",
+    "UnknownBandit",
+]
 
 _HOMES = {
+    "Item": "arms",
+    "Shown": "arms",
     "UnknownBandit": "bandit_set",
     "Decision": "decision",
     "AlreadyLogged": "decision_log",
     "DecisionKeys": "ids",
     "Forged": "ids",
+    "Recommender": "recommender",
     "Router": "router",
 }
 
