@@ -1,28 +1,18 @@
-"""Draw the charts of the report as SVG text. Equal numbers give equal text.
-
-Every chart is narrow, so that its text is readable on a telephone. The page puts two in a row where there is room.
-"""
+"""Draw the charts of the report. `transforms.reports.charts` has their style."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pipelines.evaluate.gate import Z95
 from pipelines.evaluate.summary import ModelResult
+from transforms.reports.charts import BRIGHT, FAINT, INK, chart, svg
 
 __all__ = ["activity", "bars", "breadth", "colors", "spread"]
 
-CANDIDATES = ("#1f6feb", "#d1495b", "#2a9d8f", "#8957e5", "#e08e0b", "#0b7285")
 BASELINES = {
     "popularity": "#c3c9d1",
     "cooccurrence": "#a3abb6",
@@ -30,32 +20,12 @@ BASELINES = {
     "rp3beta": "#6e7885",
     "ease": "#525c69",
 }
-INK, FAINT = "#1f2933", "#e4e7eb"
-WIDTH = 4.6
-"""Inches. On a page 390 pixels wide a text of size 10 is then 10 pixels high."""
-STYLE: Any = {
-    "svg.hashsalt": "recbeam",  # ids in the file would be random otherwise
-    "svg.fonttype": "none",  # text stays text: smaller, selectable, drawn in the page's font
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.edgecolor": "#9aa5b1",
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlesize": 11,
-}
 
 
 def colors(models: Sequence[ModelResult]) -> dict[str, str]:
     """Return a color per model: gray for baselines, bright for candidates, in the order of their names."""
     candidates = sorted(model.name for model in models if model.kind != "baseline")
-    found = {name: CANDIDATES[place % len(CANDIDATES)] for place, name in enumerate(candidates)}
+    found = {name: BRIGHT[place % len(BRIGHT)] for place, name in enumerate(candidates)}
     return {model.name: found.get(model.name) or BASELINES[model.name] for model in models}
 
 
@@ -67,7 +37,7 @@ def bars(models: Sequence[ModelResult], name: str) -> Markup:
     errors = [Z95 * model.metrics[name].standard_error for model in shown]
     end = max((mean + error for mean, error in zip(means, errors, strict=True)), default=0.0) or 1.0
     palette = colors(models)
-    with _chart(0.75 + 0.3 * len(models)) as (figure, axes):
+    with chart(0.75 + 0.3 * len(models)) as (figure, axes):
         axes.barh(places, means, color=[palette[model.name] for model in shown], height=0.72)
         axes.errorbar(means, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
         for place, mean, error in zip(places, means, errors, strict=True):
@@ -77,14 +47,14 @@ def bars(models: Sequence[ModelResult], name: str) -> Markup:
         axes.set_title(name)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color=FAINT)
-        return _svg(figure, f"{name} of every model with 95% intervals")
+        return svg(figure, f"{name} of every model with 95% intervals")
 
 
 def activity(models: Sequence[ModelResult], name: str) -> Markup:
     """Draw a metric by history length, one line per model."""
     palette = colors(models)
     labels = [bucket.label for bucket in models[0].buckets]
-    with _chart(4.0) as (figure, axes):
+    with chart(4.0) as (figure, axes):
         for number, model in enumerate(models):
             # Points stand side by side, so that the intervals of models with similar results do not overlap.
             shift = (number - (len(models) - 1) / 2) * 0.05
@@ -107,7 +77,7 @@ def activity(models: Sequence[ModelResult], name: str) -> Markup:
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=FAINT)
         figure.legend(frameon=False, loc="outside lower center", ncols=3)
-        return _svg(figure, f"{name} by the length of the history")
+        return svg(figure, f"{name} by the length of the history")
 
 
 def breadth(models: Sequence[ModelResult], name: str, title: str, values: Sequence[float]) -> Markup:
@@ -126,7 +96,7 @@ def breadth(models: Sequence[ModelResult], name: str, title: str, values: Sequen
     means = [model.metrics[name].mean for model in models]
     top = 1.1 * max(mean + Z95 * model.metrics[name].standard_error for mean, model in zip(means, models, strict=True))
     heights = spread([mean / (top or 1.0) for mean in means], gap=0.075)
-    with _chart(3.2) as (figure, axes):
+    with chart(3.2) as (figure, axes):
         for model, mean, value, height in zip(models, means, values, heights, strict=True):
             axes.errorbar(
                 value,
@@ -149,7 +119,7 @@ def breadth(models: Sequence[ModelResult], name: str, title: str, values: Sequen
         axes.set_ylabel(name)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(color=FAINT)
-        return _svg(figure, f"{title} against {name}")
+        return svg(figure, f"{title} against {name}")
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
@@ -174,18 +144,3 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         moved[place] = max(moved[place], floor)
         floor = moved[place] + gap
     return moved
-
-
-@contextmanager
-def _chart(height: float) -> Iterator[tuple[Figure, Axes]]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        yield figure, figure.subplots()
-
-
-def _svg(figure: Figure, title: str) -> Markup:
-    FigureCanvasSVG(figure)
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    drawing = text.getvalue()
-    return Markup(drawing[drawing.index("<svg") :])  # our own drawing: matplotlib escapes the labels

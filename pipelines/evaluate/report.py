@@ -5,31 +5,25 @@ The template lays out the page and `plots` draws. This module computes no number
 
 from __future__ import annotations
 
-import importlib.resources
-
-import jinja2
-
 from pipelines.evaluate import plots
 from pipelines.evaluate.summary import BEYOND, BUCKET_USERS, Evaluation
 from pipelines.evaluate.terminal import ranked
 from transforms.ranking.metrics import DENOMINATORS
+from transforms.reports.page import render_page
 
 __all__ = ["render"]
 
 
 def render(evaluation: Evaluation) -> str:
     """Return the page."""
-    source = importlib.resources.files("pipelines.evaluate").joinpath("page.html").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     models = ranked(evaluation)
     colors = plots.colors(models)
     low, high = evaluation.ks[0], evaluation.ks[-1]
     main = f"ndcg@{high}"
     coverage = [model.coverage[high] for model in models]
     popularity = [model.popularity_percentile[high] for model in models]
-    return environment.from_string(source).render(
+    return render_page(
+        "pipelines.evaluate",
         e=evaluation,
         counts=evaluation.counts,
         models=models,
