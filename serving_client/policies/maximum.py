@@ -10,6 +10,7 @@ nothing about arms. The densities must be log-concave, as those of normal variab
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -23,10 +24,12 @@ from serving_client.policies.statistics import Float64s
 __all__ = ["Variables", "largest", "largest_without"]
 
 _POINTS = 16
-_STEP = 6.0  # width of a first panel in scales of the narrowest variable: one pass is enough for similar variables
-_MOST_PANELS = 8
+# Ten normal variables, 32 features: 48 us for similar deviations and 63 us for a ratio of 22. With first panels of 10
+# scales, or a growth of 2.5, panels have to be split, and it takes 110 us.
+_STEP = 6.0  # width of the first panel in scales of the narrowest variable
+_GROWTH = 1.6
 _SPLIT = 4
-_MOST_LEVELS = 14  # the last panels are 1e-9 of the range, where rounding ends further progress
+_MOST_LEVELS = 12  # the last panels are 1e-7 of the first ones, where rounding ends further progress
 _MOST_WRONG = 500  # an end for functions that rounding keeps from passing the check
 _LEAST = 1e-300  # keeps 0 / 0 out
 
@@ -55,12 +58,13 @@ class _Panels(NamedTuple):
     """Values at the Gauss-Legendre points of some panels.
 
     mass: density times width, [k, panels, points]. below: distribution function. others: product of the other
-    variables' distribution functions.
+    variables' distribution functions. won: integral of mass x others, [k, panels].
     """
 
     mass: Float64s
     below: Float64s
     others: Float64s
+    won: Float64s
 
 
 def largest(variables: Variables, tolerance: float = 1e-10) -> Float64s:
@@ -84,7 +88,7 @@ def largest(variables: Variables, tolerance: float = 1e-10) -> Float64s:
         variables = variables.take(alive)
     won = np.zeros(len(alive))
     for panels in _panels(variables, start, stop, tolerance, None):
-        won += ((panels.mass * panels.others) @ _WEIGHTS).sum(axis=1)
+        won += panels.won.sum(axis=1)
     p[alive] = won / won.sum()
     return p
 
@@ -116,8 +120,11 @@ def _panels(
 ) -> Iterator[_Panels]:
     """Yield panels that cover [start, stop] and on which Gauss-Legendre quadrature is accurate.
 
-    The distribution functions are known at a panel's ends, so that both the integral of each density over the panel and
-    the sum of all p_i are known. A panel that misses one of them is split.
+    A variable that reaches beyond the start, and that can win, has its mean within a few of its scales from there. So
+    panels may grow with the distance from the start.
+
+    The distribution functions are known at a panel's ends, so that the sum of all p_i over the panel is known: the
+    increase of the product of all distribution functions. A panel that misses it is split.
 
     Args:
         variables: The variables.
@@ -126,32 +133,70 @@ def _panels(
         tolerance: Approximate absolute error of the whole integral.
         without: Position of a variable. The sum of all p_i of the others is then checked too.
     """
-    error = tolerance / 10
-    width = stop - start
-    count = min(max(math.ceil(width / (_STEP * float(variables.scale.min()))), 1), _MOST_PANELS)
-    widths = np.full(count, width / count)
-    lefts = start + widths * np.arange(count)
+    k, error = len(variables.scale), tolerance / 10
+    step = _STEP * float(variables.scale.min())
+    mesh = _first_mesh(math.ceil(math.log(max((stop - start) / step, 1.0), _GROWTH)) + 1).stretched(start, stop)
     for level in range(_MOST_LEVELS):
-        ends = variables.distribution(np.concatenate((lefts, lefts + widths)))
-        low, high = ends[:, : len(lefts)], ends[:, len(lefts) :]
-        points = (lefts[:, None] + widths[:, None] * _NODES).ravel()
-        mass = variables.density(points).reshape(len(low), len(lefts), _POINTS) * widths[:, None]
-        below = np.maximum(low[:, :, None] + mass @ _INTEGRALS, _LEAST)
+        count = len(mesh.widths)
+        ends = variables.distribution(mesh.ends)
+        mass = variables.density(mesh.points).reshape(k, count, _POINTS)
+        mass *= mesh.widths[:, None]
+        below = (mass.reshape(-1, _POINTS) @ _INTEGRALS).reshape(mass.shape)
+        below += ends[:, :count, None]
+        np.maximum(below, _LEAST, out=below)
         others = below.prod(axis=0) / below
-        wrong = np.abs(mass @ _WEIGHTS - (high - low)).max(axis=0) > error
         won = (mass * others) @ _WEIGHTS
-        wrong |= np.abs(won.sum(axis=0) - (high.prod(axis=0) - low.prod(axis=0))) > error
+        wrong = _misses(won, ends, error)
         if without is not None:
-            rest = np.delete(np.arange(len(low)), without)
-            won = (mass[rest] * others[rest] / below[without]) @ _WEIGHTS
-            wrong |= np.abs(won.sum(axis=0) - (high[rest].prod(axis=0) - low[rest].prod(axis=0))) > error
+            rest = np.delete(np.arange(k), without)
+            wrong |= _misses((mass[rest] * others[rest] / below[without]) @ _WEIGHTS, ends[rest], error)
         if level == _MOST_LEVELS - 1 or not wrong.any() or wrong.sum() > _MOST_WRONG:
-            yield _Panels(mass, below, others)
+            yield _Panels(mass, below, others, won)
             return
         right = ~wrong
-        yield _Panels(mass[:, right], below[:, right], others[:, right])
-        widths = np.repeat(widths[wrong] / _SPLIT, _SPLIT)
-        lefts = np.repeat(lefts[wrong], _SPLIT) + widths * np.tile(np.arange(_SPLIT), int(wrong.sum()))
+        yield _Panels(mass[:, right], below[:, right], others[:, right], won[:, right])
+        mesh = mesh.split(wrong)
+
+
+class _Mesh(NamedTuple):
+    """Some panels.
+
+    ends: lower and then upper ends, [2 x panels]. points: Gauss-Legendre points, [panels x points]. widths: [panels].
+    """
+
+    ends: Float64s
+    points: Float64s
+    widths: Float64s
+
+    def stretched(self, start: float, stop: float) -> _Mesh:
+        """Return the panels moved from [0, 1] to [start, stop]."""
+        width = stop - start
+        return _Mesh(start + width * self.ends, start + width * self.points, width * self.widths)
+
+    def split(self, wrong: npt.NDArray[np.bool_]) -> _Mesh:
+        """Return parts of the wrong panels."""
+        widths = np.repeat(self.widths[wrong] / _SPLIT, _SPLIT)
+        lefts = np.repeat(self.ends[: len(wrong)][wrong], _SPLIT)
+        return _mesh(lefts + widths * np.tile(np.arange(_SPLIT), len(lefts) // _SPLIT), widths)
+
+
+@functools.cache
+def _first_mesh(count: int) -> _Mesh:
+    """Return panels of [0, 1], each wider than the one before by _GROWTH."""
+    ends = np.concatenate(([0.0], _GROWTH ** np.arange(1.0 - count, 1.0)))
+    return _mesh(ends[:-1], np.diff(ends))
+
+
+def _mesh(lefts: Float64s, widths: Float64s) -> _Mesh:
+    return _Mesh(np.concatenate((lefts, lefts + widths)), (lefts[:, None] + widths[:, None] * _NODES).ravel(), widths)
+
+
+def _misses(won: Float64s, ends: Float64s, error: float) -> npt.NDArray[np.bool_]:
+    """Return for each panel whether the sum of all p_i differs from the increase of the distribution of the largest."""
+    largest_below = ends.prod(axis=0)
+    count = won.shape[1]
+    misses: npt.NDArray[np.bool_] = np.abs(won.sum(axis=0) - (largest_below[count:] - largest_below[:count])) > error
+    return misses
 
 
 def _log_odds(tolerance: float, k: int) -> float:
