@@ -57,7 +57,7 @@ class Allocation:
     Args:
         arms: Names of the arms that are left, in UTF-8 order.
         floor: Smallest probability of an arm.
-        caps: Largest probability of each arm, float64 [k]. None if no arm has a cap.
+        caps: Largest probability of each arm. None if no arm has a cap.
         default: Position of the default arm. None if it is not among the arms.
         prepared: The policy with what it learned. None if no arm is left.
         plain: The probabilities, for a policy without features. None for a policy with features.
@@ -65,7 +65,7 @@ class Allocation:
 
     arms: tuple[str, ...]
     floor: float
-    caps: Float64s | None
+    caps: tuple[float, ...] | None
     default: int | None
     prepared: Prepared | None
     plain: Probabilities | None
@@ -149,7 +149,7 @@ def _ramp_share(ramp: Ramp, watermark_us: int | None) -> float:
     return next((share for after_us, share in reversed(ramp.steps) if after_us <= passed), 0.0)
 
 
-def _caps(bandit: Bandit, snapshot: Snapshot | None, arms: Sequence[str]) -> Float64s | None:
+def _caps(bandit: Bandit, snapshot: Snapshot | None, arms: Sequence[str]) -> tuple[float, ...] | None:
     """Return the largest probability of each arm, or None if no arm has a cap.
 
     An arm without a ramp is cold while its current generation has fewer than `cold.min_n` matured decisions in `*`, and
@@ -158,7 +158,7 @@ def _caps(bandit: Bandit, snapshot: Snapshot | None, arms: Sequence[str]) -> Flo
     known = snapshot is not None and snapshot.policy_epoch == bandit.policy_epoch
     rows = snapshot.rows if snapshot is not None and known else {}
     watermark_us = snapshot.watermark_us if snapshot is not None else None
-    caps = np.ones(len(arms))
+    caps = [1.0] * len(arms)
     warm = []
     for arm_id in arms:
         row = rows.get((ALL, arm_id, bandit.arms[arm_id].generation))
@@ -170,29 +170,31 @@ def _caps(bandit: Bandit, snapshot: Snapshot | None, arms: Sequence[str]) -> Flo
             caps[at] = _ramp_share(ramp, watermark_us)
         elif caps_cold and not warm[at]:
             caps[at] = bandit.cold.share
-    return caps if caps.min() < 1 else None
+    return tuple(caps) if min(caps) < 1 else None
 
 
 def _probabilities(
     arms: tuple[str, ...],
     floor: float,
-    caps: Float64s | None,
+    caps: tuple[float, ...] | None,
     default: int | None,
     prepared: Prepared,
     x: Float64s | None,
 ) -> Probabilities:
-    weights = prepared.weights(x)
+    weights = prepared.weights(x).tolist()
     if caps is not None:
-        vector = apply_caps(weights, floor, caps, default, partial(_weights_of, prepared, x))
+        p = apply_caps(weights, floor, caps, default, partial(_weights_of, prepared, x))
     else:
-        vector = floor + (1 - len(arms) * floor) * weights
-    p = (vector / vector.sum()).tolist()
+        p = [floor + (1 - len(arms) * floor) * weight for weight in weights]
+    total = sum(p)
+    p = [each / total for each in p]
     cumulative = list(itertools.accumulate(p))
     last = max(at for at, each in enumerate(p) if each > 0)
     cumulative = [min(each, 1.0) for each in cumulative[:last]] + [1.0] * (len(p) - last)
     return Probabilities(arms, tuple(p), tuple(cumulative))
 
 
-def _weights_of(prepared: Prepared, x: Float64s | None, arms: Sequence[int]) -> Float64s:
+def _weights_of(prepared: Prepared, x: Float64s | None, arms: Sequence[int]) -> list[float]:
     """Return the policy's weights for the arms at these positions alone."""
-    return prepared.take(arms).weights(None if x is None else x[list(arms)])
+    weights: list[float] = prepared.take(arms).weights(None if x is None else x[list(arms)]).tolist()
+    return weights

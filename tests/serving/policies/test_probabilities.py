@@ -140,8 +140,7 @@ def test_a_fixed_policy_has_no_cold_arms() -> None:
 def capped(
     weights: list[float], caps: list[float], floor: float = 0.0, default: int | None = 0, alone: Any = None
 ) -> list[float]:
-    p = apply_caps(np.array(weights), floor, np.array(caps), default, alone)
-    return [pytest.approx(each, abs=1e-12) for each in p.tolist()]
+    return [pytest.approx(each, abs=1e-12) for each in apply_caps(weights, floor, caps, default, alone)]
 
 
 def test_what_a_cap_cuts_off_goes_to_the_others_in_proportion() -> None:
@@ -183,7 +182,7 @@ def test_probabilities_sum_to_one_and_keep_caps_and_floors(vector: list[float], 
     caps = np.array(data.draw(st.lists(st.sampled_from([0.01, 0.1, 0.3, 1.0]), min_size=k, max_size=k)))
     floor = data.draw(st.floats(0, 1)) / k
     default = data.draw(st.integers(0, k - 1))
-    p = apply_caps(w, floor, caps, default, lambda arms: np.full(len(arms), 1 / len(arms)))
+    p = np.array(apply_caps(w.tolist(), floor, caps.tolist(), default, lambda arms: [1 / len(arms)] * len(arms)))
     assert p.sum() == pytest.approx(1, abs=1e-12)
     others = np.arange(k) != default
     assert (p[others] <= caps[others] + 1e-12).all()
