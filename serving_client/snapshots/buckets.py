@@ -102,41 +102,36 @@ class HttpFiles:
     """The files below an address of a web server. The tag of a file is its ETag.
 
     Args:
-        uri: http:// or https:// address. It may have a user, a password and a query.
+        uri: http:// or https:// address. It may have a user and a password.
     """
 
     def __init__(self, uri: str) -> None:
         parts = urllib.parse.urlsplit(uri)
-        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        if not parts.hostname or parts.fragment:
-            raise AddressError(f"{self._shown}: is not the address of a folder; write {parts.scheme}://HOST/PATH")
-        self._parts = parts
+        self.uri = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"  # without a password
+        if not parts.hostname or parts.query or parts.fragment:  # httpx logs the query, which may hold a secret
+            raise AddressError(f"{self.uri}: is not the address of a folder; write {parts.scheme}://HOST/PATH")
+        self._auth = tuple(urllib.parse.unquote(each or "") for each in (parts.username, parts.password))
         require("httpx", "http")
-
-    @property
-    def shown(self) -> str:
-        """The address without user, password and query, for messages."""
-        return self._shown
 
     @functools.cached_property
     def _client(self) -> Any:
         httpx = require("httpx", "http")
-        return httpx.Client(timeout=httpx.Timeout(READ_S, connect=CONNECT_S))
+        auth = self._auth if any(self._auth) else None
+        return httpx.Client(auth=auth, timeout=httpx.Timeout(READ_S, connect=CONNECT_S))
 
     def read(self, name: str, tag: str | None = None) -> Found | None:
         """Return a file and its ETag, or None if it does not exist."""
-        path = f"{self._parts.path.rstrip('/')}/{urllib.parse.quote(name)}"
         headers = {} if tag is None else {"If-None-Match": tag}
         client = self._client
         started_s = time.monotonic()
-        with client.stream("GET", self._parts._replace(path=path).geturl(), headers=headers) as answer:
+        with client.stream("GET", f"{self.uri}/{urllib.parse.quote(name)}", headers=headers) as answer:
             if answer.status_code == 304:
                 raise NotModified
             if answer.status_code == 404:
                 return None
             if answer.status_code != 200:
-                raise StoreError(f"{self._shown}/{name}: the server answers {answer.status_code}; check the address")
-            body = joined(f"{self._shown}/{name}", started_s, answer.iter_bytes())
+                raise StoreError(f"{self.uri}/{name}: the server answers {answer.status_code}; check the address")
+            body = joined(f"{self.uri}/{name}", started_s, answer.iter_bytes())
             return Found(body, answer.headers.get("ETag"))
 
     def forked(self) -> None:

@@ -1,6 +1,7 @@
 """How long a router waits for a store: 2 s for a connection, 3 s for each answer, and 5 s for all of a body.
 
-A body is checked between two reads. So a server that sends a byte every 3 s holds the background thread for 8 s.
+Bodies from S3 and web servers are checked between two reads. So a server that sends a byte now and then holds the
+background thread for 8 s at most. The clients of the other stores limit each read, but not all reads together.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def open_store(uri: str) -> Store:
         return FileStore(uri, GcsFiles(uri))
     if scheme in ("http", "https"):
         files = HttpFiles(uri)
-        return FileStore(files.shown, files)
+        return FileStore(files.uri, files)
     if scheme == "dynamodb":
         return DynamoStore.open(uri)
     if scheme in ("redis", "rediss"):

@@ -16,7 +16,6 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.answered: list[int] = []
-        self.queries: list[str] = []
         self.authorizations: list[str | None] = []
         self.broken = False
 
@@ -32,10 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        parts = urllib.parse.urlsplit(self.path)
-        self.server.queries.append(parts.query)
         self.server.authorizations.append(self.headers["Authorization"])
-        path = self.server.folder.joinpath(*map(urllib.parse.unquote, parts.path.split("/")[1:]))
+        path = self.server.folder.joinpath(*map(urllib.parse.unquote, self.path.split("/")[1:]))
         status, data = (200, path.read_bytes()) if path.is_file() else (404, b"")
         tag = f'"{hashlib.sha256(data).hexdigest()}"'
         if status == 200 and self.headers["If-None-Match"] == tag:
