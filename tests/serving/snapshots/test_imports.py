@@ -11,7 +11,8 @@ SCRIPT = """
 import sys
 from serving_client.snapshots import follow, stores
 stores.open_store("snapshots")
-print(sorted(sys.modules.keys() & {"apache_beam", "boto3", "google.cloud.storage", "grpc", "httpx", "redis", "scipy", "yaml"}))
+libraries = {"apache_beam", "boto3", "google.cloud.storage", "grpc", "httpx", "redis", "scipy", "yaml"}
+print(sorted(sys.modules.keys() & libraries))
 """
 
 
