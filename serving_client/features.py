@@ -23,7 +23,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +50,10 @@ class FeatureEncoder:
 
     def __init__(self, bandit: Bandit) -> None:
         self._width = feature_width(bandit)
-        self._given: list[tuple[int, Feature]] = []
-        fixed: list[tuple[int, Feature]] = []
+        self._given, fixed = _Placed([], []), _Placed([], [])
         at = 0
         for feature in bandit.features:
-            (fixed if feature.source == "model" else self._given).append((at, feature))
+            (fixed if feature.source == "model" else self._given).add(at, feature)
             at += feature.width
         self._of_arm = {arm_id: self._vector(fixed, arm.attributes) for arm_id, arm in bandit.arms.items()}
         self._of_other = self._vector(fixed, {})
@@ -74,19 +73,39 @@ class FeatureEncoder:
         vectors += self._vector(self._given, context)
         return vectors
 
-    def _vector(self, placed: Sequence[tuple[int, Feature]], values: Mapping[str, Any]) -> Float64s:
+    def _vector(self, placed: _Placed, values: Mapping[str, Any]) -> Float64s:
         vector = [0.0] * self._width  # setting one number of a list is faster than in an array
-        for at, feature in placed:
+        for at, name, scale, most in placed.numbers:
+            given = values.get(name)
+            if type(given) is not float:
+                given = _value(given)
+                if given is None or isinstance(given, (str, bool)):
+                    continue
+            number = given / scale
+            if -most <= number <= most:
+                vector[at] = number
+            elif math.isfinite(given):
+                vector[at] = most if number > most else -most
+        for at, feature in placed.others:
             value = _value(values.get(feature.name))
-            if feature.scale is not None:
-                if isinstance(value, (int, float)) and value is not True and value is not False:
-                    most = _LARGEST if feature.max is None else feature.max
-                    vector[at] = min(max(value / feature.scale, -most), most)
-            elif feature.buckets is None:
+            if feature.buckets is None:
                 vector[at] = float(value is True)
             else:
                 vector[at + (feature.buckets if value is None else _bucket(feature, _text(value)))] = 1.0
         return np.array(vector)
+
+
+class _Placed(NamedTuple):
+    """Features with their places in the vector. `numbers` has the place, name, scale and limit of numeric features."""
+
+    numbers: list[tuple[int, str, float, float]]
+    others: list[tuple[int, Feature]]
+
+    def add(self, at: int, feature: Feature) -> None:
+        if feature.scale is None:
+            self.others.append((at, feature))
+        else:
+            self.numbers.append((at, feature.name, feature.scale, _LARGEST if feature.max is None else feature.max))
 
 
 def segment_of(bandit: Bandit, context: Mapping[str, Any]) -> str:
@@ -103,13 +122,20 @@ def logged_context(bandit: Bandit, context: Mapping[str, Any]) -> dict[str, Valu
 
     Missing values are left out. Their encoding is the same.
     """
-    declared = [*bandit.segments, *(feature.name for feature in bandit.features if feature.source != "model")]
-    values = {key: _value(context[key]) for key in declared if key in context}
-    return {key: value for key, value in values.items() if value is not None}
+    logged: dict[str, Value] = {}
+    for key in bandit.segments:
+        if (value := _value(context.get(key))) is not None:
+            logged[key] = value
+    for feature in bandit.features:
+        if feature.source != "model" and (value := _value(context.get(feature.name))) is not None:
+            logged[feature.name] = value
+    return logged
 
 
 def _value(value: Any) -> Value | None:
     """Return a value as JSON can hold it, or None for a missing value."""
+    if type(value) is str and value.isascii():  # most values
+        return value if 0 < len(value) <= _MOST_BYTES else None
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, str):
