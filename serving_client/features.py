@@ -127,7 +127,11 @@ def logged_context(bandit: Bandit, context: Mapping[str, Any]) -> dict[str, Valu
         if (value := _value(context.get(key))) is not None:
             logged[key] = value
     for feature in bandit.features:
-        if feature.source != "model" and (value := _value(context.get(feature.name))) is not None:
+        if feature.source == "model":
+            continue
+        given = context.get(feature.name)
+        value = given if type(given) is float and math.isfinite(given) else _value(given)
+        if value is not None:
             logged[feature.name] = value
     return logged
 

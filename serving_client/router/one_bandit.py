@@ -82,14 +82,17 @@ class OneBandit:
         if kept is None:
             self.computed += 1  # two threads may count one request less, which does not matter
             kept = table.add(case)
-        choice = kept.choice
+        choice, vectors = kept.choice, dict[str, Float64s]()
         if choice is None:
-            choice = table.choose(case, kept, functools.partial(self._vectors, context))
+            choice = table.choose(case, kept, functools.partial(self._encode_into, vectors, context))
         if held_back:
             draw, index = None, 0
         else:
             draw = self._uniform() if user_key is None or not bandit.sticky else sticky_draw(bandit, user_key)
             index = bisect.bisect_right(choice.cumulative, draw)
+        encoder, arm_id = self._encoder, choice.arms[index]
+        if encoder is not None and arm_id not in vectors:
+            vectors[arm_id] = encoder.encode(arm_id, context)
         return Decision(
             decision_id,
             choice,
@@ -100,7 +103,7 @@ class OneBandit:
             user_key,
             held_back,
             logged_context(bandit, context),
-            None if self._encoder is None else self._encoder.encode(choice.arms[index], context),
+            vectors.get(arm_id),
         )
 
     def prepare(self, snapshot: Snapshot | None, cases: Iterable[Case], pause: Callable[[], None]) -> None:
@@ -133,9 +136,12 @@ class OneBandit:
         """The snapshot in use."""
         return self._table.snapshot
 
-    def _vectors(self, context: Mapping[str, Any], arms: tuple[str, ...]) -> dict[str, Float64s]:
+    def _encode_into(
+        self, vectors: dict[str, Float64s], context: Mapping[str, Any], arms: tuple[str, ...]
+    ) -> dict[str, Float64s]:
         assert self._encoder is not None, "a policy that reads features has features"
-        return dict(zip(arms, self._encoder.encode_arms(arms, context), strict=True))
+        vectors.update(zip(arms, self._encoder.encode_arms(arms, context), strict=True))
+        return vectors
 
     def _switch(self, snapshot: Snapshot | None) -> Table:
         table = self._ready
