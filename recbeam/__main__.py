@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": Command("pipelines.evaluate.__main__", "Split a log, measure models on held-out users, and gate."),
     "reward-stream": Command("pipelines.reward_stream.__main__", "Join rewards to decisions and publish statistics."),
     "interactions": Command("pipelines.interactions.__main__", "Turn decision and reward logs into interactions."),
+    "route": Command("serving_client.router.command", "Show which arm a request would get, and why.", True),
     "publish": Command("transforms.models.publish", "Publish a model as a new version, or roll back to an older one."),
     "sync": Command(
         "transforms.models.sync", "Copy published versions to a model server's folder.", False, "apache_beam"
