@@ -74,6 +74,17 @@ def test_a_uniform_arm_beside_any_other_wins_with_one_less_the_others_mean(a: fl
     assert best([(1, 1), (a, b)]) == pytest.approx([b / (a + b), a / (a + b)], abs=1e-9)
 
 
+@pytest.mark.parametrize(("one", "two"), [(0.5, 0.25), (0.001, 0.002), (1e-4, 3e-4)])
+def test_arms_whose_probability_underflows_are_resolved_by_their_log_odds(one: float, two: float) -> None:
+    """T of Beta(c, 1) is at most t with t^c: P(T1 > T2) = integral of c1 t^(c1 - 1) t^c2 = c1 / (c1 + c2).
+
+    At c = 0.001 half of it is below 1e-300. Beta(1, c) mirrors it.
+    """
+    share = one / (one + two)
+    assert best([(one, 1), (two, 1)]) == pytest.approx([share, 1 - share], abs=1e-9)
+    assert best([(1, one), (1, two)]) == pytest.approx([1 - share, share], abs=1e-9)
+
+
 def test_two_large_arms_equal_the_finite_sum() -> None:
     """P(T2 > T1) = sum_{i < a2} B(a1 + i, b1 + b2) / ((b2 + i) B(1 + i, b2) B(a1, b1)), for a whole number a2."""
     (a1, b1), (a2, b2) = (5_000.0, 95_000.0), (5_100.0, 94_900.0)
