@@ -78,6 +78,22 @@ class _Sums:
         self.sum_r2 += factor * other.sum_r2
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _LinSums:
+    """Sums of features of k arms, whose features have one schema."""
+
+    schema: str
+    xtx: Float64s
+    xtr: Float64s
+
+    def add(self, at: int, row: Row | None, factor: float) -> None:
+        """Add the sums of a row, times a factor, to an arm. A row with another schema has none."""
+        lin = row.lin if row is not None else None
+        if lin is not None and factor and lin.schema == self.schema and lin.d == self.xtr.shape[1]:
+            self.xtx[at] += factor * lin.xtx
+            self.xtr[at] += factor * lin.xtr
+
+
 def statistics_of(bandit: Bandit, snapshot: Snapshot | None, segment: str, arm_ids: Sequence[str]) -> ArmStatistics:
     """Return the statistics of some arms' current generations in a segment.
 
@@ -104,7 +120,7 @@ def statistics_of(bandit: Bandit, snapshot: Snapshot | None, segment: str, arm_i
     watermark_us = snapshot.watermark_us if snapshot is not None else None
     k, d = len(arm_ids), feature_width(bandit)
     sums, pending, prior = np.zeros((3, k)), np.zeros(k), np.zeros((k, 2))
-    lin = (np.zeros((k, d, d)), np.zeros((k, d))) if d else None
+    lin = _LinSums(feature_schema(bandit), np.zeros((k, d, d)), np.zeros((k, d))) if d else None
     for at, arm_id in enumerate(arm_ids):
         generation = bandit.arms[arm_id].generation
         own, whole = (rows.get((name, arm_id, generation)) for name in (segment, ALL))
@@ -118,9 +134,9 @@ def statistics_of(bandit: Bandit, snapshot: Snapshot | None, segment: str, arm_i
         pending[at] = own.pending if own is not None else 0.0
         prior[at] = _prior(bandit, arm_id, rows, segment)
         if lin is not None:
-            _add_lin(bandit, lin, at, own, 1.0)
-            _add_lin(bandit, lin, at, whole, borrowed)
-    xtx, xtr = lin if lin is not None else (None, None)
+            lin.add(at, own, 1.0)
+            lin.add(at, whole, borrowed)
+    xtx, xtr = (lin.xtx, lin.xtr) if lin is not None else (None, None)
     return ArmStatistics(sums[0], sums[1], sums[2], pending, prior, xtx, xtr, tuple(arm_ids))
 
 
@@ -175,12 +191,3 @@ def _prior(bandit: Bandit, arm_id: str, rows: Mapping[tuple[str, str, int], Row]
     if bandit.policy["kind"] in {"thompson_beta", "top_two"}:  # alpha and beta count successes and failures
         return first + max(sum_r, 0.0), second + max(n - sum_r, 0.0)
     return (second * first + sum_r) / (second + n), second + n
-
-
-def _add_lin(bandit: Bandit, lin: tuple[Float64s, Float64s], at: int, row: Row | None, factor: float) -> None:
-    if row is None or row.lin is None or factor == 0:
-        return
-    xtx, xtr = lin
-    if row.lin.schema == feature_schema(bandit) and row.lin.d == xtr.shape[1]:
-        xtx[at] += factor * row.lin.xtx
-        xtr[at] += factor * row.lin.xtr
