@@ -148,7 +148,13 @@ class DynamoStore:
     def pointer(self, name: str) -> Pointer | None:
         """Read the pointer."""
         found = self._table.get(escape(name), LATEST)
-        return None if found is None else Pointer(int(found["version"]["N"]), found["sha256"]["S"], _owner(found))
+        if found is None:
+            return None
+        try:
+            return Pointer(int(found["version"]["N"]), found["sha256"]["S"], _owner(found))
+        except (KeyError, ValueError) as error:
+            where = f"{self._table.uri}: {name} {LATEST}"
+            raise Damaged(f"{where}: has no number version or no text sha256; restore it, or remove it") from error
 
     def document(self, name: str, pointer: Pointer) -> Published:
         """Read the version that a pointer names, and its chunks."""
@@ -162,14 +168,14 @@ class DynamoStore:
         self._table.__dict__.pop("client", None)
 
     def _unpacked(self, where: str, place: str, version: int, head: dict[str, Any]) -> bytes:
-        data = [head["data"]["B"]]
-        if int(head["parts"]["N"]) > 1:
-            chunks = self._table.query(place, chunk_key(version, head["attempt"]["S"]), "#data")
-            data += [chunk["data"]["B"] for chunk in chunks]
         try:
+            data = [head["data"]["B"]]
+            if int(head["parts"]["N"]) > 1:
+                chunks = self._table.query(place, chunk_key(version, head["attempt"]["S"]), "#data")
+                data += [chunk["data"]["B"] for chunk in chunks]
             return zlib.decompress(b"".join(data))
-        except zlib.error as error:
-            raise Damaged(f"{where}: cannot be unpacked ({error}); restore it, or remove {LATEST}") from error
+        except (KeyError, ValueError, zlib.error) as error:
+            raise Damaged(f"{where}: cannot be unpacked ({error!r}); restore it, or remove {LATEST}") from error
 
 
 def head_key(version: int) -> str:

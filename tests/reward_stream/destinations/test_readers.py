@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,13 +14,17 @@ import pytest
 from pipelines.reward_stream.destinations.factory import open_destination
 from pipelines.reward_stream.destinations.interface import publish
 from serving_client import extras
+from serving_client.contracts.times import wall_clock_us
 from serving_client.snapshots.deadlines import TOTAL_S, joined
+from serving_client.snapshots.dynamodb import DynamoStore, head_key
 from serving_client.snapshots.files import NotModified
 from serving_client.snapshots.published import AddressError, Damaged, Owner, Published, StoreError, read_latest
 from serving_client.snapshots.stores import open_store
 from tests.reward_stream.destinations import web_stub
 from tests.reward_stream.destinations.test_contract import NAMES
+from tests.serving.snapshots.documents import published
 from tests.third_party import processes
+from tests.third_party.environments import ROOT
 
 NAME = "home_row"
 
@@ -104,6 +110,75 @@ def test_a_damaged_document_is_named(web, behind_web, tmp_path):
     for uri in (web.uri, str(tmp_path / "live")):
         with pytest.raises(Damaged, match=r"1\.json: has sha256 \w+… and the pointer says"):
             read_latest(open_store(uri), NAME)
+
+
+class Table:
+    """A DynamoDB table with one item under each sort key."""
+
+    uri = "dynamodb://table"
+
+    def __init__(self, items):
+        self.items = items
+
+    def get(self, place, item):
+        return self.items.get(item)
+
+
+POINTER = {"version": {"N": "3"}, "sha256": {"S": "ab"}}
+HEAD = {"data": {"B": b"not zlib"}, "parts": {"N": "1"}, "attempt": {"S": "a"}}
+
+
+@pytest.mark.parametrize("item", [{}, POINTER | {"version": {"S": "3"}}, POINTER | {"version": {"N": "1.5"}}])
+def test_a_damaged_pointer_of_dynamodb_is_named(item):
+    with pytest.raises(Damaged, match="dynamodb://table: home_row LATEST: has no number version"):
+        DynamoStore(Table({"LATEST": item})).pointer(NAME)
+
+
+@pytest.mark.parametrize("head", [{}, HEAD, HEAD | {"parts": {}}, HEAD | {"parts": {"N": "two"}}])
+def test_a_damaged_head_of_dynamodb_is_named(head):
+    store = DynamoStore(Table({"LATEST": POINTER, head_key(3): head}))
+    with pytest.raises(Damaged, match="home_row version 3: cannot be unpacked"):
+        read_latest(store, NAME)
+
+
+FORKED = """
+import os, sys, time
+from serving_client.snapshots.follow import SnapshotFollower
+from serving_client.snapshots.stores import open_store
+from tests.serving.snapshots.test_follow import bandits
+
+versions = []
+follower = SnapshotFollower(open_store(sys.argv[1]), bandits(), report=print, poll_interval_s=0.02,
+                            on_new=lambda snapshot: versions.append(snapshot.version))
+follower.start()
+
+def wait(version):
+    until_s = time.monotonic() + 20
+    while versions[-1:] != [version] and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert versions[-1:] == [version], versions
+
+wait(1)
+child = os.fork()
+if not child:
+    wait(2)
+    os._exit(7)
+print("forked", flush=True)
+wait(2)
+print(os.waitpid(child, 0)[1] >> 8)
+"""
+
+
+def test_parent_and_child_of_a_fork_both_go_on_with_connections_of_their_own(web, behind_web):
+    def snapshot(version: int) -> bytes:
+        return published(version, published_at_us=wall_clock_us())
+
+    publish(behind_web, NAME, snapshot)
+    command = [sys.executable, "-c", FORKED, web.uri]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "forked\n"
+        publish(behind_web, NAME, snapshot)
+        assert process.stdout.read() == "7\n"
 
 
 def test_a_body_that_drips_is_given_up(monkeypatch):
