@@ -522,3 +522,27 @@ def test_the_thread_finds_what_is_published_and_a_forked_child_drops_the_connect
     child._background.restart_in_child()
     child.close()
     assert memory.forks == 1
+
+
+def test_two_thousand_polls_among_random_faults_raise_nothing(world, tmp_path):
+    """Whatever happened before, the rung is that of the age, and a later good version is taken at the next poll."""
+    rng = random.Random(15)
+    follower = world.follower(disk=tmp_path / "copies")
+    version = 1
+    for _ in range(500):
+        version += 1
+        world.now_us += rng.choice([1, SECOND_US, FRESH_US, HARD_US])
+        world.store.publish(version, published_at_us=world.now_us, arms=[])
+        follower.poll()
+        assert seen(follower) == (version, "fresh")
+        for _ in range(3):
+            _, inject = FAULTS[rng.choice(list(FAULTS))]
+            inject(world.store)
+            world.now_us += rng.choice([0, SECOND_US, FRESH_US])
+            follower.poll()
+            held, (status,) = follower.held("home_row"), follower.status()
+            age_us = status.age_s * 1e6
+            rungs = ("fresh",) if age_us <= FRESH_US else ("last_good",) if age_us <= HARD_US else ("default",)
+            assert held.rung in rungs
+            assert (held.snapshot is None) == (held.rung == "default")
+        world.store.documents.clear()
