@@ -1,0 +1,1 @@
+"""What the router benchmark is made of."""
