@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.reward_stream.sources.file_state import whole_lines
 from serving_client.router import log_series
 from serving_client.router.log_files import LogFiles
 from tests.serving.router.logs import files, lines_of, run
@@ -120,7 +121,10 @@ def test_a_write_that_fails_in_the_middle_of_a_line_leaves_no_half_line_before_o
         assert not log.flush()
     assert log.counts().faults == {"io_error": 1}
     assert log.flush()
-    assert [path.read_bytes() for path in files(tmp_path / "log")] == [b"a\nb\ncc", b"cccccc\n"]
+    first, second = files(tmp_path / "log")
+    assert [first.read_bytes(), second.read_bytes()] == [b"a\nb\ncc", b"cccccc\n"]
+    with open(first, "rb") as stream:
+        assert whole_lines(stream, at=0, limit=1_000, end=None) == (b"a\nb\n", False)  # what reward_stream reads
     assert log.counts().written == 3
 
 
