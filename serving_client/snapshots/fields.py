@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from serving_client.contracts.times import parse_time
 
@@ -25,6 +28,8 @@ __all__ = [
     "string",
     "time_us",
 ]
+
+Float64s = npt.NDArray[np.float64]
 
 # float64 counts exactly up to here.
 _LARGEST_COUNT = 2**53
@@ -113,19 +118,55 @@ def array(where: str, fields: Any, key: str) -> list[Any]:
     return value
 
 
-def column(where: str, entries: Sequence[Any], key: str, check: Callable[[str, Any, str], float]) -> list[float]:
-    """Return one field of every object in an array.
+def column(where: str, entries: Sequence[Any], key: str, check: Callable[[str, Any, str], float]) -> Float64s:
+    """Return one field of every object in an array, float64 [entries].
+
+    The values are checked together, which takes a third of the time. If that fails, each is checked for its message.
 
     Args:
         where: Place of the array.
         entries: The array.
         key: Name of the field.
-        check: Function of this module for one object.
+        check: `number`, `positive`, `count` or `time_us`.
     """
     try:
-        return [check("", entry, key) for entry in entries]
-    except SnapshotError:  # the texts of 168 places that nobody reads would take a third of the time
-        return [check(f"{where}[{at}]", entry, key) for at, entry in enumerate(entries)]
+        values = _TOGETHER[check]([entry[key] for entry in entries])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        values = None
+    if values is None:
+        values = np.array([check(f"{where}[{at}]", entry, key) for at, entry in enumerate(entries)], np.float64)
+    return values
+
+
+def _numbers(values: list[Any]) -> Float64s | None:
+    if not {int, float}.issuperset(map(type, values)):
+        return None
+    numbers = np.array(values, np.float64)
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _positives(values: list[Any]) -> Float64s | None:
+    numbers = _numbers(values)
+    return numbers if numbers is not None and (numbers >= 0).all() else None
+
+
+def _counts(values: list[Any]) -> Float64s | None:
+    if not {int}.issuperset(map(type, values)):
+        return None
+    fits = not values or (min(values) >= 0 and max(values) <= _LARGEST_COUNT)
+    return np.array(values, np.float64) if fits else None
+
+
+def _times(values: list[Any]) -> Float64s:
+    return np.array([_parse_time(text) for text in values], np.float64)
+
+
+_TOGETHER: Mapping[Callable[[str, Any, str], float], Callable[[list[Any]], Float64s | None]] = {
+    number: _numbers,
+    positive: _positives,
+    count: _counts,
+    time_us: _times,
+}
 
 
 def _place(where: str, key: str) -> str:
