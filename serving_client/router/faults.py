@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["EVERY_S", "Faults"]
+__all__ = ["ALL_BANDITS", "Faults"]
 
 _LOG = logging.getLogger("serving_client")
-EVERY_S = 60.0
+ALL_BANDITS = "*"
+"""The bandit of a fault that belongs to the bandits file."""
+_EVERY_S = 60.0
 """Least seconds between two log messages with one reason about one bandit."""
 
 
@@ -25,6 +27,8 @@ class Faults:
         config_hash: A snapshot belongs to other bandits-file content than the router's.
         removed_bandit: The new bandits file lacks a bandit, which the router keeps.
         record: A decision could not be written as a line.
+
+    `BanditsFollower` and `SnapshotFollower` describe further reasons.
 
     Args:
         clock: Monotonic time in seconds.
@@ -48,10 +52,13 @@ class Faults:
         with self._lock:
             self._counts[key] += 1
             logged_at = self._logged_at.get(key)
-            if logged_at is not None and now_s - logged_at < EVERY_S:
+            if logged_at is not None and now_s - logged_at < _EVERY_S:
                 return
             self._logged_at[key] = now_s
-        _LOG.warning("router, bandit %s: %s", bandit_id, message)
+        if bandit_id == ALL_BANDITS:
+            _LOG.warning("router: %s", message)
+        else:
+            _LOG.warning("router, bandit %s: %s", bandit_id, message)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return the number of faults by bandit and reason."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from serving_client.bandits_file import read
+from serving_client.bandits_file.follow import BanditsFollower
 from serving_client.contracts.bandits import Bandit, Bandits
 from serving_client.contracts.ids import id_fault
 from serving_client.contracts.times import wall_clock_us
@@ -30,7 +30,7 @@ from serving_client.router.bandit_set import BanditSet
 from serving_client.router.counts import RouterCounts
 from serving_client.router.decision import Decision
 from serving_client.router.decision_log import DecisionLog
-from serving_client.router.faults import Faults
+from serving_client.router.faults import ALL_BANDITS, Faults
 from serving_client.router.ids import DecisionKeys, new_id
 from serving_client.router.log_files import LogFiles
 from serving_client.router.log_series import LogKeep
@@ -97,10 +97,18 @@ class Router:
         self._lock = threading.Lock()
         self._decided: collections.Counter[tuple[str, str, str]] = collections.Counter()
         self._bandits = BanditSet(self._random.random if uniform is None else uniform, self._faults)
-        content = bandits if isinstance(bandits, Bandits) else read(os.fspath(bandits))
+        self._file: BanditsFollower | None = None
+        if isinstance(bandits, Bandits):
+            content = bandits
+        else:
+            self._file = BanditsFollower(
+                os.fspath(bandits), on_new=self.take, report=self._file_fault, poll_interval_s=bandits_poll_s
+            )
+            content = self._file.bandits
         self._bandits.take(content)
         self._logs = {kind: open_log(log, kind, clock_us) for kind in KINDS}
         self._log_keep_s = log_keep_s
+        self._keep_logs(content)
         self._decisions = DecisionLog(self._logs["decisions"], self._faults)
         self._rewards = RewardRecorder(self._logs["rewards"], content, keys=keys, clock_us=clock_us)
         self._follower: SnapshotFollower | None = None
@@ -118,6 +126,8 @@ class Router:
             self._follower.start()
         elif snapshots is not None:
             self._snapshots = snapshots
+        if self._file is not None:
+            self._file.start()
         _ROUTERS.add(self)
 
     def route(
@@ -262,8 +272,9 @@ class Router:
 
     def close(self) -> None:
         """End the background threads that this router started, and write what is queued. Idempotent."""
-        if self._follower is not None:
-            self._follower.close()
+        for background in (self._file, self._follower):
+            if background is not None:
+                background.close()
         for log in self._logs.values():
             log.close()
 
@@ -282,6 +293,9 @@ class Router:
             self._faults.report(bandit_id, "user_key", f"user_key {fault}, so the request counts as anonymous")
             return None
         return user_key if self._secret is None else keyed_hash(self._secret, user_key)
+
+    def _file_fault(self, path: str, reason: str, message: str) -> None:
+        self._faults.report(ALL_BANDITS, reason, message)
 
     def _all_held(self) -> bool:
         return all(self._snapshots.held(bandit_id).rung != "default" for bandit_id in self._bandits.content().bandits)
