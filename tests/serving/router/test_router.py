@@ -7,6 +7,7 @@ import dataclasses
 import os
 import random
 import threading
+import time
 
 import jsonschema
 import numpy as np
@@ -16,7 +17,7 @@ from serving_client.contracts import schemas
 from serving_client.contracts.bandits import feature_schema
 from serving_client.router.bandit_set import UnknownBandit
 from serving_client.router.decision_log import AlreadyLogged
-from serving_client.router.ids import DecisionKeys
+from serving_client.router.ids import DecisionKeys, Forged
 from serving_client.router.router import Router
 from serving_client.router.users import keyed_hash, sticky_draw, sticky_holdback
 from serving_client.snapshots.snapshot import Lin, Row
@@ -363,3 +364,35 @@ def test_a_policy_that_reads_features_computes_each_request_for_its_arms(kind):
     assert (night.features.tolist(), day.features.tolist()) == ([1.0, 1.0], [0.0, 1.0])
     assert made.counts().computed == {"home_row": 1}  # the posterior, for both
     assert list(made.route("home_row", {"night": True}, eligible=["cf"]).propensities) == ["cf"]
+
+
+def test_old_log_files_are_removed_if_an_age_is_given(tmp_path):
+    """The bandit's window, lateness and max_future of 91 minutes keep a file for 3 h 2 min at least."""
+    now_s = time.time()
+    for age_h in (1, 4):
+        file = tmp_path / f"decisions-host-1-x-{age_h}.jsonl"
+        file.write_text("{}\n")
+        os.utime(file, (now_s - age_h * 3_600,) * 2)
+    with Router(bandits(), log=tmp_path, log_keep_s=60) as made:
+        made.log(made.route("home_row"))
+    assert (tmp_path / "decisions-host-1-x-1.jsonl").exists()
+    assert not (tmp_path / "decisions-host-1-x-4.jsonl").exists()
+
+
+def test_log_files_are_kept_if_no_age_is_given(tmp_path):
+    (tmp_path / "decisions-host-1-x-1.jsonl").write_text("{}\n")
+    os.utime(tmp_path / "decisions-host-1-x-1.jsonl", (0, 0))
+    with Router(bandits(), log=tmp_path) as made:
+        made.log(made.route("home_row"))
+    assert len(list(tmp_path.glob("decisions-*"))) == 2
+
+
+def test_rewards_are_logged_and_forged_ones_are_rejected(log):
+    made = router(bandits(), log=log, keys=KEYS)
+    decision = made.route("home_row")
+    assert made.record(decision.decision_id, "click", item_id="c07", position=0)
+    assert log.rewards[0]["decision_id"] == decision.decision_id
+    with pytest.raises(Forged):
+        made.record(decision.decision_id[:-1] + "!", "click")
+    assert made.counts().rejected == {"forged": 1}
+    assert len(log.rewards) == 1
