@@ -41,11 +41,13 @@ class DecisionLog:
         bot: bool,
     ) -> bool:
         """Write a decision. `Router.log` describes the arguments and errors."""
-        arm_id = decision.arm_id
-        served_by = decision.served_by if served_by is None else served_by
-        if served_by != POPULARITY and served_by not in decision.choice.bandit.arms:
+        choice, index = decision.choice, decision.index  # properties would take 1 us more
+        arms, arm_id = choice.bandit.arms, choice.arms[index]
+        reason = fallback_reason or choice.fallback_reason
+        if served_by is None:
+            served_by = decision.served_by
+        elif served_by != POPULARITY and served_by not in arms:
             raise ValueError(f"served_by {served_by!r} is not an arm of {decision.bandit_id}; use an arm or popularity")
-        reason = fallback_reason or decision.fallback_reason
         with self._lock:
             if decision.logged:
                 raise AlreadyLogged(f"decision {decision.decision_id} is logged already; call route again for another")
@@ -54,18 +56,18 @@ class DecisionLog:
                 self._fallbacks[decision.bandit_id, arm_id, reason or "unknown"] += 1
         try:
             line = decision_line(
-                decision.choice.part,
+                choice.part,
                 decision_id=decision.decision_id,
                 arm_id=arm_id,
-                arm_generation=decision.arm.generation,
-                propensity=decision.propensity,
+                arm_generation=arms[arm_id].generation,
+                propensity=choice.p[index],
                 decided_at_us=decision.decided_at_us,
                 draw=decision.draw,
                 rung=decision.rung,
                 served_by=None if served_by == arm_id else served_by,
                 fallback_reason=reason,
                 model_version=model_version,
-                context=decision.context or None,
+                context=decision.context,
                 features=decision.features,
                 items=items,
                 user_key=decision.user_key,
