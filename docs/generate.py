@@ -21,6 +21,7 @@ COMMANDS = {
     "recbeam evaluate split": ("pipelines.evaluate.__main__", ["split", "--help"]),
     "recbeam evaluate evaluate": ("pipelines.evaluate.__main__", ["evaluate", "--help"]),
     "recbeam interactions": ("pipelines.interactions.__main__", ["--help"]),
+    "recbeam off-policy": ("pipelines.off_policy.__main__", ["--help"]),
     "recbeam reward-stream": ("pipelines.reward_stream.__main__", ["--help"]),
     "recbeam reward-stream inspect": ("pipelines.reward_stream.__main__", ["inspect", "--help"]),
     "recbeam reward-stream replay": ("pipelines.reward_stream.__main__", ["replay", "--help"]),

@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Command] = {
     "reward-stream": Command("pipelines.reward_stream.__main__", "Join rewards to decisions and publish statistics."),
     "interactions": Command("pipelines.interactions.__main__", "Turn decision and reward logs into interactions."),
     "route": Command("serving_client.router.command", "Show which arm a request would get, and why.", True),
+    "off-policy": Command("pipelines.off_policy.__main__", "Estimate what a policy would have earned, from logs."),
     "publish": Command("transforms.models.publish", "Publish a model as a new version, or roll back to an older one."),
     "sync": Command(
         "transforms.models.sync", "Copy published versions to a model server's folder.", False, "apache_beam"

@@ -22,6 +22,7 @@ HELPS = {
     "recbeam vae-train": ["vae-train"],
     "recbeam evaluate split": ["evaluate", "split"],
     "recbeam evaluate evaluate": ["evaluate", "evaluate"],
+    "recbeam off-policy": ["off-policy"],
     "recbeam reward-stream": ["reward-stream"],
     "recbeam publish": ["publish"],
     "recbeam publish rollback": ["publish", "rollback"],

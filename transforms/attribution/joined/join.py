@@ -36,7 +36,7 @@ class JoinedDecisions:
 
         key              uint64, hash of decision_id, for folds and seeded draws
         decision_id, user_key (null: none), context, propensities, eligible_arms, items (JSON texts, null: none)
-        bandit_id*, policy_epoch int64, segment*, arm_id*, arm_generation int64
+        bandit_id*, policy_epoch int64, segment* (`*holdback` for the holdback), arm_id*, arm_generation int64
         propensity       float64, of arm_id
         decided_at_us    int64, microseconds since 1970
         outcome*         as in events.md; `counted`, `unexposed`, `bot`, `old_epoch` or `unknown_...`. Neither a
