@@ -7,7 +7,7 @@ There are four parts. Each prints the published figure beside ours:
 
 - Simpson's case, from the `hours` of rows.
 - Counting at once against counting matured rewards, through the join.
-- The estimates of Open Bandit, from the `ipw` of rows.
+- The estimates of Open Bandit, from the `ipw` of rows, and by the functions of `recbeam off-policy`.
 - The clicks of Globo against plain counting.
 
 The last two run the whole command as a bounded run. With --stream they also run a stream on Prism, which reads the same
@@ -31,12 +31,15 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import numpy.typing as npt
 import rich.box
 import rich.console
 import rich.table
 
 from benchmarks.rewards import delayed, globo, open_bandit, simpson
 from benchmarks.serving.report import head
+from pipelines.off_policy.__main__ import main as off_policy_command
+from pipelines.off_policy.verdict import refusals
 from pipelines.reward_stream.__main__ import main as reward_stream
 from serving_client.snapshots.published import read_latest
 from serving_client.snapshots.stores import open_store
@@ -60,6 +63,7 @@ def main() -> int:
     modes = ["batch", *["stream"] * options.stream]
     parts: list[Callable[[], list[Line]]] = [simpsons_case, lambda: biased_counting(options.long)]
     if options.data:
+        parts += [lambda: estimators(options.data)]
         parts += [lambda mode=mode: off_policy(options.data, mode) for mode in modes]  # type: ignore[misc]
     if options.globo:
         parts += [lambda mode=mode: news_clicks(options.globo, mode) for mode in modes]  # type: ignore[misc]
@@ -110,17 +114,60 @@ def biased_counting(long: bool) -> list[Line]:
     return lines
 
 
-def off_policy(data: pathlib.Path, mode: str) -> list[Line]:
-    """What the BTS policy would have earned on the log of the random one."""
+def estimators(data: pathlib.Path) -> list[Line]:
+    """What the BTS policy would have earned, by the functions of `recbeam off-policy`, and what its limits say."""
+    items, target = bts_policy(data)
+    bandits = open_bandit.bandits_yaml(items)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        open_bandit.write_log(open_bandit.read_log(data / "random" / "men" / "men.csv"), folder)
+        found = open_bandit.by_off_policy(folder, bandits, target, SEED)
+        (folder / "bandits.yaml").write_text(bandits)
+        names = ("bandits.yaml", "decisions.jsonl", "rewards.jsonl")
+        flags = [f"--{file.partition('.')[0]}={folder / file}" for file in names]
+        codes = [
+            off_policy_command([*flags, "--policy=arm:0", f"--output={folder / limit}", f"--min_ess={limit}"])
+            for limit in ("200", "500")
+        ]
+    ips, snips, dr, switch = found.estimates
+    refused = [len(refusals(found.ess, limit, 0.0, [])) for limit in (200, 3_000)]
+    title = "Open Bandit, off-policy"
+    return [
+        (f"{title}: IPS", ".00455", f"{ips.value:.5f}", abs(ips.value - 0.00455) <= 0.00003),
+        (
+            f"{title}: standard error of IPS",
+            ".0012",
+            f"{ips.standard_error:.4f}",
+            abs(ips.standard_error - 0.0012) < 1e-4,
+        ),
+        (f"{title}: SNIPS", ".00462", f"{snips.value:.5f}", abs(snips.value - 0.00462) <= 0.00003),
+        (f"{title}: ESS", "2,476", f"{found.ess:,.0f}", abs(found.ess - 2_476) <= 20),
+        *(
+            (f"{title}: {each.name} and its 95% interval", "", f"{each.value:.5f} ({low:.5f} to {high:.5f})", low > 0)
+            for each in (ips, snips, dr, switch)
+            for low, high in [each.interval]
+        ),
+        (f"{title}: refused at --min_ess=200, 3,000", "no, yes", f"{refused[0]}, {refused[1]}", refused == [0, 1]),
+        (f"{title}: exit code for always item 0 at 200, 500", "0, 4", f"{codes[0]}, {codes[1]}", codes == [0, 4]),
+    ]
+
+
+def bts_policy(data: pathlib.Path) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """The items, and the target policy's p(position, item)."""
     with (data / "prior_bts_men.csv").open(newline="") as file:
         prior = sorted(csv.DictReader(file), key=lambda row: int(row["item"]))
     alpha, beta = (np.array([float(row[name]) for row in prior]) for name in ("alpha", "beta"))
-    target = open_bandit.target_policy(alpha, beta, DRAWS, np.random.default_rng(SEED))
+    return [row["item"] for row in prior], open_bandit.target_policy(alpha, beta, DRAWS, np.random.default_rng(SEED))
+
+
+def off_policy(data: pathlib.Path, mode: str) -> list[Line]:
+    """What the BTS policy would have earned on the log of the random one, from the snapshot's `ipw`."""
+    items, target = bts_policy(data)
     log = list(open_bandit.read_log(data / "random" / "men" / "men.csv"))
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         open_bandit.write_log(log, folder)
-        document = count(open_bandit.bandits_yaml([row["item"] for row in prior]), folder, "open_bandit", mode)
+        document = count(open_bandit.bandits_yaml(items), folder, "open_bandit", mode)
     ours, plain = open_bandit.evaluate(document["arms"], target), open_bandit.plain(log, target)
     same = all(
         math.isclose(getattr(ours, name), getattr(plain, name), rel_tol=1e-9)

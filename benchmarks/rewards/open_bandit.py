@@ -16,13 +16,36 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OffPolicy", "bandits_yaml", "evaluate", "plain", "read_log", "target_policy", "write_log"]
+from pipelines.off_policy.estimators import Estimates, estimate
+from pipelines.off_policy.log_facts import facts_of
+from pipelines.off_policy.reward_model import RewardModel
+from pipelines.off_policy.selection import Selection, select
+from pipelines.off_policy.sums import sums_of
+from pipelines.off_policy.weighing import weigh
+from serving_client.bandits_file import parse_bytes
+from transforms.attribution.joined.join import join_blocks
+from transforms.attribution.joined.log_blocks import read_range
+from transforms.attribution.parsing.file_ranges import ranges_of
+from transforms.attribution.rules import Rules
+
+__all__ = [
+    "ByPosition",
+    "OffPolicy",
+    "bandits_yaml",
+    "by_off_policy",
+    "evaluate",
+    "plain",
+    "read_log",
+    "target_policy",
+    "write_log",
+]
 
 POSITIONS = 3
 
@@ -125,3 +148,50 @@ def plain(
     error = float(wr.std() / math.sqrt(len(w)))
     snips, ess = float(wr.sum() / w.sum()), float(w.sum() ** 2 / (w * w).sum())
     return OffPolicy(len(w), int(r.sum()), float(wr.mean()), error, snips, ess)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByPosition:
+    """A target policy for `pipelines.off_policy`, with its own probabilities in each segment.
+
+    A bandits file cannot express it, because the three positions share their draws.
+
+    Args:
+        chances: p(position, item) [3, items].
+    """
+
+    chances: npt.NDArray[np.float64]
+    name: str = "bts"
+    needs_context: bool = False
+
+    @property
+    def arms(self) -> Collection[str]:
+        """The items."""
+        return self.generations.keys()
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """1 for each item."""
+        return {str(item): 1 for item in range(self.chances.shape[1])}
+
+    def probabilities(self, segment: str, eligible: Collection[str] | None, context: str | None) -> Mapping[str, float]:
+        """The row of the segment's position."""
+        return {str(item): float(p) for item, p in enumerate(self.chances[int(segment) - 1])}
+
+
+def by_off_policy(folder: pathlib.Path, bandits: str, target: npt.NDArray[np.float64], seed: int) -> Estimates:
+    """The logs of a folder through the functions that `recbeam off-policy` runs, in one shard."""
+    rules, policy = Rules(parse_bytes(bandits.encode(), "bandits.yaml")), ByPosition(target)
+    ranges = [
+        part
+        for source in ("decisions", "rewards")
+        for part in ranges_of(source, {str(path): path.stat().st_size for path in folder.glob(f"{source}*.jsonl")})
+    ]
+    blocks = [read_range(part, rules, 1, time.time_ns() // 1_000).blocks[0] for part in ranges]
+    joined, _ = join_blocks(blocks, rules)
+    chosen = select(
+        joined, Selection("open_bandit", by_user=False, exclude_fallbacks=False, with_context=False)
+    ).decisions
+    facts = facts_of(chosen, policy.generations)
+    weighed = weigh(chosen, facts, RewardModel(facts.cells), policy)
+    return estimate(sums_of(weighed, seed), (0.0, 1.0), independent=True)

@@ -2,7 +2,8 @@
 
 An arm that is not among the eligible arms of a decision was either left out by the request, and then no policy could
 have shown it, or did not exist yet. The log tells: before the first decision that could draw the arm, and after the
-last one, it did not exist. Nor did its current generation before the last draw of another generation.
+last one, it did not exist. Nor did its current generation before the last draw of another generation. A decision that
+names neither chances nor eligible arms is believed to have had every arm that the log draws at all.
 
 Facts of blocks merge in any order, to the bit.
 """
@@ -53,7 +54,11 @@ class ArmSpan:
 
     def holds(self, at_us: int) -> bool:
         """Return whether the arm was there at a time."""
-        return max(self.first_us, self.other_us + 1) <= at_us <= self.last_us
+        return self.may_hold(at_us) and self.first_us <= at_us <= self.last_us
+
+    def may_hold(self, at_us: int) -> bool:
+        """Return whether the arm may have been there at a time, for decisions that name neither chances nor arms."""
+        return self.first_us <= self.last_us and at_us > self.other_us
 
 
 @dataclasses.dataclass(slots=True)

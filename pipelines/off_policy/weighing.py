@@ -86,7 +86,7 @@ def weigh(decisions: pa.RecordBatch, facts: LogFacts, model: RewardModel, target
     for group in _groups(decisions, eras.number(at_us)):
         rows = group.rows
         among, p = (None, None) if group.support is None else drawable(group.support)
-        away = eras.away(group.era)
+        away = eras.away(group.era, certain=among is not None)
         eligible = None if among is None else among | away
         chances = np.zeros(len(arms))
         for arm_id, chance in target.probabilities(group.segment, eligible, group.context).items():
@@ -150,10 +150,12 @@ class _Eras:
         """Return the era of each time, int64 [n]."""
         return np.searchsorted(np.array(self._borders, np.int64), at_us, side="right").astype(np.int64)
 
-    def away(self, era: int) -> frozenset[str]:
-        """Return the arms that are not there in an era."""
+    def away(self, era: int, *, certain: bool) -> frozenset[str]:
+        """Return the arms that are not there in an era. `certain`: those that a decision's own fields would name."""
         at_us = self._borders[era - 1]  # a drawn arm's span begins at or before every decision of that arm
-        return self._never | {arm_id for arm_id, span in self._spans.items() if not span.holds(at_us)}
+        spans = self._spans.items()
+        away = (arm_id for arm_id, span in spans if not (span.holds(at_us) if certain else span.may_hold(at_us)))
+        return self._never.union(away)
 
 
 def _groups(decisions: pa.RecordBatch, era: Int64s) -> list[_Group]:

@@ -103,10 +103,10 @@ def test_an_arm_that_the_request_left_out_is_left_out_of_the_target(support: Any
     assert found.unsupported.tolist() == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("support", [None, ["a"], {"a": 0.5}])
+@pytest.mark.parametrize("support", [["a"], {"a": 0.5}])
 def test_an_arm_that_the_log_could_not_draw_yet_or_any_more_is_unsupported(support: Any) -> None:
     """Arm b is there from 10 to 20 only: before and after, the target's 0.75 on b has no support."""
-    both = {"support": None if support is None else ["a", "b"]}
+    both = {"support": ["a", "b"]}
     found = weighed(
         Fixed({"a": 0.25, "b": 0.75}),
         {"support": support, "decided_at_us": 9},
@@ -117,6 +117,13 @@ def test_an_arm_that_the_log_could_not_draw_yet_or_any_more_is_unsupported(suppo
     )
     assert found.unsupported.tolist() == [0.75, 0.0, 0.0, 0.0, 0.75]
     assert found.weight.tolist() == [0.5, 1.5, 0.5, 1.5, 0.5]
+
+
+def test_without_chances_and_eligible_arms_every_arm_that_the_log_draws_is_believed_to_be_there() -> None:
+    target = Fixed({"a": 0.25, "b": 0.5, "z": 0.25})
+    found = weighed(target, {"decided_at_us": 9}, {"arm_id": "b", "decided_at_us": 10}, {"decided_at_us": 21})
+    assert found.unsupported.tolist() == [0.25, 0.25, 0.25]
+    assert found.weight.tolist() == [0.5, 1.0, 0.5]
 
 
 def test_an_arm_that_the_log_never_drew_is_unsupported_everywhere() -> None:
