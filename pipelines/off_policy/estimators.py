@@ -10,6 +10,9 @@ the drawn arm and b of the target, and c = w (r - q):
 
     ESS        sum(w)^2 / sum(w^2)                   Kish 1965
 
+Where decisions of a user depend on each other, the ESS counts users: w is then the sum over a user's decisions. The
+bootstrap knows sum(w^2), because a Poisson(1) number has a variance of 1.
+
 tau is the power of two with the least variance plus squared bias bound, as in Wang et al. The bound of the bias is the
 target's mass on arms whose weight is above tau, times the range of the rewards.
 """
@@ -71,7 +74,7 @@ class Estimates:
         logged: Mean reward of the log.
         estimates: IPS, SNIPS, DR and switch-DR.
         differences: Each estimate less the mean of the log, by name.
-        ess: Effective sample size.
+        ess: Effective sample size: decisions, or users if decisions depend on each other.
         tau: Largest weight that switch-DR corrects with. Infinite: it is DR.
         mean_weight: Mean of the weights. It is near 1 less the unsupported share if the propensities are right.
         mean_weight_interval: 95% interval of the bootstrap.
@@ -132,7 +135,7 @@ def estimate(sums: Sums, reward_range: Interval, *, independent: bool) -> Estima
         logged=logged,
         estimates=tuple(found.values()),
         differences=differences,
-        ess=_ratio(sums.moment("w") ** 2, sums.moment("ww")),
+        ess=_ratio(sums.moment("w") ** 2, max(sums.moment("ww"), 0.0 if independent else float(w.var(ddof=1)))),
         tau=tau,
         mean_weight=mean["w"],
         mean_weight_interval=_percentiles(w / m),

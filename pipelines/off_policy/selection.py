@@ -95,8 +95,9 @@ def select(joined: JoinedDecisions, rules: Selection) -> Selected:
     counts["evaluated"] = len(chosen)
     counts["fallbacks"] = int(np.count_nonzero(fallback & kept))
     counts["without_user"] = user.null_count if rules.by_user else 0
-    columns = {name: chosen[name] for name in ("segment", "arm_id", "arm_generation", "propensity")}
-    columns |= {name: chosen[name] for name in ("decided_at_us", "reward")}
+    columns = {name: chosen[name] for name in ("arm_generation", "propensity", "decided_at_us", "reward")}
+    for name in ("segment", "arm_id"):  # numbered in the order of the rows, which does not depend on the input's
+        columns[name] = chosen[name].cast(pa.string()).dictionary_encode()
     columns["unit"] = pa.array(unit)
     columns["support"] = pc.coalesce(chosen["propensities"], chosen["eligible_arms"])
     columns["context"] = chosen["context"] if rules.with_context else pa.nulls(len(chosen), pa.string())

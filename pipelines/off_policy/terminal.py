@@ -34,10 +34,10 @@ def print_evaluation(result: Evaluation) -> None:
         title_justify="left",
     )
     table.add_column("", no_wrap=True)
-    for name in ("estimate", "interval", "minus the log", "interval", "Bernstein"):
+    for name in ("estimate", "interval", "minus the log", "interval", *["Bernstein"] * (not result.by_user)):
         table.add_column(name, justify="right", no_wrap=True)
     logged = found.logged
-    table.add_row("the log", f"{logged.value:.5f}", _shown(logged.interval), "", "", _shown(logged.bernstein))
+    table.add_row("the log", f"{logged.value:.5f}", _shown(logged.interval), "", "", *_shown_if(logged.bernstein))
     for each in found.estimates:
         difference = found.differences[each.name]
         table.add_row(
@@ -46,11 +46,11 @@ def print_evaluation(result: Evaluation) -> None:
             _shown(each.interval),
             f"{difference.value:+.5f}",
             _shown(difference.interval, "+"),
-            _shown(each.bernstein),
+            *_shown_if(each.bernstein),
         )
     console.print(table)
     console.print(
-        f"effective sample size {found.ess:,.0f}; weights average {found.mean_weight:.3f}, largest "
+        f"effective sample size {found.ess:,.0f} {clusters}; weights average {found.mean_weight:.3f}, largest "
         f"{result.most_weight:.3g}; {result.unsupported_share:.2%} of the policy's mass without support",
         highlight=False,
     )
@@ -65,5 +65,9 @@ def left_out(result: Evaluation) -> list[str]:
     return [f"left out: {result.counts[name]:,} {about}" for name, about in _LEFT_OUT.items() if result.counts[name]]
 
 
-def _shown(interval: Interval | None, sign: str = "") -> str:
-    return "" if interval is None else f"{interval[0]:{sign}.5f} to {interval[1]:{sign}.5f}"
+def _shown(interval: Interval, sign: str = "") -> str:
+    return f"{interval[0]:{sign}.5f} to {interval[1]:{sign}.5f}"
+
+
+def _shown_if(interval: Interval | None) -> list[str]:
+    return [] if interval is None else [_shown(interval)]

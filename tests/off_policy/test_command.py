@@ -99,11 +99,24 @@ def test_decisions_that_drew_nothing_are_left_out_and_counted(
     assert "left out: 1 decisions of the holdback, which drew nothing" in capsys.readouterr().out
 
 
-def test_a_sticky_bandit_is_resampled_by_user(tmp_path: pathlib.Path) -> None:
-    """Without the Bernstein bound, which needs independent decisions."""
-    logs = made_up.write(tmp_path, 800, users=80, changes={"sticky": True})
+def test_equal_records_give_equal_bytes(tmp_path: pathlib.Path) -> None:
+    """The same lines in another order and in several files."""
+    logs = made_up.write(tmp_path, 300)
     assert main(logs.arguments("arm:a")) == 0
-    assert estimates(logs)["clusters"] == "user_key"
+    once = (tmp_path / "out" / "estimates.json").read_bytes()
+    path = tmp_path / "decisions.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)[::-1]
+    path.write_bytes(b"".join(lines[:100]))
+    (tmp_path / "decisions-2.jsonl").write_bytes(b"".join(lines[100:]))
+    assert main([*logs.arguments("arm:a"), "--overwrite"]) == 0
+    assert (tmp_path / "out" / "estimates.json").read_bytes() == once
+
+
+def test_a_sticky_bandit_is_resampled_by_user(tmp_path: pathlib.Path) -> None:
+    """Without the Bernstein bound, which needs independent decisions. 80 users are no more than 80 users' worth."""
+    logs = made_up.write(tmp_path, 800, users=80, changes={"sticky": True})
+    assert main(logs.arguments("arm:a", "--min_ess=50")) == 0
+    assert estimates(logs)["clusters"] == "user_key" and 50 < estimates(logs)["ess"] < 85
     assert estimates(logs)["estimates"]["ips"]["bernstein"] is None
 
 

@@ -135,6 +135,8 @@ def test_all_decisions_of_a_user_count_alike() -> None:
     assert by_user.estimates[0].standard_error == pytest.approx(plain, rel=0.1)
     assert by_decision.estimates[0].standard_error == pytest.approx(plain / math.sqrt(10), rel=0.1)
     assert by_user.estimates[0].bernstein is None
+    assert by_decision.ess == pytest.approx(np.sum(w) ** 2 / np.sum(w * w))
+    assert by_user.ess == pytest.approx(by_decision.ess / 10, rel=0.15)
 
 
 def test_the_bernstein_interval_is_the_formula() -> None:
