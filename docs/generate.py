@@ -26,6 +26,7 @@ COMMANDS = {
     "recbeam reward-stream inspect": ("pipelines.reward_stream.__main__", ["inspect", "--help"]),
     "recbeam reward-stream replay": ("pipelines.reward_stream.__main__", ["replay", "--help"]),
     "recbeam route": ("serving_client.router.command", ["--help"]),
+    "recbeam experiment": ("pipelines.experiment.__main__", ["--help"]),
     "python -m examples.reward_stream.generate": ("examples.reward_stream.generate", ["--help"]),
     "recbeam publish": ("transforms.models.publish", ["--help"]),
     "recbeam publish rollback": ("transforms.models.publish", ["rollback", "--help"]),

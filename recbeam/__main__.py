@@ -43,6 +43,9 @@ COMMANDS: Mapping[str, Command] = {
     "interactions": Command("pipelines.interactions.__main__", "Turn decision and reward logs into interactions."),
     "route": Command("serving_client.router.command", "Show which arm a request would get, and why.", True),
     "off-policy": Command("pipelines.off_policy.__main__", "Estimate what a policy would have earned, from logs."),
+    "experiment": Command(
+        "pipelines.experiment.__main__", "Say which arm of a bandit is better, and how sure that is."
+    ),
     "publish": Command("transforms.models.publish", "Publish a model as a new version, or roll back to an older one."),
     "sync": Command(
         "transforms.models.sync", "Copy published versions to a model server's folder.", False, "apache_beam"

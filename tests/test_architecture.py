@@ -45,8 +45,6 @@ LAYERS = (
 # Modules of transforms that fewer than two pipelines and commands reach, with the reason why they are there.
 FEW_USERS = {
     "transforms.attribution": "reward_stream joins the logs, and batch pipelines read them through joined",
-    "transforms.reports": "evaluate uses it today, and experiment and off_policy are planned",
-    "transforms.inference": "reward_stream uses it today, and experiment is planned",
     "transforms.files.shared_bucket": "conditional writes are about storage, not about one pipeline's snapshots",
     "transforms.files.shared_folder": "as shared_bucket",
     "transforms.files.shared_interface": "as shared_bucket",

@@ -16,7 +16,7 @@ PAGES = sorted(
     for pattern in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/**/*.md", "deploy/**/README.md")
     for path in ROOT.glob(pattern)
 )
-SUBCOMMANDS = ("batch-cf", "vae-train", "evaluate", "reward-stream", "publish", "sync", "serve", "ask")
+SUBCOMMANDS = ("batch-cf", "vae-train", "evaluate", "reward-stream", "experiment", "publish", "sync", "serve", "ask")
 README_LINES = 120
 
 

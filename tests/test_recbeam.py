@@ -24,6 +24,7 @@ HELPS = {
     "recbeam evaluate evaluate": ["evaluate", "evaluate"],
     "recbeam off-policy": ["off-policy"],
     "recbeam reward-stream": ["reward-stream"],
+    "recbeam experiment": ["experiment"],
     "recbeam publish": ["publish"],
     "recbeam publish rollback": ["publish", "rollback"],
     "recbeam sync": ["sync"],
@@ -33,7 +34,9 @@ HELPS = {
     "recbeam ask bench": ["ask", "bench"],
     "recbeam serve": ["serve"],
 }
-PIPELINES = [name for name in HELPS if name.split()[1] in ("batch-cf", "vae-train", "evaluate", "reward-stream")][:5]
+PIPELINES = [
+    name for name in HELPS if name.split()[1] in ("batch-cf", "vae-train", "evaluate", "reward-stream", "experiment")
+][:6]
 
 
 def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
