@@ -26,14 +26,13 @@ def check(options: Any) -> list[str]:
         "min_user_items",
         "hidden",
         "latent",
-        "samples",
         "patience",
     )
-    counts += ("batch_users", "encoder_passes", "shuffle_users", "checkpoint_steps", "sampled_items")
+    counts += ("encoder_passes", "shuffle_users", "checkpoint_steps")
     problems += [
         f"--{name}={getattr(view, name)} is below 1; use 1 or more" for name in counts if getattr(view, name) < 1
     ]
-    for name in ("max_items", "epochs"):
+    for name in ("max_items", "epochs", "batch_users", "sampled_items", "samples"):
         if getattr(view, name) is not None and getattr(view, name) < 1:
             problems.append(f"--{name}={getattr(view, name)} is below 1; use 1 or more, or omit the option")
     if view.linear_items < 0:
@@ -61,14 +60,14 @@ def _range_problems(view: Any) -> list[str]:
         problems.append(f"--fold_in={view.fold_in} must be greater than 0 and less than 1")
     if not 0 <= view.dropout < 1:
         problems.append(f"--dropout={view.dropout} must be at least 0 and less than 1")
-    if not 0 < view.anneal_fraction <= 1:
+    if view.anneal_fraction is not None and not 0 < view.anneal_fraction <= 1:
         problems.append(f"--anneal_fraction={view.anneal_fraction} must be greater than 0 and at most 1")
     problems += [
         f"--{name}={getattr(view, name)} must be a number of at least 0"
         for name in ("gamma", "beta_cap")
-        if not 0 <= getattr(view, name) < math.inf
+        if getattr(view, name) is not None and not 0 <= getattr(view, name) < math.inf
     ]
-    for name in ("recency_half_life", "learning_rate"):
+    for name in ("recency_half_life", "learning_rate", "final_learning_rate"):
         value = getattr(view, name)
         if value is not None and not 0 < value < math.inf:
             problems.append(f"--{name}={value} must be a number greater than 0")

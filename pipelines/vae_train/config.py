@@ -97,7 +97,9 @@ class TrainingConfig:
     Attributes:
         epochs: Largest number of epochs.
         batch_users: Users per step, over all replicas.
-        learning_rate: Initial learning rate of Adam.
+        learning_rate: Learning rate of Adam at the first step. RecVAE's authors use 5e-4. 1e-3 reaches the same
+            validation score in half the epochs on MovieLens 1M.
+        final_learning_rate: Learning rate at the end of the plan. It falls geometrically. None for no change.
         encoder_passes: Passes for the encoder per epoch, for recvae.
         patience: Training stops after this many epochs without a better validation score.
         seed: Seed of weights, order and noise.
@@ -111,6 +113,7 @@ class TrainingConfig:
     epochs: int = 100
     batch_users: int = 500
     learning_rate: float = 1e-3
+    final_learning_rate: float | None = None
     encoder_passes: int = 3
     patience: int = 10
     seed: int = 1

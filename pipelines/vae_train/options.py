@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.vae_train.config import FeatureRules, ModelConfig, SplitRule, TrainingConfig
+from pipelines.vae_train.defaults import LARGE_ITEMS, SPARSE_INTERACTIONS, SPARSE_MODEL, SPARSE_TRAINING, configs
 from transforms.interactions.options import InteractionOptions, InteractionSettings, interaction_settings
 from transforms.runs.settings import RunSettings, run_settings
 
@@ -16,10 +18,6 @@ __all__ = ["VaeOptions", "VaeSettings", "vae_settings"]
 
 _UNRECORDED = {"work_dir"}
 """Flags that do not change the output."""
-
-_EPOCHS = {"recvae": 100, "multvae": 200}
-_LEARNING_RATE = 1e-3
-"""RecVAE's authors use 5e-4; 1e-3 reaches the same validation score in half the epochs on MovieLens 1M."""
 
 
 class VaeOptions(InteractionOptions):
@@ -102,8 +100,13 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    add, model = parser.add_argument, ModelConfig()
-    add("--model", choices=("recvae", "multvae"), default=model.kind, help=f"architecture (default: {model.kind})")
+    add, model, sparse = parser.add_argument, ModelConfig(), SPARSE_MODEL
+    add(
+        "--model",
+        choices=("recvae", "multvae"),
+        help=f"architecture (default: {model.kind}, and multvae for a sparse log: one with more than {LARGE_ITEMS:,} "
+        f"items and fewer than {SPARSE_INTERACTIONS} interactions per item)",
+    )
     add(
         "--linear_items",
         type=int,
@@ -135,27 +138,26 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add(
         "--beta_cap",
         type=float,
-        default=model.beta_cap,
-        help=f"largest weight of the KL term (only with --model=multvae; default: {model.beta_cap})",
+        help=f"largest weight of the KL term (only with --model=multvae; default: {model.beta_cap}, and "
+        f"{sparse['beta_cap']} for a sparse log)",
     )
     add(
         "--anneal_fraction",
         type=float,
-        default=model.anneal_fraction,
         help="share of the planned steps over which the weight of the KL term rises, 0 to 1 (only with "
-        f"--model=multvae; default: {model.anneal_fraction})",
+        f"--model=multvae; default: {model.anneal_fraction}, and {sparse['anneal_fraction']} for a sparse log)",
     )
     add(
         "--sampled_items",
         type=int,
-        default=model.sampled_items,
-        help=f"with more items than this, training samples the softmax (default: {model.sampled_items})",
+        help="with more items than this, training samples the softmax (default: "
+        f"{model.sampled_items}, and {sparse['sampled_items']} for a sparse log)",
     )
     add(
         "--samples",
         type=int,
-        default=model.samples,
-        help=f"number of negatives in a step (only with more items than --sampled_items; default: {model.samples})",
+        help="number of negatives in a step (only with more items than --sampled_items; default: "
+        f"{model.samples}, and {sparse['samples']} for a sparse log)",
     )
     add(
         "--precision",
@@ -166,8 +168,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    add, training = parser.add_argument, TrainingConfig()
-    add("--epochs", type=int, help="largest number of epochs (default: 100 of recvae, 200 of multvae)")
+    add, training, sparse = parser.add_argument, TrainingConfig(), SPARSE_TRAINING
+    add(
+        "--epochs",
+        type=int,
+        help="largest number of epochs (default: 100 of recvae, 200 of multvae, and "
+        f"{sparse['epochs']} for a sparse log)",
+    )
     add(
         "--patience",
         type=int,
@@ -177,10 +184,16 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add(
         "--batch_users",
         type=int,
-        default=training.batch_users,
-        help=f"number of users in a step (default: {training.batch_users})",
+        help=f"number of users in a step (default: {training.batch_users}, and {sparse['batch_users']} for a sparse "
+        "log)",
     )
-    add("--learning_rate", type=float, help="learning rate of Adam (default: 1e-3)")
+    add("--learning_rate", type=float, help="learning rate of Adam at the first step (default: 1e-3)")
+    add(
+        "--final_learning_rate",
+        type=float,
+        help="learning rate at the end of the last epoch of --epochs; it falls by the same factor in every step "
+        "(default: --learning_rate, and a tenth for a sparse log)",
+    )
     add(
         "--encoder_passes",
         type=int,
@@ -238,8 +251,8 @@ class VaeSettings:
         split_by: What validation users are asked for. `auto` is `time` if the log has times, otherwise `user`.
         split: Which users validate and test. `split_rule` replaces its `by`.
         rules: What makes a feature.
-        model: The shape of the model.
-        training: How the model is trained.
+        model: The fields of ModelConfig that flags set.
+        training: The fields of TrainingConfig that flags set.
         linear_items: Largest number of items for which EASE is tried. Beyond, neighbors are tried. 0 tries nothing.
         refit: Train again on validation users too before the export.
         serving_top_k: Items that the served model returns.
@@ -251,8 +264,8 @@ class VaeSettings:
     split_by: Literal["auto", "user", "time"]
     split: SplitRule
     rules: FeatureRules
-    model: ModelConfig
-    training: TrainingConfig
+    model: Mapping[str, Any]
+    training: Mapping[str, Any]
     linear_items: int
     refit: bool
     serving_top_k: int
@@ -261,6 +274,10 @@ class VaeSettings:
         """Return which users validate, for a log with or without times."""
         by: Literal["user", "time"] = "time" if has_times else "user"
         return dataclasses.replace(self.split, by=by if self.split_by == "auto" else self.split_by)
+
+    def configs(self, items: int, interactions: int) -> tuple[ModelConfig, TrainingConfig]:
+        """Return the model and its training for a log of this size. Defaults fill what no flag sets."""
+        return configs(self.model, self.training, items, interactions)
 
 
 def vae_settings(options: PipelineOptions) -> VaeSettings:
@@ -281,41 +298,16 @@ def vae_settings(options: PipelineOptions) -> VaeSettings:
         split_by=view.split,
         split=SplitRule("user", view.validation_fraction, view.test_fraction, view.fold_in, view.seed),
         rules=FeatureRules(view.min_item_users, view.max_items, view.min_user_items, sides, view.seed),
-        model=_model_config(view),
-        training=_training_config(view),
+        model=_set(ModelConfig, view, kind=view.model),
+        training=_set(TrainingConfig, view, lazy=not view.dense_updates),
         linear_items=view.linear_items,
         refit=view.refit,
         serving_top_k=view.serving_top_k,
     )
 
 
-def _model_config(view: Any) -> ModelConfig:
-    return ModelConfig(
-        kind=view.model,
-        hidden=view.hidden,
-        latent=view.latent,
-        dropout=view.dropout,
-        recency_half_life=view.recency_half_life,
-        gamma=view.gamma,
-        beta_cap=view.beta_cap,
-        anneal_fraction=view.anneal_fraction,
-        sampled_items=view.sampled_items,
-        samples=view.samples,
-        precision=view.precision,
-    )
-
-
-def _training_config(view: Any) -> TrainingConfig:
-    return TrainingConfig(
-        epochs=view.epochs or _EPOCHS[view.model],
-        batch_users=view.batch_users,
-        learning_rate=view.learning_rate or _LEARNING_RATE,
-        encoder_passes=view.encoder_passes,
-        patience=view.patience,
-        seed=view.seed,
-        deterministic=view.deterministic,
-        shuffle_users=view.shuffle_users,
-        checkpoint_steps=view.checkpoint_steps,
-        lazy=not view.dense_updates,
-        distribute=view.distribute,
-    )
+def _set(config: type[ModelConfig | TrainingConfig], view: Any, **renamed: Any) -> dict[str, Any]:
+    """Return the fields of a config that are set: by a flag of that name, or as renamed."""
+    names = [field.name for field in dataclasses.fields(config)]
+    values = {name: renamed[name] if name in renamed else getattr(view, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

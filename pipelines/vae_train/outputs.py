@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 
+from pipelines.vae_train.config import ModelConfig
 from pipelines.vae_train.fitting import Fitted
-from pipelines.vae_train.options import VaeSettings
 from transforms.files import storage
 from transforms.interactions.times import rfc3339
 from transforms.runs.run import Run
@@ -18,14 +18,14 @@ PARTS = ("transform", "examples", "vocabulary.parquet", "dead_letters", "trainin
 """The output folder without run.json. The first four are features."""
 
 
-def export(run: Run, folder: RunFolder, settings: VaeSettings, fitted: Fitted) -> None:
+def export(run: Run, folder: RunFolder, serving_top_k: int, model: ModelConfig, fitted: Fitted) -> None:
     """Write the served model to the run's folder, with its model card."""
     from pipelines.vae_train.export.saved_model import export_model
 
     facts = fitted.features.facts
     times = {"from": facts["oldest_timestamp_us"], "to": facts["newest_timestamp_us"]}
     card = run.model_card(
-        model=settings.model.kind,
+        model=model.kind,
         items=facts["items"],
         users=facts["train_users"],
         interactions=facts["interactions"],
@@ -34,7 +34,7 @@ def export(run: Run, folder: RunFolder, settings: VaeSettings, fitted: Fitted) -
         test=dict(fitted.test),
         training=dict(fitted.training),
         linear=fitted.blend,
-        sampled_softmax=facts["items"] > settings.model.sampled_items,
+        sampled_softmax=facts["items"] > model.sampled_items,
     )
     with storage.local_place(folder.path("model")) as local:
         export_model(
@@ -43,7 +43,7 @@ def export(run: Run, folder: RunFolder, settings: VaeSettings, fitted: Fitted) -
             fitted.share,
             fitted.features.path,
             local,
-            serving_top_k=settings.serving_top_k,
+            serving_top_k=serving_top_k,
             model_card=card,
         )
 

@@ -41,7 +41,10 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
     output, work_dir, as_of_us = settings.run.output, settings.work_dir, settings.interactions.format.as_of_us
     with run.stage("prepare"):
         files = run.find_files(settings.interactions.globs)
-        timed = {"--split=time": settings.split_by == "time", "--recency_half_life": settings.model.recency_half_life}
+        timed = {
+            "--split=time": settings.split_by == "time",
+            "--recency_half_life": settings.model.get("recency_half_life"),
+        }
         reading, columns = run.resolve_columns(files, run.date(settings.interactions), timed)
         has_times = columns.timestamp is not None
         catalogue = run.read_catalogue(reading)
@@ -53,14 +56,15 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
         from pipelines.vae_train.training.distribution import open_distribution
 
         # Workers find each other before TensorFlow does anything else.
-        distribution = open_distribution(settings.training.distribute)
+        distribution = open_distribution(settings.training["distribute"])
         recorded = {**settings.run.options, "as_of": as_of_us}  # the flag, since the clock's moves
         workspace = fingerprint({**recorded, "code_version": code_version()}, run.inputs)
-    configs = settings.model, settings.training
     if not distribution.chief:
         work = workspace_of(output, work_dir, workspace)
         refit = (lambda: await_features(os.path.join(work, _REFIT))) if settings.refit else None
-        assist(await_features(os.path.join(work, _FEATURES)), work, *configs, refit, distribution)
+        awaited = await_features(os.path.join(work, _FEATURES))
+        configs = settings.configs(awaited.items, awaited.facts["interactions"])
+        assist(awaited, work, *configs, refit, distribution)
         return RunResult(None, reused=False, version=None)
     with run.open() as folder, open_workspace(output, work_dir, workspace) as work:
 
@@ -75,9 +79,10 @@ def run(settings: VaeSettings, new_pipeline: PipelineFactory, clock: Callable[[]
         with run.stage("features"):
             made = features(_FEATURES, refit=False)
         refit = features_of_refit if settings.refit else None
-        fitted = fit(made, work, *configs, settings.linear_items, refit, distribution)
+        model, training = settings.configs(made.items, made.facts["interactions"])
+        fitted = fit(made, work, model, training, settings.linear_items, refit, distribution)
         run.timings |= fitted.timings
         with run.stage("export"):
-            export(run, folder, settings, fitted)
+            export(run, folder, settings.serving_top_k, model, fitted)
         bring(folder, fitted)
-        return run.commit(PARTS, counters(made, fitted), notes(settings.model.sampled_items, made.facts, fitted))
+        return run.commit(PARTS, counters(made, fitted), notes(model, made.facts, fitted))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.vae_train.config import ModelConfig
+from pipelines.vae_train.defaults import is_sparse
 from pipelines.vae_train.featuring import Features
 from pipelines.vae_train.fitting import Fitted
 from transforms.runs.facts import reports_of
@@ -44,7 +46,7 @@ def counters(made: Features, fitted: Fitted) -> dict[str, int | float]:
     return found
 
 
-def notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str]:
+def notes(model: ModelConfig, facts: dict[str, Any], fitted: Fitted) -> list[str]:
     """Return the notes for the user, in addition to the counts."""
     found = [f"best epoch {fitted.training['best_epoch']} of {fitted.training['epochs_run']}"]
     if fitted.blend is not None and fitted.linear is None:
@@ -60,8 +62,13 @@ def notes(sampled_items: int, facts: dict[str, Any], fitted: Fitted) -> list[str
         found.append("refit on all users but the test users: examples/ are the refit's, without a validation split")
     if facts["validation_users"] < _FEW_USERS:
         found.append(f"{facts['validation_users']} users validate: too few to trust their scores")
-    if facts["items"] > sampled_items:
-        found.append(f"softmax sampled in training (more than --sampled_items={sampled_items}), full in validation")
+    if model.kind == "multvae" and is_sparse(facts["items"], facts["interactions"]):
+        mean = facts["interactions"] / facts["items"]
+        found.append(f"sparse log, {mean:.1f} interactions per item: flags that are not set take its defaults")
+    if facts["items"] > model.sampled_items:
+        found.append(
+            f"softmax sampled in training (more than --sampled_items={model.sampled_items}), full in validation"
+        )
     if facts["users_without_known_items"]:
         found.append(f"{facts['users_without_known_items']:,} users without an item of the vocabulary are left out")
     if facts["users_too_short_to_hold_out"]:

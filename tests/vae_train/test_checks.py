@@ -41,6 +41,7 @@ PROBLEMS = {
     "--recency_half_life=0": "must be a number greater than 0",
     "--learning_rate=0": "must be a number greater than 0",
     "--learning_rate=nan": "must be a number greater than 0",
+    "--final_learning_rate=0": "must be a number greater than 0",
     "--seed=-1": "must be between 0 and 2^63 - 1",
     "--side_columns=topic": "needs --items=FILE",
     "--work_dir=s3://bucket/work": "is remote",

@@ -17,8 +17,8 @@ MODEL = ModelConfig(
     anneal_fraction=0.6, sampled_items=40, samples=20, precision="bfloat16",
 )  # fmt: skip
 TRAINING = TrainingConfig(
-    epochs=11, batch_users=12, learning_rate=0.02, encoder_passes=2, patience=5, seed=9, deterministic=True,
-    shuffle_users=300, checkpoint_steps=13, lazy=False, distribute="mirrored",
+    epochs=11, batch_users=12, learning_rate=0.02, final_learning_rate=0.01, encoder_passes=2, patience=5, seed=9,
+    deterministic=True, shuffle_users=300, checkpoint_steps=13, lazy=False, distribute="mirrored",
 )  # fmt: skip
 SPELLED = {
     "kind": "--model=multvae",
@@ -41,8 +41,7 @@ def test_every_field_of_every_config_has_its_flag() -> None:
     settings = vae_settings(PipelineOptions(["--interactions=log", *flags()]))
     assert settings.rules == FEATURES
     assert settings.split_rule(has_times=True) == settings.split_rule(has_times=False) == SPLIT
-    assert settings.model == MODEL
-    assert settings.training == TRAINING
+    assert settings.configs(5, 1_000) == settings.configs(50_000, 1_000) == (MODEL, TRAINING)
 
 
 @pytest.mark.parametrize("config", [FEATURES, SPLIT, MODEL, TRAINING])
@@ -54,9 +53,13 @@ def test_the_values_above_are_not_the_defaults(config: object) -> None:
 
 def test_without_flags_the_configs_are_the_defaults() -> None:
     settings = vae_settings(PipelineOptions(["--interactions=log"]))
-    assert settings.model == ModelConfig()
-    assert settings.training == TrainingConfig()
+    assert settings.configs(5, 1_000) == (ModelConfig(), TrainingConfig())
     assert settings.rules == FeatureRules()
+
+
+def test_epochs_are_those_of_the_model() -> None:
+    settings = vae_settings(PipelineOptions(["--interactions=log", "--model=multvae"]))
+    assert settings.configs(5, 1_000) == (ModelConfig(kind="multvae"), TrainingConfig(epochs=200))
 
 
 @pytest.mark.parametrize(("has_times", "by"), [(True, "time"), (False, "user")])

@@ -104,10 +104,8 @@ def train(
     timings = {"reading": clock() - began, "steps": 0.0, "validation": 0.0, "checkpoints": 0.0}
     with distribution.strategy.scope():
         model = make_model(items, model_config, sides, training_config.seed)
-        optimizers = {
-            phase: Adam(model.variables_of(phase), training_config.learning_rate, training_config.lazy)
-            for phase in model.phases
-        }
+        rate = tf.Variable(training_config.learning_rate, trainable=False, name="learning_rate")
+        optimizers = {phase: Adam(model.variables_of(phase), rate, training_config.lazy) for phase in model.phases}
     run = _Run(
         examples=examples,
         heldout=heldout,
@@ -116,6 +114,7 @@ def train(
         distribution=distribution,
         model=model,
         optimizers=optimizers,
+        rate=rate,
         checkpoints=Checkpoints(work_dir, model, optimizers, chief=distribution.chief),
         last_epoch=training_config.epochs if stop_after_epoch is None else stop_after_epoch,
         progress=progress or Silent(),
@@ -137,6 +136,8 @@ class _Run:
     distribution: Distribution
     model: Model
     optimizers: Mapping[str, Adam]
+    rate: Any
+    """The learning rate of all optimisers, a scalar variable."""
     checkpoints: Checkpoints
     last_epoch: int
     progress: Display
@@ -207,6 +208,7 @@ class _Run:
         phase, schedule = self.schedule.phases[state.passes], self.schedule
         pass_number = state.epoch * len(schedule.phases) + state.passes
         kl_weight = schedule.kl_weight(state.step)
+        self.rate.assign(schedule.learning_rate(state.step))
         assert self.batches is not None  # _train sets it
         with named_faults(self.examples.shards):
             batch = next(self.batches)
@@ -263,7 +265,7 @@ class _Run:
                 log_likelihood=state.sums[1] / state.users,
                 kl=_mean_kl(state),
                 beta=self.schedule.kl_weight(state.step - 1),
-                learning_rate=self.config.learning_rate,
+                learning_rate=self.schedule.learning_rate(state.step - 1),
                 validation=metrics,
                 seconds=state.seconds + spent,
             )

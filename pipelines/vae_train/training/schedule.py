@@ -1,4 +1,4 @@
-"""Compute the phases of an epoch and the weight of the KL term at a step from the configuration."""
+"""Compute the phases of an epoch, and the KL term's weight and the learning rate at a step, from the configuration."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Schedule(NamedTuple):
         planned_steps: Steps of all epochs.
         beta_cap: Final weight of the KL term, None for recvae.
         anneal_fraction: Share of the planned steps over which the weight rises.
+        learning_rates: Learning rate at the first step, and at the end of the plan.
     """
 
     phases: tuple[str, ...]
@@ -48,6 +49,7 @@ class Schedule(NamedTuple):
     planned_steps: int
     beta_cap: float | None
     anneal_fraction: float
+    learning_rates: tuple[float, float]
 
     @staticmethod
     def of(users: int, model: ModelConfig, training: TrainingConfig) -> Schedule:
@@ -55,7 +57,8 @@ class Schedule(NamedTuple):
         phases = phases_of(model.kind, training.encoder_passes)
         steps = math.ceil(users / training.batch_users)
         cap = model.beta_cap if model.kind == "multvae" else None
-        return Schedule(phases, steps, steps * len(phases) * training.epochs, cap, model.anneal_fraction)
+        rates = training.learning_rate, training.final_learning_rate or training.learning_rate
+        return Schedule(phases, steps, steps * len(phases) * training.epochs, cap, model.anneal_fraction, rates)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,6 +70,11 @@ class Schedule(NamedTuple):
         if self.beta_cap is None:
             return 1.0
         return beta(step, self.planned_steps, self.beta_cap, self.anneal_fraction)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate at a step. It falls by the same factor in every step."""
+        first, last = self.learning_rates
+        return first if last == first else first * (last / first) ** (step / self.planned_steps)
 
     def ends_encoder(self, pass_of_epoch: int) -> bool:
         """Return whether a pass of an epoch (from 0) is the last one of the encoder."""
