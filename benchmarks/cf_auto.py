@@ -8,7 +8,10 @@ stands EASE without a limit on neighbors ("dense"), up to 4,000 items, with its 
 The lines that answer are the chosen candidate, the best candidate on test, and dense EASE. ± is the standard error of
 the paired difference to the chosen candidate. Seconds are CPU seconds of this process, on --threads threads.
 
+A FILE instead of a folder is a log in order of time. The newest item of every user is then the test part.
+
     python benchmarks/cf_auto.py --data DATA/gowalla [--data DATA/mooc] [--json FILE]
+    python benchmarks/cf_auto.py --data DATA/ml1m/ratings_ge4_10core.parquet --data DATA/ml100k/u.data
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import rich.box
 import rich.console
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     records = []
     for folder in arguments.data:
         began = time.process_time()
-        train = read(pathlib.Path(folder) / "train.parquet")
+        train, held_out = parts_of(pathlib.Path(folder))
         read_s = time.process_time() - began
         whole = merge_entries(concatenate_blocks([train]), None, "last")
         size = size_of(train, SEED)
@@ -76,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores = validated(sample, candidates, arguments.threads)
         chosen = choose(candidates, [float(of_users[0].mean()) for of_users in scores], {})
         selection_s = time.process_time() - began - read_s
-        lines = test(folder, whole, candidates, scores, chosen, arguments.threads)
+        lines = test(held_out, whole, candidates, scores, chosen, arguments.threads)
         head = {"data": folder, "users": len(whole.users), "items": len(whole.items), "rows": len(whole.user_codes),
                 "validation_users": len(sample.users), "selection_cpu_s": round(selection_s, 1)}  # fmt: skip
         _print(console, head, lines, flags_of(chosen.candidate))
@@ -86,9 +90,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read(path: pathlib.Path) -> pa.RecordBatch:
-    """Return the columns user and item of a file as a block."""
-    table = pq.read_table(path, columns=["user", "item"])
+def parts_of(path: pathlib.Path) -> tuple[pa.RecordBatch, Callable[[], pa.RecordBatch]]:
+    """Return train, and a function that returns test, of a folder or of a log in order of time.
+
+    A log is Parquet with the columns user, item and position, or tab-separated user, item, rating and time.
+    """
+    if path.is_dir():
+        return block(pq.read_table(path / "train.parquet")), lambda: block(pq.read_table(path / "test.parquet"))
+    if path.suffix == ".parquet":
+        log = pq.read_table(path).rename_columns({"position": "time"})
+    else:
+        names = csv.ReadOptions(column_names=["user", "item", "rating", "time"])
+        log = csv.read_csv(path, names, csv.ParseOptions(delimiter="\t"))
+    log = log.sort_by([("user", "ascending"), ("time", "ascending"), ("item", "ascending")])
+    users = log["user"].to_numpy()
+    last = np.append(users[1:] != users[:-1], True)
+    return block(log.filter(pa.array(~last))), lambda: block(log.filter(pa.array(last)))
+
+
+def block(table: pa.Table) -> pa.RecordBatch:
+    """Return the columns user and item as a block."""
     columns = {name: table[name].combine_chunks().cast(pa.string()).dictionary_encode() for name in ("user", "item")}
     return pa.RecordBatch.from_pydict({f"{name}_id": column for name, column in columns.items()})
 
@@ -106,7 +127,7 @@ def validated(
 
 
 def test(
-    folder: str,
+    held_out: Callable[[], pa.RecordBatch],
     whole: UserShard,
     candidates: Sequence[Candidate],
     scores: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
@@ -114,7 +135,7 @@ def test(
     threads: int,
 ) -> list[Line]:
     """Read test, and measure every candidate on it, best validation score first."""
-    sample = against(whole, read(pathlib.Path(folder) / "test.parquet"))
+    sample = against(whole, held_out())
     validation = [float(ndcg.mean()) for ndcg, _ in scores]
     names = [flags_of(candidate) for candidate in candidates]
     everyone = list(candidates)
@@ -170,7 +191,13 @@ def _print(console: rich.console.Console, head: dict[str, object], lines: Sequen
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--data", action="append", required=True, metavar="DIR", help="folder with train.parquet and test.parquet")
+    add(
+        "--data",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="folder with train.parquet and test.parquet, or a log",
+    )
     add("--threads", type=int, default=os.cpu_count() or 1, help="(default: all cores)")
     add("--json", metavar="FILE", help="write the record there (default: none)")
     return parser
