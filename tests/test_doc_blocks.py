@@ -77,6 +77,9 @@ NOT_RUN: dict[str, list[str]] = {
     "docs/operations/reward-stream.md": [
         "cat DIR/*.jsonl | python -c \"import sys,json,collections; print(collections.Counter(json.loads(l)['reason'].split(':')[0] for l in sys.stdin))\"",  # noqa: E501
     ],
+    "docs/operations/router.md": [
+        "recbeam route --bandits=bandits.yaml --snapshots=s3://bucket/snapshots --context=plan=free",
+    ],
     "docs/reference/conformance.md": [
         ".venv/bin/python -m pytest tests/conformance                 # local_serving in this process",
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -168,3 +169,9 @@ def test_an_invalid_bandits_file_is_bad_input(tmp_path, capsys):
     (tmp_path / "bandits.yaml").write_text("bandits: 7")
     assert main(["route", f"--bandits={tmp_path / 'bandits.yaml'}"]) == 3
     assert capsys.readouterr().err.startswith(f"{tmp_path / 'bandits.yaml'}: ")
+
+
+def test_without_the_extra_the_command_says_what_to_install(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    assert main(["route", *place()]) == 1
+    assert capsys.readouterr().err == "orjson is not installed; run: pip install 'recbeam[router]'\n"
