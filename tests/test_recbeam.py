@@ -173,7 +173,7 @@ def test_a_pipelines_help_shows_ten_flags_first_and_the_rest_as_advanced(prog, c
     assert parts[1::2] == ["flags that people use first", "advanced", "Beam's flags"]
     first, advanced, beams = (re.findall(r"^  --(\w+)", part, re.MULTILINE) for part in parts[2::2])
     assert 5 <= len(first) <= 10
-    assert len(advanced) >= 5
+    assert advanced
     assert beams == (["runner"] if "streaming" in first else ["runner", "streaming"])
 
 

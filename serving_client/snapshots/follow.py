@@ -53,7 +53,7 @@ _DEFAULT = Held(None, "default")
 class Followed(NamedTuple):
     """How it stands with one bandit, for metrics.
 
-    Args:
+    Attributes:
         bandit_id: The bandit.
         rung: Rung of its snapshot.
         version: Version of its snapshot, also of one that is too old. None if there is none.
