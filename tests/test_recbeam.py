@@ -34,9 +34,7 @@ HELPS = {
     "recbeam ask bench": ["ask", "bench"],
     "recbeam serve": ["serve"],
 }
-PIPELINES = [
-    name for name in HELPS if name.split()[1] in ("batch-cf", "vae-train", "evaluate", "reward-stream", "experiment")
-][:6]
+PIPELINES = [name for name in HELPS if name.split()[1] in ("batch-cf", "vae-train", "evaluate", "reward-stream")][:5]
 
 
 def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

@@ -65,7 +65,7 @@ def arms_of(bandit: Bandit, snapshot: Snapshot) -> list[str]:
     ]
 
 
-def rows_of(bandit: Bandit, snapshot: Snapshot, name: str) -> list[Row]:
+def _rows_of(bandit: Bandit, snapshot: Snapshot, name: str) -> list[Row]:
     """Return the rows of a group."""
     if name == POLICY:
         return [row for (segment, _, _), row in sorted(snapshot.rows.items()) if segment == ALL]
@@ -82,7 +82,7 @@ def groups_of(bandit: Bandit, snapshot: Snapshot, names: Sequence[str]) -> dict[
     """Return what was observed of each group, by name."""
     found = {}
     for name in names:
-        rows = rows_of(bandit, snapshot, name)
+        rows = _rows_of(bandit, snapshot, name)
         n, sum_r, sum_r2 = (sum(getattr(row, field) for row in rows) for field in ("n", "sum_r", "sum_r2"))
         ess = n if name in (POLICY, HOLDBACK) else _ess(rows[0].ipw) if rows else 0.0
         found[name] = Group(name, n, sum_r, sum_r2, ess)
@@ -91,7 +91,7 @@ def groups_of(bandit: Bandit, snapshot: Snapshot, names: Sequence[str]) -> dict[
 
 def hours_of(bandit: Bandit, snapshot: Snapshot, name: str) -> Hourly:
     """Return the hours of a group that the snapshot keeps."""
-    return add_up(row.hours for row in rows_of(bandit, snapshot, name))
+    return add_up(row.hours for row in _rows_of(bandit, snapshot, name))
 
 
 def moments_of(bandit: Bandit, snapshot: Snapshot, names: Sequence[str]) -> Moments:
@@ -105,7 +105,7 @@ def moments_of(bandit: Bandit, snapshot: Snapshot, names: Sequence[str]) -> Mome
         if name in (POLICY, HOLDBACK):
             w, w2, wr, w2r, w2r2 = group.n, group.n, group.sum_r, group.sum_r, group.sum_r2
         else:
-            ipw = next((row.ipw for row in rows_of(bandit, snapshot, name)), {})
+            ipw = next((row.ipw for row in _rows_of(bandit, snapshot, name)), {})
             w, w2, wr, w2r2 = (ipw.get(key, 0.0) for key in ("sum_w", "sum_w2", "sum_wr", "sum_w2r2"))
             w2r = w2r2 if group.is_binary else wr * w2 / w if w else 0.0
         place = slice(2 * at, 2 * at + 2)

@@ -35,14 +35,14 @@ class SumUsers(beam.PTransform[Any, Any]):
     def expand(self, blocks: PCollection[tuple[int, JoinedDecisions]]) -> PCollection[dict[str, Any]]:
         """Apply the sums to a pipeline."""
         parts = blocks | "SumBlock" >> beam.FlatMap(
-            sum_block, self.bandits, self.bandit_id, list(self.names), self.buckets
+            _sum_block, self.bandits, self.bandit_id, list(self.names), self.buckets
         )
         grouped = parts | "GroupByBucket" >> beam.GroupByKey()
-        totals: PCollection[dict[str, Any]] = grouped | "AddUsers" >> beam.Map(add_users)
+        totals: PCollection[dict[str, Any]] = grouped | "AddUsers" >> beam.Map(_add_users)
         return totals
 
 
-def sum_block(
+def _sum_block(
     keyed: tuple[int, JoinedDecisions], bandits: bytes, bandit_id: str, names: Sequence[str], buckets: int
 ) -> Iterator[tuple[int, UserSums]]:
     """Yield the users of a block by bucket."""
@@ -51,7 +51,7 @@ def sum_block(
         yield from divide(users, buckets).items()
 
 
-def add_users(keyed: tuple[int, Iterable[UserSums]]) -> dict[str, Any]:
+def _add_users(keyed: tuple[int, Iterable[UserSums]]) -> dict[str, Any]:
     """Return the totals of a bucket as a fact."""
     bucket, parts = keyed
     return {"buckets": [[bucket, totals_of(parts).to_fact()]]}
