@@ -85,7 +85,7 @@ class Arms(Generic[C]):
         clock: Monotonic time in seconds.
 
     Raises:
-        ValueError: A model has no client, an arm is called `popularity`, or a time is out of range.
+        ValueError: The model of an active arm has no client, an arm is called `popularity`, or a time is out of range.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Arms(Generic[C]):
             self._bandit = bandit
 
     def _chain_of_arms(self, bandit: Bandit) -> tuple[Chain[C], Mapping[str, Rung[C]]]:
-        rungs = {arm_id: self._rung(arm) for arm_id, arm in bandit.arms.items()}
+        rungs = {arm_id: self._rung(arm) for arm_id, arm in bandit.arms.items() if arm.state == "active"}
         return self._new_chain(list(rungs.values())), rungs
 
     def _rung(self, arm: Arm) -> Rung[C]:

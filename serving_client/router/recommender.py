@@ -45,7 +45,8 @@ class Recommender:
         clock: Monotonic time in seconds.
 
     Raises:
-        ValueError: The bandit is unknown, a model has no client, or a time is out of range.
+        UnknownBandit: The bandits file does not have the bandit.
+        ValueError: The model of an active arm has no client, an arm is called `popularity`, or a time is out of range.
     """
 
     def __init__(

@@ -43,6 +43,8 @@ from serving_client.snapshots.stores import open_store
 
 __all__ = ["Router", "Snapshots"]
 
+_LEAST_SECRET_BYTES = 16  # who guesses a short secret can tell every user from the hash
+
 
 class Snapshots(Protocol):
     """Where a router finds snapshots: a `SnapshotFollower`, or another object with its method."""
@@ -63,8 +65,8 @@ class Router:
         log_keep_s: Age in seconds from which log files are removed. None removes nothing.
         disk: Folder for a copy of the last snapshots, which a restarted process uses while the store cannot be read.
         keys: Keys that sign decision ids. None leaves the ids unsigned.
-        user_key_secret: Secret key. With it, `user_key` is the platform's id of the user, and only its keyed hash is
-            used and logged.
+        user_key_secret: Secret key of at least 16 bytes. With it, `user_key` is the platform's id of the user, and only
+            its keyed hash is used and logged.
         poll_interval_s: Mean seconds between two looks at the snapshots.
         bandits_poll_s: Mean seconds between two looks at the bandits file.
         clock_us: Wall clock, microseconds since 1970.
@@ -72,6 +74,7 @@ class Router:
 
     Raises:
         BanditsError: The bandits file is invalid.
+        ValueError: The secret has fewer than 16 bytes.
         AddressError: The address of the snapshots is invalid.
         MissingExtra: The library that reads the snapshots is not installed.
     """
@@ -91,6 +94,8 @@ class Router:
         clock_us: Callable[[], int] = wall_clock_us,
         uniform: Callable[[], float] | None = None,
     ) -> None:
+        if user_key_secret is not None and len(user_key_secret) < _LEAST_SECRET_BYTES:
+            raise ValueError(f"user_key_secret has {len(user_key_secret)} bytes; use at least {_LEAST_SECRET_BYTES}")
         self._keys, self._secret, self._clock_us = keys, user_key_secret, clock_us
         self._random = random.Random()
         self._faults = Faults()

@@ -28,6 +28,7 @@ from tests.serving.router.world import Log, Shelf, bandits, snapshot
 
 POPULAR = Popularity(["p0", "p1", "p2"], [3.0, 2.0, 1.0])
 ALWAYS_VAE = {"kind": "fixed", "weights": {"vae": 1}}
+STATES = {"cf": "active", "vae": "draining", "new": "retired"}
 DOWN = Fail(grpc.StatusCode.UNAVAILABLE)
 BROKEN = Fail(grpc.StatusCode.INTERNAL)  # which a client does not retry
 
@@ -241,6 +242,13 @@ def test_every_model_needs_a_client(kind, models, log):
     with pytest.raises(ValueError, match="arm new has model new, which has no client; add it to clients"):
         kind.recommender(router, "home_row", {"cf": client, "vae": client}, POPULAR)
     made = kind.recommender(router, "home_row", dict.fromkeys(("cf", "vae", "new"), client), POPULAR)
+    assert kind.recommend(made, "u1", []).served_by == "cf"
+
+
+def test_an_arm_that_cannot_be_drawn_needs_no_client(kind, models, log):
+    arms = {name: {"generation": 1, "model": name, "state": state} for name, state in STATES.items()}
+    router = Router(bandits(arms=arms), log=log)
+    made = kind.recommender(router, "home_row", {"cf": kind.client(models.target)}, POPULAR)
     assert kind.recommend(made, "u1", []).served_by == "cf"
 
 

@@ -251,6 +251,11 @@ def test_with_a_secret_only_the_hash_of_the_user_is_used_and_logged(log):
     assert "u1@" not in str(log.decisions)
 
 
+def test_a_short_secret_is_refused():
+    with pytest.raises(ValueError, match="user_key_secret has 5 bytes; use at least 16"):
+        Router(bandits(), user_key_secret=b"short")
+
+
 @pytest.mark.parametrize("user_key", ["a\nb", "x" * 1025, "a\ud800", 7])
 def test_a_user_key_that_cannot_be_logged_makes_the_request_anonymous(user_key, caplog):
     made = router(bandits(sticky=True))
@@ -315,6 +320,17 @@ def test_cases_in_use_are_ready_before_a_new_snapshot_is_used(monkeypatch):
     for context, eligible in cases:
         decision = made.route("home_row", context, eligible=eligible)
         assert (decision.choice.snapshot_version, decision.rung) == (2, "fresh")
+
+
+def test_cases_in_use_are_ready_before_a_new_bandits_file_is_used():
+    of = bandits()
+    made = router(of)
+    for plan in ("free", "paid"):
+        made.route("home_row", {"plan": plan}, eligible=["cf", "vae"])
+    made.take(bandits(policy={"kind": "softmax", "temperature": 0.1}))
+    decisions = [made.route("home_row", {"plan": plan}, eligible=["cf", "vae"]) for plan in ("free", "paid")]
+    assert [decision.choice.bandit.policy["kind"] for decision in decisions] == ["softmax", "softmax"]
+    assert made.counts().computed == {"home_row": 2}  # before the change
 
 
 def test_a_forked_child_draws_other_numbers_and_ids():
