@@ -10,8 +10,9 @@ from typing import Any
 
 from serving_client.contracts.bandits import Bandit, Bandits
 from serving_client.router.explain import reasons
-from serving_client.router.router import Router, Snapshots
-from serving_client.snapshots.follow import Held, Rung, SnapshotFollower
+from serving_client.router.router import Router
+from serving_client.router.sources import NoSnapshots, Snapshots
+from serving_client.snapshots.follow import Rung, SnapshotFollower
 from serving_client.snapshots.stores import open_store
 
 __all__ = ["ArmPreview", "Preview", "preview"]
@@ -94,7 +95,7 @@ def preview(
     """
     bandits = Bandits({bandit.bandit_id: bandit})
     faults: list[str] = []
-    source: Snapshots = _Nothing()
+    source: Snapshots = NoSnapshots()
     version = age_s = None
     if snapshots is not None:
         source = follower = SnapshotFollower(
@@ -125,8 +126,3 @@ def preview(
             )
         )
     return Preview(bandit.bandit_id, first.segment, first.rung, version, age_s, draws, arms, faults)
-
-
-class _Nothing:
-    def held(self, bandit_id: str, /) -> Held:
-        return Held(None, "default")

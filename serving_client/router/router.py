@@ -18,39 +18,26 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from serving_client.bandits_file.follow import BanditsFollower
 from serving_client.contracts.bandits import Bandit, Bandits
-from serving_client.contracts.ids import id_fault
 from serving_client.contracts.times import wall_clock_us
 from serving_client.router.bandit_set import BanditSet
 from serving_client.router.counts import RouterCounts
 from serving_client.router.decision import Decision
 from serving_client.router.decision_log import DecisionLog
-from serving_client.router.faults import ALL_BANDITS, Faults
+from serving_client.router.faults import Faults
 from serving_client.router.ids import DecisionKeys, new_id
 from serving_client.router.log_files import LogFiles
 from serving_client.router.log_series import LogKeep
 from serving_client.router.logs import KINDS, lost_of, open_log
 from serving_client.router.rewards import RewardRecorder
-from serving_client.router.users import keyed_hash
-from serving_client.snapshots.follow import Held, SnapshotFollower
+from serving_client.router.sources import Snapshots, Sources
+from serving_client.router.users import UserKeys
 from serving_client.snapshots.snapshot import Snapshot
-from serving_client.snapshots.stores import open_store
 
-__all__ = ["Router", "Snapshots"]
-
-_LEAST_SECRET_BYTES = 16  # who guesses a short secret can tell every user from the hash
-
-
-class Snapshots(Protocol):
-    """Where a router finds snapshots: a `SnapshotFollower`, or another object with its method."""
-
-    def held(self, bandit_id: str, /) -> Held:
-        """Return the snapshot of a bandit, and how old it is, without I/O."""
+__all__ = ["Router"]
 
 
 class Router:
@@ -94,45 +81,32 @@ class Router:
         clock_us: Callable[[], int] = wall_clock_us,
         uniform: Callable[[], float] | None = None,
     ) -> None:
-        if user_key_secret is not None and len(user_key_secret) < _LEAST_SECRET_BYTES:
-            raise ValueError(f"user_key_secret has {len(user_key_secret)} bytes; use at least {_LEAST_SECRET_BYTES}")
-        self._keys, self._secret, self._clock_us = keys, user_key_secret, clock_us
+        self._keys, self._clock_us = keys, clock_us
         self._random = random.Random()
         self._faults = Faults()
+        self._user_keys = UserKeys(user_key_secret, self._faults)
         self._lock = threading.Lock()
         self._decided: collections.Counter[tuple[str, str, str]] = collections.Counter()
         self._bandits = BanditSet(self._random.random if uniform is None else uniform, self._faults)
-        self._file: BanditsFollower | None = None
-        if isinstance(bandits, Bandits):
-            content = bandits
-        else:
-            self._file = BanditsFollower(
-                os.fspath(bandits), on_new=self.take, report=self._file_fault, poll_interval_s=bandits_poll_s
-            )
-            content = self._file.bandits
+        self._sources = Sources(
+            bandits,
+            snapshots,
+            disk=disk,
+            poll_interval_s=poll_interval_s,
+            bandits_poll_s=bandits_poll_s,
+            clock_us=clock_us,
+            faults=self._faults,
+            on_bandits=self.take,
+            on_snapshot=self.prepare,
+        )
+        content = self._sources.content
         self._bandits.take(content)
         self._logs = {kind: open_log(log, kind, clock_us) for kind in KINDS}
         self._log_keep_s = log_keep_s
         self._keep_logs(content)
         self._decisions = DecisionLog(self._logs["decisions"], self._faults)
         self._rewards = RewardRecorder(self._logs["rewards"], content, keys=keys, clock_us=clock_us)
-        self._follower: SnapshotFollower | None = None
-        self._snapshots: Snapshots = _NoSnapshots()
-        if isinstance(snapshots, str | os.PathLike):
-            self._snapshots = self._follower = SnapshotFollower(
-                open_store(os.fspath(snapshots)),
-                content,
-                report=self._faults.report,
-                on_new=self.prepare,
-                disk=None if disk is None else Path(disk),
-                poll_interval_s=poll_interval_s,
-                clock=clock_us,
-            )
-            self._follower.start()
-        elif snapshots is not None:
-            self._snapshots = snapshots
-        if self._file is not None:
-            self._file.start()
+        self._sources.start()
         _ROUTERS.add(self)
 
     def route(
@@ -155,7 +129,7 @@ class Router:
             UnknownBandit: The bandits file does not have the bandit.
         """
         one = self._bandits[bandit]
-        held = self._snapshots.held(bandit)
+        held = self._sources.snapshots.held(bandit)
         decision_id = new_id()
         decision = one.decide(
             decision_id if self._keys is None else self._keys.sign(bandit, decision_id),
@@ -164,7 +138,7 @@ class Router:
             None if held.rung == "default" else held.snapshot,
             context,
             eligible,
-            self._user_key(bandit, user_key) if user_key else None,
+            self._user_keys.key(bandit, user_key) if user_key else None,
         )
         with self._lock:
             self._decided[bandit, decision.arm_id, decision.rung] += 1
@@ -239,7 +213,7 @@ class Router:
             Whether every bandit has one. Without it, decisions are the default arm.
         """
         end_s = time.monotonic() + timeout_s
-        while not (ready := self._all_held()) and time.monotonic() < end_s:
+        while not (ready := self._sources.all_held()) and time.monotonic() < end_s:
             time.sleep(0.01)
         return ready
 
@@ -250,8 +224,7 @@ class Router:
         """
         self._bandits.take(bandits)
         content = self._rewards.bandits = self._bandits.content()
-        if self._follower is not None:
-            self._follower.follow(content)
+        self._sources.follow(content)
         self._keep_logs(content)
 
     def prepare(self, snapshot: Snapshot) -> None:
@@ -272,14 +245,12 @@ class Router:
             faults=self._faults.counts(),
             rejected=dict(self._rewards.rejected),
             lost={(kind, reason): lines for kind, log in self._logs.items() for reason, lines in lost_of(log).items()},
-            followed=[] if self._follower is None else self._follower.status(),
+            followed=self._sources.status(),
         )
 
     def close(self) -> None:
         """End the background threads that this router started, and write what is queued. Idempotent."""
-        for background in (self._file, self._follower):
-            if background is not None:
-                background.close()
+        self._sources.close()
         for log in self._logs.values():
             log.close()
 
@@ -291,20 +262,6 @@ class Router:
     ) -> None:
         self.close()
 
-    def _user_key(self, bandit_id: str, user_key: str) -> str | None:
-        """Return the key to use and log, or None if a log line cannot hold it."""
-        fault = id_fault(user_key) if isinstance(user_key, str) else f"is of type {type(user_key).__name__}"
-        if fault:
-            self._faults.report(bandit_id, "user_key", f"user_key {fault}, so the request counts as anonymous")
-            return None
-        return user_key if self._secret is None else keyed_hash(self._secret, user_key)
-
-    def _file_fault(self, path: str, reason: str, message: str) -> None:
-        self._faults.report(ALL_BANDITS, reason, message)
-
-    def _all_held(self) -> bool:
-        return all(self._snapshots.held(bandit_id).rung != "default" for bandit_id in self._bandits.content().bandits)
-
     def _keep_logs(self, content: Bandits) -> None:
         for log in self._logs.values():
             if self._log_keep_s is not None and isinstance(log, LogFiles):
@@ -315,11 +272,6 @@ class Router:
         self._random.seed()
         self._faults.forked()
         self._decisions.forked()
-
-
-class _NoSnapshots:
-    def held(self, bandit_id: str, /) -> Held:
-        return Held(None, "default")
 
 
 _ROUTERS: weakref.WeakSet[Router] = weakref.WeakSet()

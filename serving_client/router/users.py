@@ -16,8 +16,12 @@ import hashlib
 import hmac
 
 from serving_client.contracts.bandits import Bandit
+from serving_client.contracts.ids import id_fault
+from serving_client.router.faults import Faults
 
-__all__ = ["keyed_hash", "sticky_draw", "sticky_holdback"]
+__all__ = ["UserKeys", "keyed_hash", "sticky_draw", "sticky_holdback"]
+
+_LEAST_SECRET_BYTES = 16  # who guesses a short secret can tell every user from the hash
 
 
 def sticky_draw(bandit: Bandit, user_key: str) -> float:
@@ -37,7 +41,32 @@ def keyed_hash(secret: bytes, user_id: str) -> str:
         secret: Secret key, at least 16 bytes.
         user_id: The platform's id of the user.
     """
-    return hmac.digest(secret, user_id.encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
+    return hmac.digest(secret, user_id.encode(), "sha256")[:16].hex()
+
+
+class UserKeys:
+    """The user keys that a router uses and logs.
+
+    Args:
+        secret: Secret key. None uses keys as they are.
+        faults: Counts keys that cannot be logged.
+
+    Raises:
+        ValueError: The secret has fewer than 16 bytes.
+    """
+
+    def __init__(self, secret: bytes | None, faults: Faults) -> None:
+        if secret is not None and len(secret) < _LEAST_SECRET_BYTES:
+            raise ValueError(f"user_key_secret has {len(secret)} bytes; use at least {_LEAST_SECRET_BYTES}")
+        self._secret, self._faults = secret, faults
+
+    def key(self, bandit_id: str, user_key: str) -> str | None:
+        """Return the key to use and log for a user, or None if a log line cannot hold it."""
+        fault = id_fault(user_key) if isinstance(user_key, str) else f"is of type {type(user_key).__name__}"
+        if fault:
+            self._faults.report(bandit_id, "user_key", f"user_key {fault}, so the request counts as anonymous")
+            return None
+        return user_key if self._secret is None else keyed_hash(self._secret, user_key)
 
 
 def _fraction(text: str, person: bytes) -> float:
