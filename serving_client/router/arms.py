@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import logging
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -104,7 +103,6 @@ class Arms(Generic[C]):
         self._new_chain = functools.partial(
             Chain, popularity=popularity, timeout_s=timeout_s, reserve=reserve, observers=observers, clock=clock
         )
-        self._lock = threading.Lock()
         self._bandit = bandit
         self._chain, self._rungs = self._chain_of_arms(bandit)
 
@@ -121,15 +119,15 @@ class Arms(Generic[C]):
         return self._chain.climb(history, exclude, k, timeout_s, rungs)
 
     def _follow(self, bandit: Bandit) -> None:
-        """Take the arms of a bandits file that was read again. If that fails, calls go on with the arms from before."""
-        with self._lock:
-            if bandit is self._bandit:
-                return
-            try:
-                self._chain, self._rungs = self._chain_of_arms(bandit)
-            except ValueError as error:
-                _LOG.error("recommender of bandit %s keeps the arms it had: %s", bandit.bandit_id, error)
-            self._bandit = bandit
+        """Take the arms of a bandits file that was read again. If that fails, calls go on with the arms from before.
+
+        Several threads may do so at once, with the same result. A lock that is held at a fork would stop the child.
+        """
+        try:
+            self._chain, self._rungs = self._chain_of_arms(bandit)
+        except ValueError as error:
+            _LOG.error("recommender of bandit %s keeps the arms it had: %s", bandit.bandit_id, error)
+        self._bandit = bandit
 
     def _chain_of_arms(self, bandit: Bandit) -> tuple[Chain[C], Mapping[str, Rung[C]]]:
         rungs = {arm_id: self._rung(arm) for arm_id, arm in bandit.arms.items() if arm.state == "active"}

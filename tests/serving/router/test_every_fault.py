@@ -1,6 +1,6 @@
 """Whatever is wrong, a request is answered: each fault in turn over many routes, each with a defined rung.
 
-The fast test routes 200 times per fault and checks every line by the JSON Schema. The slow one routes a million times.
+The fast test routes 80 times per fault and checks lines by the JSON Schema. The slow one routes a million times.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ARMS = {
     },
 }
 FEATURES = [{"name": "age", "type": "numeric"}, {"name": "land", "type": "categorical", "buckets": 4}]
+ROUTES = 80
 POLICIES = ("thompson_beta", "lints", "ucb_tuned", "softmax", "top_two", "thompson_gaussian")
 
 
@@ -177,14 +178,14 @@ def validator():
 @pytest.mark.parametrize("fault", CASES)
 def test_a_request_is_answered_under_each_fault(fault):
     inject, rung = CASES[fault]
-    for kind in POLICIES if "store" not in fault else POLICIES[:1]:
+    for kind in POLICIES if "decisions" in fault or "rewards" in fault or "variance" in fault else POLICIES[:1]:
         world = World(kind)
         inject(world)
-        assert route(world, 200) == (set() if fault == "every arm rolled back" else {rung}), kind
+        assert route(world, ROUTES) == (set() if fault == "every arm rolled back" else {rung}), kind
         for line in {bytes(line) for line in world.lines[:16]}:
             validator().validate(json.loads(line))
         assert {reason for _, reason in world.router.counts().faults} <= {"user_key", "eligible", "config_hash"}, kind
-        assert len(world.lines) == (0 if fault == "failing log" else 200)
+        assert len(world.lines) == (0 if fault == "failing log" else ROUTES)
 
 
 @pytest.mark.parametrize("of_folder", ["missing parent", "a file in its place", "read-only"])
