@@ -60,7 +60,7 @@ def _range_problems(view: Any) -> list[str]:
         problems.append(f"--fold_in={view.fold_in} must be greater than 0 and less than 1")
     if not 0 <= view.dropout < 1:
         problems.append(f"--dropout={view.dropout} must be at least 0 and less than 1")
-    if view.anneal_fraction is not None and not 0 < view.anneal_fraction <= 1:
+    if not 0 < view.anneal_fraction <= 1:
         problems.append(f"--anneal_fraction={view.anneal_fraction} must be greater than 0 and at most 1")
     problems += [
         f"--{name}={getattr(view, name)} must be a number of at least 0"

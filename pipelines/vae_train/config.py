@@ -99,7 +99,8 @@ class TrainingConfig:
         batch_users: Users per step, over all replicas.
         learning_rate: Learning rate of Adam at the first step. RecVAE's authors use 5e-4. 1e-3 reaches the same
             validation score in half the epochs on MovieLens 1M.
-        final_learning_rate: Learning rate at the end of the plan. It falls geometrically. None for no change.
+        final_learning_rate: Learning rate at the end of the plan. It falls geometrically over the second half. None for
+            no change.
         encoder_passes: Passes for the encoder per epoch, for recvae.
         patience: Training stops after this many epochs without a better validation score.
         seed: Seed of weights, order and noise.

@@ -21,7 +21,6 @@ SPARSE_INTERACTIONS = 50
 SPARSE_MODEL: Mapping[str, Any] = {
     "kind": "multvae",
     "beta_cap": 0.5,
-    "anneal_fraction": 0.2,
     "sampled_items": LARGE_ITEMS,
     "samples": 4096,
 }

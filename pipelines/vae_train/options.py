@@ -144,8 +144,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add(
         "--anneal_fraction",
         type=float,
+        default=model.anneal_fraction,
         help="share of the planned steps over which the weight of the KL term rises, 0 to 1 (only with "
-        f"--model=multvae; default: {model.anneal_fraction}, and {sparse['anneal_fraction']} for a sparse log)",
+        f"--model=multvae; default: {model.anneal_fraction})",
     )
     add(
         "--sampled_items",
@@ -191,8 +192,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add(
         "--final_learning_rate",
         type=float,
-        help="learning rate at the end of the last epoch of --epochs; it falls by the same factor in every step "
-        "(default: --learning_rate, and a tenth for a sparse log)",
+        help="learning rate at the end of the last epoch of --epochs; it falls by the same factor in every step of the "
+        "second half of the epochs (default: --learning_rate, and a tenth for a sparse log)",
     )
     add(
         "--encoder_passes",

@@ -39,11 +39,11 @@ def test_recvae_weighs_its_kl_term_itself_and_multvae_by_beta() -> None:
     assert not multvae.ends_encoder(0)
 
 
-def test_the_learning_rate_falls_by_the_same_factor_in_every_step() -> None:
-    """10 steps in 2 epochs, from .01 to .0001: a tenth after 5 steps."""
-    training = TrainingConfig(epochs=2, batch_users=20, learning_rate=1e-2, final_learning_rate=1e-4)
+def test_the_learning_rate_falls_by_the_same_factor_in_every_step_of_the_second_half() -> None:
+    """20 steps in 4 epochs, from .01 to .0001: .01 until step 10, a tenth after 5 more."""
+    training = TrainingConfig(epochs=4, batch_users=20, learning_rate=1e-2, final_learning_rate=1e-4)
     plan = Schedule.of(100, ModelConfig(kind="multvae"), training)
-    assert [plan.learning_rate(step) for step in (0, 5, 10)] == pytest.approx([1e-2, 1e-3, 1e-4])
-    assert plan.learning_rate(4) / plan.learning_rate(3) == pytest.approx(10**-0.2)
+    assert [plan.learning_rate(step) for step in (0, 9, 10, 15, 20)] == pytest.approx([1e-2, 1e-2, 1e-2, 1e-3, 1e-4])
+    assert plan.learning_rate(14) / plan.learning_rate(13) == pytest.approx(10**-0.2)
     constant = Schedule.of(100, ModelConfig(), TrainingConfig(learning_rate=0.3))
-    assert [constant.learning_rate(step) for step in (0, 7)] == [0.3, 0.3]
+    assert [constant.learning_rate(step) for step in (0, constant.planned_steps)] == [0.3, 0.3]

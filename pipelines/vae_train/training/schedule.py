@@ -72,9 +72,9 @@ class Schedule(NamedTuple):
         return beta(step, self.planned_steps, self.beta_cap, self.anneal_fraction)
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate at a step. It falls by the same factor in every step."""
+        """Return the learning rate at a step. In the second half of the plan, every step changes it by one factor."""
         first, last = self.learning_rates
-        return first if last == first else first * (last / first) ** (step / self.planned_steps)
+        return first * (last / first) ** max(0.0, 2 * step / self.planned_steps - 1)
 
     def ends_encoder(self, pass_of_epoch: int) -> bool:
         """Return whether a pass of an epoch (from 0) is the last one of the encoder."""
