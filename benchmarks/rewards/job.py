@@ -32,11 +32,13 @@ class Sample:
     prism_cpu_s: float
 
 
-def command(work: Path, bandits: Path, *flags: str) -> list[str]:
-    """reward-stream over WORK/decisions and WORK/rewards, publishing to WORK/snapshots."""
+def command(
+    work: Path, bandits: Path, *flags: str, decisions: str = "decisions/*.jsonl", rewards: str = "rewards/*.jsonl"
+) -> list[str]:
+    """reward-stream over the logs in WORK that two globs name, publishing to WORK/snapshots."""
     return [
         sys.executable, "-m", "pipelines.reward_stream", "--streaming",
-        f"--bandits={bandits}", f"--decisions={work}/decisions/*.jsonl", f"--rewards={work}/rewards/*.jsonl",
+        f"--bandits={bandits}", f"--decisions={work}/{decisions}", f"--rewards={work}/{rewards}",
         f"--snapshots={work}/snapshots", f"--dead_letters={work}/dead_letters", *flags,
     ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""The parts of benchmarks/bandit_loop.py."""
