@@ -1,6 +1,6 @@
 """Measure what the way through log files, stream and snapshots costs a bandit in regret, if users click late.
 
-    python benchmarks/bandit_loop.py                      # 200 bandits, 600,000 decisions, about 5 min
+    python benchmarks/bandit_loop.py                      # 200 bandits, 600,000 decisions, about 8 min
     python benchmarks/bandit_loop.py --rounds=20          # shorter, so with a wider interval
 
 Many independent bandits with two arms decide side by side with Thompson sampling, through one router and one stream. In
