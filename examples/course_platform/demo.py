@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     published = {"cf": output / "models" / "cf"}
     if options.vae_epochs > 0:
         published["vae"] = output / "models" / "vae"
+    published["draft"] = output / "models" / "draft"
     fit = [
         f"--interactions={train}",
         f"--output={output / 'cf'}",
@@ -97,21 +98,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         *catalogue,
         *others,
     ]
+    draft = [f"--interactions={train}", f"--output={output / 'draft'}", "--similarity=lift", *catalogue]
+    draft.append(f"--model_dir={published['draft']}")
     learn = [f"--interactions={train}", f"--output={output / 'vae'}", f"--epochs={options.vae_epochs}", *catalogue]
     learn.append(f"--model_dir={output / 'models' / 'vae'}")
     judge = ["evaluate", f"--model=batch_cf={output / 'cf'}", f"--interactions={train}", f"--holdout={holdout}"]
     judge += [f"--model=vae_train={output / 'vae'}"] * (options.vae_epochs > 0)
     judge.append(f"--output={output / 'evaluation'}")
-    for arguments in (split, fit, learn, judge):
+    for arguments in (split, fit, draft, learn, judge):
         arguments += ["--overwrite"] * options.overwrite
     steps += [
         ("Hold out a tenth of the users: evaluate split", lambda: evaluate(split)),
         ("Item neighbors and a servable model: batch_cf", lambda: batch_cf(fit)),
+        ("A first draft, by lift alone, for the live traffic to compare with: batch_cf", lambda: batch_cf(draft)),
         *[("An autoencoder that serves from raw ids: vae_train", lambda: vae_train(learn))] * (options.vae_epochs > 0),
         ("Beside the baselines, on the users held out: evaluate", lambda: _judge(console, evaluate, judge, output)),
         (
-            "Served: what the models recommend, and why",
-            lambda: serve.show(console, published, output / "cf" / "items.parquet", holdout),
+            "Served: what the models recommend, and why; then live traffic, which moves to the better model",
+            lambda: serve.show(console, published, output / "cf" / "items.parquet", holdout, output / "traffic"),
         ),
     ]
     for number, (title, step) in enumerate(steps, start=1):

@@ -23,6 +23,7 @@ import rich.table
 from rich.markup import escape
 
 from examples.course_platform.people import Person, choose, held_out, hit_rate
+from examples.course_platform.traffic import show_traffic
 from serving_client import Client, Recommendation, ServingError
 
 __all__ = ["served", "show", "show_commands"]
@@ -62,15 +63,21 @@ def served(models: Mapping[str, pathlib.Path]) -> Iterator[str]:
 
 
 def show(
-    console: rich.console.Console, models: Mapping[str, pathlib.Path], catalogue: pathlib.Path, holdout: pathlib.Path
+    console: rich.console.Console,
+    models: Mapping[str, pathlib.Path],
+    catalogue: pathlib.Path,
+    holdout: pathlib.Path,
+    traffic: pathlib.Path,
 ) -> int:
-    """Print recommendations with reasons for three held-out users, and the hit rate over all of them.
+    """Print recommendations with reasons for three held-out users, the hit rate over all of them, and live traffic.
 
     Args:
         console: Where to print.
-        models: Maps a model's name to its folder of versions. Must include "cf".
+        models: Maps a model's name to its folder of versions. Must include "cf" and "draft". The draft is shown in the
+            hit rates and in the live traffic alone.
         catalogue: items.parquet of batch_cf.
         holdout: Folder with the held-out users.
+        traffic: Folder for what the live traffic writes.
 
     Returns:
         The exit code.
@@ -92,13 +99,14 @@ def show(
             hits = any(not person.later.isdisjoint(answer.items) for person, answer in shown)
             for person, answer in shown:
                 console.print(_table(client, titles, person, answer, hits, timed))
-                _print_others(console, client, list(models), titles, person)
+                _print_others(console, client, [name for name in models if name != "draft"], titles, person)
             rates = ", ".join(f"{name} {hit_rate(client, name, people, SHOWN):.0%}" for name in models)
             console.print("These users were drawn by a hash of their ids, not by their results.")
             console.print(
                 f"Hit rate over all {len(people):,} held-out users, at least one of {SHOWN} recommendations "
                 f"{_hit(timed).lower()}: [bold]{rates}[/bold]\n"
             )
+            return show_traffic(console, client, models, people, traffic)
     except (ServingError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
