@@ -55,22 +55,22 @@ class FeatureEncoder:
         for feature in bandit.features:
             (fixed if feature.source == "model" else self._given).add(at, feature)
             at += feature.width
-        self._of_arm = {arm_id: self._vector(fixed, arm.attributes) for arm_id, arm in bandit.arms.items()}
-        self._of_other = self._vector(fixed, {})
+        attributes: list[Mapping[str, Any]] = [{}, *(arm.attributes for arm in bandit.arms.values())]
+        self._fixed = np.array([self._vector(fixed, values) for values in attributes])
+        self._row = {arm_id: row for row, arm_id in enumerate(bandit.arms, start=1)}
 
     def encode(self, arm_id: str, context: Mapping[str, Any]) -> Float64s:
         """Return the feature vector of an arm, float64 [width].
 
         The attributes of an arm that the bandits file does not name are missing values.
         """
-        return self._of_arm.get(arm_id, self._of_other) + self._vector(self._given, context)
+        vector: Float64s = self._fixed[self._row.get(arm_id, 0)] + self._vector(self._given, context)
+        return vector
 
     def encode_arms(self, arm_ids: Sequence[str], context: Mapping[str, Any]) -> Float64s:
         """Return the feature vectors of several arms, float64 [arms, width]."""
-        vectors = np.empty((len(arm_ids), self._width))
-        for row, arm_id in enumerate(arm_ids):
-            vectors[row] = self._of_arm.get(arm_id, self._of_other)
-        vectors += self._vector(self._given, context)
+        rows = np.array([self._row.get(arm_id, 0) for arm_id in arm_ids], np.intp)
+        vectors: Float64s = self._fixed[rows] + self._vector(self._given, context)
         return vectors
 
     def _vector(self, placed: _Placed, values: Mapping[str, Any]) -> Float64s:

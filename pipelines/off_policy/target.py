@@ -137,6 +137,6 @@ class FrozenPolicy:
             allocation = self._allocations[key] = allocate(self._bandit, self._snapshot, *key)
         x = None
         if self._linear and allocation.arms:
-            x = dict(zip(allocation.arms, self._encoder.encode_arms(allocation.arms, values), strict=True))
+            x = self._encoder.encode_arms(allocation.arms, values)
         found = allocation.probabilities(x)
         return dict(zip(found.arms, found.p, strict=True)) if found.arms else {self._bandit.default_arm: 1.0}

@@ -70,11 +70,11 @@ class Allocation:
     prepared: Prepared | None
     plain: Probabilities | None
 
-    def probabilities(self, x: Mapping[str, Sequence[float]] | None = None) -> Probabilities:
+    def probabilities(self, x: Float64s | None = None) -> Probabilities:
         """Return the probabilities for the features of a request.
 
         Args:
-            x: Features by arm, each of the bandit's feature width. Only a policy with features needs them.
+            x: Features of `arms`, float64 [k, width]. Only a policy with features needs them.
 
         Raises:
             ValueError: The policy needs features and x is None.
@@ -82,8 +82,7 @@ class Allocation:
         if self.plain is not None:
             return self.plain
         assert self.prepared is not None
-        features = None if x is None else np.array([x[arm_id] for arm_id in self.arms], dtype=np.float64)
-        return _probabilities(self.arms, self.floor, self.caps, self.default, self.prepared, features)
+        return _probabilities(self.arms, self.floor, self.caps, self.default, self.prepared, x)
 
 
 def probabilities(
@@ -105,7 +104,9 @@ def probabilities(
     Raises:
         ValueError: The policy needs features and x is None.
     """
-    return allocate(bandit, snapshot, segment, eligible).probabilities(x)
+    allocation = allocate(bandit, snapshot, segment, eligible)
+    features = None if x is None else np.array([x[arm_id] for arm_id in allocation.arms], dtype=np.float64)
+    return allocation.probabilities(features)
 
 
 def allocate(

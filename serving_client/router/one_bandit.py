@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from serving_client.contracts.bandits import Bandit
 from serving_client.features import FeatureEncoder, logged_context, segment_of
-from serving_client.router.decision import Decision
-from serving_client.router.table import Case, Table, hashed
+from serving_client.router.decision import Choice, Decision
+from serving_client.router.table import Case, Kept, Table, hashed
 from serving_client.router.users import sticky_draw, sticky_holdback
 from serving_client.snapshots.follow import Rung
 from serving_client.snapshots.snapshot import Snapshot
@@ -82,17 +82,14 @@ class OneBandit:
         if kept is None:
             self.computed += 1  # two threads may count one request less, which does not matter
             kept = table.add(case)
-        choice, vectors = kept.choice, dict[str, Float64s]()
+        choice, vectors = kept.choice, None
         if choice is None:
-            choice = table.choose(case, kept, functools.partial(self._encode_into, vectors, context))
+            choice, vectors = self._choose(table, case, kept, context)
         if held_back:
             draw, index = None, 0
         else:
             draw = self._uniform() if user_key is None or not bandit.sticky else sticky_draw(bandit, user_key)
             index = bisect.bisect_right(choice.cumulative, draw)
-        encoder, arm_id = self._encoder, choice.arms[index]
-        if encoder is not None and arm_id not in vectors:
-            vectors[arm_id] = encoder.encode(arm_id, context)
         return Decision(
             decision_id,
             choice,
@@ -103,7 +100,7 @@ class OneBandit:
             user_key,
             held_back,
             logged_context(bandit, context),
-            vectors.get(arm_id),
+            self._features(choice.arms[index], context) if vectors is None else vectors[index],
         )
 
     def prepare(self, snapshot: Snapshot | None, cases: Iterable[Case], pause: Callable[[], None]) -> None:
@@ -136,12 +133,18 @@ class OneBandit:
         """The snapshot in use."""
         return self._table.snapshot
 
-    def _encode_into(
-        self, vectors: dict[str, Float64s], context: Mapping[str, Any], arms: tuple[str, ...]
-    ) -> dict[str, Float64s]:
+    def _choose(
+        self, table: Table, case: Case, kept: Kept, context: Mapping[str, Any]
+    ) -> tuple[Choice, Float64s | None]:
+        """Return the choice of a policy that reads features, and the features of its arms."""
+        assert kept.allocation is not None, "a case has a choice or an allocation"
         assert self._encoder is not None, "a policy that reads features has features"
-        vectors.update(zip(arms, self._encoder.encode_arms(arms, context), strict=True))
-        return vectors
+        vectors = self._encoder.encode_arms(kept.allocation.arms, context)
+        choice = table.choose(case, kept.allowed, kept.allocation, vectors)
+        return choice, None if choice.defaulted else vectors
+
+    def _features(self, arm_id: str, context: Mapping[str, Any]) -> Float64s | None:
+        return None if self._encoder is None else self._encoder.encode(arm_id, context)
 
     def _switch(self, snapshot: Snapshot | None) -> Table:
         table = self._ready

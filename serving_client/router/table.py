@@ -7,11 +7,12 @@ were used recently. Then the router switches to it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from serving_client.contracts.bandits import Bandit, config_hash, feature_schema
 from serving_client.policies.probabilities import Allocation, Probabilities, allocate
+from serving_client.policies.statistics import Float64s
 from serving_client.router.decision import NO_ELIGIBLE_ARM, Choice
 from serving_client.router.recent import Recent
 from serving_client.router.records import decision_part
@@ -105,19 +106,19 @@ class Table:
         """Return the cases that were used recently, and then the others."""
         return self._cases.keys()
 
-    def choose(self, case: Case, kept: Kept, vectors: Callable[[tuple[str, ...]], Mapping[str, Any]]) -> Choice:
+    def choose(self, case: Case, allowed: tuple[str, ...], allocation: Allocation, x: Float64s) -> Choice:
         """Return the choice of a case for a policy that reads features.
 
         Args:
             case: The case.
-            kept: What is kept of the case, with an allocation.
-            vectors: Returns the features of arms, by arm.
+            allowed: Active arms that the request allows.
+            allocation: The policy with its statistics.
+            x: Features of the allocation's arms, float64 [arms, width].
         """
-        assert kept.allocation is not None, "a case has a choice or an allocation"
         try:
-            return self._choice(case, kept.allowed, kept.allocation.probabilities(vectors(kept.allocation.arms)))
+            return self._choice(case, allowed, allocation.probabilities(x))
         except Exception as error:
-            return self._default(case, kept.allowed, error)
+            return self._default(case, allowed, error)
 
     def _compute(self, case: Case) -> Kept:
         bandit = self._hashed.bandit

@@ -232,6 +232,6 @@ def test_features_of_a_request_decide_under_a_linear_policy() -> None:
     chosen = bandit({"a": {}, "b": {}}, {"kind": "lints"}, features=[{"name": "age", "type": "numeric"}])
     prepared = allocate(chosen, None, "*")
     assert prepared.plain is None
-    assert prepared.probabilities({"b": [1.0], "a": [3.0]}).p == pytest.approx((0.5, 0.5), abs=1e-6)
+    assert prepared.probabilities(np.array([[3.0], [1.0]])).p == pytest.approx((0.5, 0.5), abs=1e-6)
     with pytest.raises(ValueError, match="needs the features of every arm"):
         probabilities(chosen, None, "*")
