@@ -167,13 +167,17 @@ def _text(value: Value) -> str:
 
 
 def _part(value: Any, room: int) -> str:
+    if type(value) is str and len(value) <= room:  # most values, which the cache knows
+        return _text_part(value, room)
     given = _value(value)
-    return "?" if given is None else _escape(_text(given), room)
+    return "?" if given is None else _text_part(_text(given), room)
 
 
 @functools.lru_cache(maxsize=4_096)
-def _escape(text: str, room: int) -> str:
-    """Escape the text of one key, or return `?` if the result is longer than `room` bytes."""
+def _text_part(text: str, room: int) -> str:
+    """Escape the text of one key, or return `?` if it is no value or the result is longer than `room` bytes."""
+    if not _is_short_unicode(text):
+        return "?"
     escaped = "%3F" if text == "?" else _ESCAPED.sub(_hex, text)
     return escaped if len(escaped.encode()) <= room else "?"
 
