@@ -1,8 +1,8 @@
 """What the whole log says before any decision can be weighed: rewards by arm and segment, and when an arm was there.
 
 An arm that is not among the eligible arms of a decision was either left out by the request, and then no policy could
-have shown it, or did not exist yet. The log tells: before the first decision that could draw the arm, and after the
-last one, it did not exist. Nor did its current generation before the last draw of another generation. A decision that
+have shown it, or did not exist yet. The log tells: before the first decision that had the arm, and after the last one,
+it did not exist. Nor did its current generation before the last draw of another generation. A decision that
 names neither chances nor eligible arms is believed to have had every arm that the log draws at all.
 
 Facts of blocks merge in any order, to the bit.
@@ -34,10 +34,10 @@ def fold_of(unit: np.ndarray[tuple[int, ...], np.dtype[np.uint64]]) -> np.ndarra
 
 @dataclasses.dataclass(slots=True)
 class ArmSpan:
-    """When the log could draw an arm's current generation.
+    """When an arm's current generation was there.
 
     Args:
-        first_us: First decision that could draw the arm.
+        first_us: First decision that drew the arm or had it among its eligible arms.
         last_us: Last such decision.
         other_us: Last decision that drew another generation.
     """
@@ -92,14 +92,17 @@ class LogFacts:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def drawable(support: str) -> tuple[frozenset[str], Mapping[str, float] | None]:
+def drawable(support: str) -> tuple[frozenset[str], frozenset[str], Mapping[str, float]]:
     """Read a decision's `support`.
 
     Returns:
-        The arms of the draw, and the probability of each. It is None if only the eligible arms were logged.
+        The eligible arms, those of them that the log could draw, and the probabilities. They are empty if only the
+        eligible arms were logged. Then all of these could be drawn.
     """
-    value = orjson.loads(support)
-    return frozenset(value), value if isinstance(value, dict) else None
+    eligible, p = orjson.loads(support)
+    if p is None:
+        return frozenset(eligible), frozenset(eligible), {}
+    return frozenset(eligible or ()) | p.keys(), frozenset(arm_id for arm_id, each in p.items() if each > 0), p
 
 
 def facts_of(decisions: pa.RecordBatch, generations: Mapping[str, int]) -> LogFacts:
@@ -127,10 +130,8 @@ def facts_of(decisions: pa.RecordBatch, generations: Mapping[str, int]) -> LogFa
     support = supports.indices.fill_null(-1).to_numpy()
     for code, text in enumerate(supports.dictionary.to_pylist()):
         those = at_us[support == code]
-        among, p = drawable(text)
-        for arm_id in among:
-            if p is None or p[arm_id] > 0:
-                _see(facts, arm_id, those)
+        for arm_id in drawable(text)[0]:
+            _see(facts, arm_id, those)
     segments = decisions["segment"].dictionary.to_pylist()
     segment = decisions["segment"].indices.to_numpy()
     fold = fold_of(decisions["unit"].to_numpy())

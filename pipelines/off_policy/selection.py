@@ -55,8 +55,8 @@ class Selected:
 
     Args:
         decisions: One row per decision. `unit` (uint64) is a hash of the user or of the decision, whose decisions
-            depend on each other. `support` is the JSON text of the logged probabilities by arm, or of the eligible
-            arms, or null. `context` is null unless it is needed. The other columns are those of JoinedDecisions.
+            depend on each other. `support` is the JSON text [eligible_arms, propensities] of the record, of which one
+            may be null, or it is null. `context` is null unless it is needed. The others are those of JoinedDecisions.
         counts: Decisions by reason of LEFT_OUT, `evaluated`, `fallbacks` among them, and `without_user`.
     """
 
@@ -99,9 +99,15 @@ def select(joined: JoinedDecisions, rules: Selection) -> Selected:
     for name in ("segment", "arm_id"):  # numbered in the order of the rows, which does not depend on the input's
         columns[name] = chosen[name].cast(pa.string()).dictionary_encode()
     columns["unit"] = pa.array(unit)
-    columns["support"] = pc.coalesce(chosen["propensities"], chosen["eligible_arms"])
+    columns["support"] = _pairs(chosen["eligible_arms"], chosen["propensities"])
     columns["context"] = chosen["context"] if rules.with_context else pa.nulls(len(chosen), pa.string())
     return Selected(pa.record_batch(columns), counts)
+
+
+def _pairs(one: pa.Array, two: pa.Array) -> pa.Array:
+    """Return JSON texts of two as the text of a list. Where both are null it is null."""
+    joined = pc.binary_join_element_wise("[", pc.fill_null(one, "null"), ",", pc.fill_null(two, "null"), "]", "")
+    return pc.if_else(pc.or_(pc.is_valid(one), pc.is_valid(two)), joined, None)
 
 
 def _mask(column: pa.Array) -> npt.NDArray[np.bool_]:

@@ -7,7 +7,7 @@ exactly, decision by decision. Such mass is unsupported: no importance weight ca
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from pipelines.off_policy.target import Target
 from pipelines.off_policy.weight_bins import BINS, bin_of
 
 __all__ = ["Weighed", "weigh"]
+
+_EVERYTHING = (None, None, None)
 
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -85,16 +87,16 @@ def weigh(decisions: pa.RecordBatch, facts: LogFacts, model: RewardModel, target
     eras = _Eras(facts, arms)
     for group in _groups(decisions, eras.number(at_us)):
         rows = group.rows
-        among, p = (None, None) if group.support is None else drawable(group.support)
+        among, could, p = _EVERYTHING if group.support is None else drawable(group.support)
         away = eras.away(group.era, certain=among is not None)
         eligible = None if among is None else among | away
         chances = np.zeros(len(arms))
         for arm_id, chance in target.probabilities(group.segment, eligible, group.context).items():
             chances[place[arm_id]] = chance
-        supported = np.array([_supported(arm_id, among, p, away) for arm_id in arms])
+        supported = np.array([arm_id not in away and (could is None or arm_id in could) for arm_id in arms])
         covered = np.where(supported, chances, 0.0)
         weight[rows] = covered[arm[rows]] / propensity[rows]
-        if p is None:
+        if not p:
             largest[rows] = weight[rows]
             mass_by_bin += np.bincount(bin_of(weight[rows]), weight[rows], BINS)
         else:
@@ -169,9 +171,3 @@ def _groups(decisions: pa.RecordBatch, era: Int64s) -> list[_Group]:
         _Group(rows, texts[0][segment], texts[1][support], texts[2][context], era_number)
         for rows, (segment, support, context, era_number) in zip(parts, distinct.T.tolist(), strict=True)
     ]
-
-
-def _supported(arm_id: str, among: frozenset[str] | None, p: Mapping[str, float] | None, away: frozenset[str]) -> bool:
-    if arm_id in away or (among is not None and arm_id not in among):
-        return False
-    return p is None or p[arm_id] > 0

@@ -39,14 +39,17 @@ class Fixed:
 
 
 def block(*rows: dict[str, Any]) -> pa.RecordBatch:
-    """Selected decisions; each row changes the first draw of a at 0.5."""
+    """Selected decisions; each row changes the first draw of a at 0.5.
+
+    support: the propensities, or the eligible arms, or a tuple of eligible arms and propensities.
+    """
     plain = {
         "segment": "*", "arm_id": "a", "arm_generation": 1, "propensity": 0.5, "decided_at_us": 0, "reward": 0.0,
         "unit": 0, "support": None, "context": None,
     }  # fmt: skip
     filled = [plain | {"unit": number} | row for number, row in enumerate(rows)]
     columns = {name: [row[name] for row in filled] for name in plain}
-    columns["support"] = [None if each is None else orjson.dumps(each).decode() for each in columns["support"]]
+    columns["support"] = [None if each is None else orjson.dumps(pair(each)).decode() for each in columns["support"]]
     types = {
         "segment": pa.string(), "arm_id": pa.string(), "arm_generation": pa.int64(), "propensity": pa.float64(),
         "decided_at_us": pa.int64(), "reward": pa.float64(), "unit": pa.uint64(), "support": pa.string(),
@@ -56,6 +59,12 @@ def block(*rows: dict[str, Any]) -> pa.RecordBatch:
     for name in ("segment", "arm_id"):
         arrays[name] = arrays[name].dictionary_encode()
     return pa.record_batch(arrays)
+
+
+def pair(support: Any) -> tuple[Any, Any]:
+    if isinstance(support, tuple):
+        return support
+    return (None, support) if isinstance(support, dict) else (support, None)
 
 
 def weighed(target: Fixed, *rows: dict[str, Any]) -> Weighed:
@@ -89,7 +98,19 @@ def test_an_arm_that_was_eligible_with_probability_0_is_unsupported() -> None:
     assert dict(zip(found.arms, found.mass_unsupported.tolist(), strict=True)) == {"a": 0.0, "b": 0.4}
 
 
-@pytest.mark.parametrize("support", [["a"], {"a": 1.0}])
+def test_an_arm_that_was_eligible_and_had_no_probability_is_unsupported() -> None:
+    """A router logs such arms among eligible_arms alone: those that a guardrail stopped, or whose ramp is at 0."""
+    found = weighed(
+        Fixed({"a": 0.6, "b": 0.4}),
+        {"support": (["a", "b"], {"a": 1.0})},
+        {"support": (["a", "b"], {"a": 0.5, "b": 0.5}), "arm_id": "b"},
+        {"support": (["a"], {"a": 1.0}), "propensity": 1.0},
+    )
+    assert found.unsupported.tolist() == [0.4, 0.0, 0.0]
+    assert found.weight.tolist() == [1.2, 0.8, 1.0]
+
+
+@pytest.mark.parametrize("support", [["a"], {"a": 1.0}, (["a"], {"a": 1.0})])
 def test_an_arm_that_the_request_left_out_is_left_out_of_the_target(support: Any) -> None:
     """Arm b is there before and after, so its absence in between is the request's."""
     both = {"support": ["a", "b"]}
@@ -235,10 +256,10 @@ def test_decisions_of_a_user_are_one_unit() -> None:
     assert by_decision.decisions["unit"].to_pylist() == [1, 2, 3, 4]
 
 
-def test_the_probabilities_are_the_support_and_the_context_is_kept_where_it_is_needed() -> None:
+def test_the_support_is_what_the_record_says_and_the_context_is_kept_where_it_is_needed() -> None:
     rows = joined(
         {"propensities": '{"a":1}', "eligible_arms": '["a","b"]', "context": '{"x":1}'}, {"eligible_arms": '["a"]'}
     )
     found = select(rows, Selection("row", by_user=False, exclude_fallbacks=False, with_context=True)).decisions
-    assert found["support"].to_pylist() == ['{"a":1}', '["a"]']
+    assert found["support"].to_pylist() == ['[["a","b"],{"a":1}]', '[["a"],null]']
     assert found["context"].to_pylist() == ['{"x":1}', None]
