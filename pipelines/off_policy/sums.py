@@ -72,8 +72,8 @@ class Sums:
             "moments": self.moments.tolist(),
             "bins": self.bins.tolist(),
             "replicates": self.replicates.tolist(),
-            "hours": [[hour, *row.tolist()] for hour, row in self.hours.items()],
-            "arms": [[arm_id, *row.tolist()] for arm_id, row in self.arms.items()],
+            "hours": [[hour, *row.tolist()] for hour, row in sorted(self.hours.items())],
+            "arms": [[arm_id, *row.tolist()] for arm_id, row in sorted(self.arms.items())],
             "most_weight": self.most_weight,
             "bound": self.bound,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -14,7 +15,10 @@ from tests.off_policy.test_estimators import some, weighed
 
 @pytest.mark.parametrize("shards", [1, 2, 5, 8, 13])
 def test_sums_do_not_depend_on_the_order_in_which_shards_are_added(shards: int) -> None:
-    parts = [(shard, sums_of(weighed(*some(40, shard)), 1, 10)) for shard in range(shards)]
+    parts = [
+        (shard, sums_of(dataclasses.replace(weighed(*some(40, shard)), arms=["ab"[shard % 2]]), 1, 10))
+        for shard in range(shards)
+    ]
     rng, combiner = random.Random(shards), AddSumsFn()
 
     def combined() -> Sums:

@@ -81,7 +81,7 @@ class AddSumsFn(beam.CombineFn):
 
 def _put(nodes: _Nodes, level: int, place: int, sums: Sums) -> _Nodes:
     while (neighbor := nodes.pop((level, place ^ 1), None)) is not None:
-        sums = neighbor.plus(sums) if place & 1 else sums.plus(neighbor)
+        sums = neighbor.plus(sums)
         level, place = level + 1, place >> 1
     nodes[level, place] = sums
     return nodes
