@@ -24,6 +24,7 @@ from apache_beam.transforms.window import GlobalWindow
 
 from serving_client.contracts.bandits import Bandit
 from serving_client.contracts.times import parse_time
+from transforms.attribution.rules import HOLDBACK
 
 __all__ = ["run"]
 
@@ -112,7 +113,8 @@ def _worth(known: dict[str, Any], bandit: Bandit) -> Iterator[Row]:
         and reward["value"] > 0
         for at_us, _, reward in known.values()
     )
-    yield (decision["segment"], decision["arm_id"], decision["arm_generation"]), (1, int(won))
+    segment = HOLDBACK if decision.get("holdback") else decision["segment"]
+    yield (segment, decision["arm_id"], decision["arm_generation"]), (1, int(won))
 
 
 class _JoinFn(beam.DoFn):
