@@ -59,7 +59,8 @@ def experiment(settings: ExperimentSettings, new_pipeline: PipelineFactory, cloc
         run.inputs += describe_inputs(each)
     output = settings.run.output
     if run.reuse():
-        print(storage.read_json(storage.join(output, "experiment.json"))["sentence"])
+        document = storage.read_json(storage.join(output, "experiment.json"))
+        print(_one_line(document) if settings.as_json else document["sentence"])
         return f"{output}: already done"
     with run.open() as folder:
         users = None
@@ -117,8 +118,12 @@ def _bucket(part: tuple[int, Any]) -> int:
     return part[0]
 
 
+def _one_line(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, ensure_ascii=False)
+
+
 def _print(result: Experiment, settings: ExperimentSettings) -> None:
     if settings.as_json:
-        print(json.dumps(as_document(result), sort_keys=True, ensure_ascii=False))
+        print(_one_line(as_document(result)))
     else:
         print_experiment(result, sentence(result))

@@ -71,6 +71,8 @@ def test_the_output_holds_the_json_and_a_page_without_external_files(
     assert main(flags(site, f"--output={output}")) == 0
     out, err = capsys.readouterr()
     assert (out.strip(), err.strip()) == (document["sentence"], f"{output}: already done")
+    assert main(flags(site, f"--output={output}", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == document
     assert main(flags(site, f"--output={output}", "--minimum_lift=0.1")) == 2
     assert main(flags(site, f"--output={output}", "--minimum_lift=0.1", "--overwrite")) == 0
     assert json.loads((output / "experiment.json").read_text())["minimum_lift"] == 0.1
