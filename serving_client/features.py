@@ -146,7 +146,10 @@ def _value(value: Any) -> Value | None:
         return str.__str__(value) if _is_short_unicode(value) else None
     if isinstance(value, int):  # true and false, too
         return value if -(2**63) <= value < 2**63 else None
-    return _value(value.item()) if isinstance(value, np.generic) else None
+    if not isinstance(value, np.generic):
+        return None
+    plain = value.item()
+    return None if isinstance(plain, np.generic) else _value(plain)  # Python has no longdouble
 
 
 def _is_short_unicode(text: str) -> bool:

@@ -79,6 +79,7 @@ def test_a_bucket_is_the_blake2b_of_name_zero_value_modulo_buckets() -> None:
 
 PLAIN_ARMS = "{cf: {generation: 1, model: cf}}"
 MISSING: list[Any] = [None, "", [], {}, "x" * 1_025, "é" * 513, "\ud800", float("nan"), float("inf"), 2**63, b"CH"]
+MISSING += [np.longdouble(3), np.datetime64("2026-11-24")]
 
 
 @pytest.mark.parametrize("value", MISSING, ids=repr)
