@@ -125,7 +125,7 @@ class Table:
         active = (arm_id for arm_id, arm in bandit.arms.items() if arm.state == "active")
         allowed = tuple(sorted(arm_id for arm_id in active if case.eligible is None or arm_id in case.eligible))
         if case.eligible is not None and (unknown := case.eligible - bandit.arms.keys()):
-            self._report("eligible", f"eligible names {min(unknown)!r}, which is not an arm; correct it")
+            self._report("eligible", f"eligible names {min(map(repr, unknown))}, which is not an arm; correct it")
         if case.holdback and bandit.holdback is not None:
             return Kept(self._held_back(case, bandit.holdback.arm, allowed), None, allowed)
         if self.snapshot is None:

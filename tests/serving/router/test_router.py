@@ -281,6 +281,13 @@ def test_a_name_in_eligible_that_is_no_arm_is_counted(caplog):
     assert "eligible names 'vea', which is not an arm" in caplog.text
 
 
+def test_names_in_eligible_that_are_not_even_text_are_counted(caplog):
+    made = router(bandits())
+    assert made.route("home_row", {}, eligible=[None, 3, "vae"]).arm_id == "vae"
+    assert made.counts().faults == {("home_row", "eligible"): 1}
+    assert "eligible names 3, which is not an arm" in caplog.text
+
+
 def test_a_policy_that_fails_gives_the_default_arm(caplog, monkeypatch):
     of = bandits()
 
