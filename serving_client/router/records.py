@@ -1,6 +1,6 @@
 """Write decisions and rewards as the lines of their logs.
 
-`serving_client.contracts.schemas` has the JSON Schema of both X
+`serving_client.contracts.schemas` has the JSON Schemas of both.
 """
 
 from __future__ import annotations
