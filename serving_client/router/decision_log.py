@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import collections
+import operator
 import threading
 from collections.abc import Sequence
+from typing import Any
 
+from serving_client.contracts.ids import MOST_ID_BYTES, id_fault
 from serving_client.router.decision import POPULARITY, Decision
 from serving_client.router.faults import Faults
 from serving_client.router.records import decision_line
@@ -66,16 +69,16 @@ class DecisionLog:
                 rung=decision.rung,
                 served_by=None if served_by == arm_id else served_by,
                 fallback_reason=reason,
-                model_version=model_version,
+                model_version=model_version if type(model_version) in (int, str) else _version(model_version),
                 context=decision.context,
                 features=decision.features,
-                items=items,
+                items=self._item_ids(decision.bandit_id, items),
                 user_key=decision.user_key,
                 bot=bot,
                 holdback=decision.holdback,
             )
         except Exception as error:  # the page is shown whether or not its decision can be written
-            self._faults.report(decision.bandit_id, "record", f"a decision cannot be written: {error!r}; check items")
+            self._faults.report(decision.bandit_id, "record", f"a decision cannot be written: {error!r}; report this")
             return False
         return self._log.write(line)
 
@@ -84,6 +87,46 @@ class DecisionLog:
         with self._lock:
             return dict(self._fallbacks)
 
+    def _item_ids(self, bandit_id: str, items: Sequence[str]) -> list[str]:
+        """Return the ids to log. Without a valid list the line has none, because a malformed line would not count."""
+        try:
+            return _ids(items)
+        except (TypeError, ValueError) as error:
+            self._faults.report(bandit_id, "items", f"a decision is logged without its items: {error}; correct items")
+            return []
+
     def forked(self) -> None:
         """Replace the lock in a child process, where the thread that held it does not exist."""
         self._lock = threading.Lock()
+
+
+def _ids(items: Any) -> list[str]:
+    """Return ids of items. Integers become text.
+
+    Raises:
+        TypeError: The items are not a list, or an id is neither text nor an integer.
+        ValueError: An id breaks the rule of `contracts.ids`.
+    """
+    if isinstance(items, str | bytes):
+        raise TypeError(f"items is of type {type(items).__name__}, not a list of ids")
+    ids = [] if items is None else list(items)
+    try:
+        text = "".join(ids)
+    except TypeError:
+        ids = [one if isinstance(one, str) else str(operator.index(one)) for one in ids]
+        text = "".join(ids)
+    short = len(text) <= MOST_ID_BYTES // 4 or max(map(len, ids)) <= MOST_ID_BYTES // 4
+    if short and text.isprintable() and all(ids):  # most lists
+        return ids
+    for at, one in enumerate(ids):
+        if fault := id_fault(one):
+            raise ValueError(f"items[{at}] {fault}")
+    return ids
+
+
+def _version(version: Any) -> int | str | None:
+    """Return a model's version as an integer or text."""
+    try:
+        return None if version is None else operator.index(version)
+    except TypeError:
+        return str(version)

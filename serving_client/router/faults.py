@@ -26,6 +26,7 @@ class Faults:
         user_key: A user key cannot be logged, so the request counts as anonymous.
         config_hash: A snapshot belongs to other bandits-file content than the router's.
         removed_bandit: The new bandits file lacks a bandit, which the router keeps.
+        items: The shown items are no list of ids, so a decision was logged without them.
         record: A decision could not be written as a line.
 
     `BanditsFollower` and `SnapshotFollower` describe further reasons.

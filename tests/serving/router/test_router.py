@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import os
 import random
+import re
 import threading
 import time
 
@@ -224,6 +225,64 @@ def test_of_many_threads_one_logs_a_decision(log):
     for thread in threads:
         thread.join()
     assert (len(log.decisions), len(raised)) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("items", "logged"),
+    [
+        ([7, np.int64(8)], ["7", "8"]),
+        (np.array(["c07", "c12"]), ["c07", "c12"]),
+        (("c07",), ["c07"]),
+        (iter(["c07"]), ["c07"]),
+        (["x" * 300, "y" * 1024], ["x" * 300, "y" * 1024]),
+        ([], None),
+        (None, None),
+    ],
+    ids=["integers", "array", "tuple", "iterator", "long", "none", "None"],
+)
+def test_items_are_logged_as_text(log, items, logged):
+    made = router(bandits(), log=log)
+    assert made.log(made.route("home_row"), items=items)
+    (line,) = log.decisions
+    jsonschema.Draft202012Validator(schemas.load("decision")).validate(line)
+    assert line.get("items") == logged
+    assert made.counts().faults == {}
+
+
+@pytest.mark.parametrize(
+    ("items", "why"),
+    [
+        ("c07", "items is of type str, not a list of ids"),
+        ([b"c07"], "'bytes' object cannot be interpreted as an integer"),
+        ([None], "'NoneType' object"),
+        ([["c07"]], "'list' object"),
+        (["c07", ""], r"items\[1\] is empty"),
+        (["a\nb"], r"items\[0\] holds NUL, CR or LF"),
+        (["x" * 1025], "has 1,025 bytes"),
+        (["\ud800"], "half a surrogate pair"),
+        (7, "not iterable"),
+    ],
+    ids=["text", "bytes", "None", "nested", "empty", "line", "long", "surrogate", "number"],
+)
+def test_a_decision_with_other_items_is_logged_without_them(log, caplog, items, why):
+    made = router(bandits(), log=log)
+    assert made.log(made.route("home_row"), items=items)
+    (line,) = log.decisions
+    jsonschema.Draft202012Validator(schemas.load("decision")).validate(line)
+    assert "items" not in line
+    assert made.counts().faults == {("home_row", "items"): 1}
+    assert re.search(f"a decision is logged without its items: .*{why}.*; correct items", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("version", "logged"), [(7, 7), (np.int64(7), 7), ("7b", "7b"), (1.5, "1.5"), (True, 1), (None, None)], ids=repr
+)
+def test_a_model_version_is_logged_as_an_integer_or_text(log, version, logged):
+    made = router(bandits(), log=log)
+    made.log(made.route("home_row"), model_version=version)
+    (line,) = log.decisions
+    jsonschema.Draft202012Validator(schemas.load("decision")).validate(line)
+    assert line.get("model_version") == logged and type(line.get("model_version")) is type(logged)
 
 
 def test_served_by_must_be_an_arm_or_popularity(log):
