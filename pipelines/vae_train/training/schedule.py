@@ -74,7 +74,7 @@ class Schedule(NamedTuple):
     def learning_rate(self, step: int) -> float:
         """Return the learning rate at a step. In the second half of the plan, every step changes it by one factor."""
         first, last = self.learning_rates
-        return first * (last / first) ** max(0.0, 2 * step / self.planned_steps - 1)
+        return first * math.pow(last / first, max(0.0, 2 * step / self.planned_steps - 1))
 
     def ends_encoder(self, pass_of_epoch: int) -> bool:
         """Return whether a pass of an epoch (from 0) is the last one of the encoder."""
