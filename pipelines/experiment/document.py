@@ -7,9 +7,9 @@ import math
 from typing import Any
 
 from pipelines.experiment.contrast import Group
+from pipelines.experiment.result import Comparison, Experiment
 from pipelines.experiment.sentence import sentence
 from pipelines.experiment.trend import Trend
-from pipelines.experiment.verdict import Comparison, Experiment
 from serving_client.contracts.times import format_time
 
 __all__ = ["as_document"]

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib.ticker import PercentFormatter
 
 from pipelines.experiment.hours import DAY_US
+from pipelines.experiment.result import Comparison, Experiment
 from pipelines.experiment.sentence import name_of
-from pipelines.experiment.verdict import Comparison, Experiment
 from transforms.reports.charts import BRIGHT, FAINT, INK, chart, svg
 
 __all__ = ["by_day", "colors", "lift_by_day", "lifts", "traffic"]

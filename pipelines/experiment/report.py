@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipelines.experiment import plots
+from pipelines.experiment.result import Experiment
 from pipelines.experiment.sentence import lift_text, name_of, sentence
 from pipelines.experiment.terminal import method_text, remarks
-from pipelines.experiment.verdict import Experiment
 from transforms.reports.page import render_page
 
 __all__ = ["render"]

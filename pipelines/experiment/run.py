@@ -12,10 +12,11 @@ from pipelines.experiment.options import ExperimentSettings
 from pipelines.experiment.pipeline import build
 from pipelines.experiment.reading import bandit_named, read_snapshot
 from pipelines.experiment.report import render
+from pipelines.experiment.result import Experiment
 from pipelines.experiment.sentence import sentence
 from pipelines.experiment.terminal import print_experiment
 from pipelines.experiment.user_sums import UserTotals, add_totals
-from pipelines.experiment.verdict import Experiment, group_names, judge
+from pipelines.experiment.verdict import group_names, judge
 from transforms.attribution.bandits_file import read as read_bandits
 from transforms.attribution.joined.join_decisions import check_join
 from transforms.errors import BadInput, BadUsage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.experiment.contrast import Lift
 from pipelines.experiment.groups import POLICY
-from pipelines.experiment.verdict import Comparison, Experiment
+from pipelines.experiment.result import Comparison, Experiment
 from transforms.attribution.rules import HOLDBACK
 
 __all__ = ["lift_text", "name_of", "sentence"]

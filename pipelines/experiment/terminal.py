@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.experiment.result import Comparison, Experiment
 from pipelines.experiment.sentence import lift_text, name_of
-from pipelines.experiment.verdict import Comparison, Experiment
 from serving_client.contracts.times import format_time
 
 __all__ = ["method_text", "print_experiment", "remarks"]

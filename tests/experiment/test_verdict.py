@@ -10,9 +10,10 @@ import pytest
 
 from pipelines.experiment.contrast import multiplier
 from pipelines.experiment.document import as_document
+from pipelines.experiment.result import Experiment
 from pipelines.experiment.sentence import sentence
 from pipelines.experiment.user_sums import UserTotals
-from pipelines.experiment.verdict import Experiment, group_names, judge
+from pipelines.experiment.verdict import group_names, judge
 from serving_client.snapshots.snapshot import Snapshot
 from tests.experiment.worlds import HOUR_US, MONDAY_US, bandit, drawn, row, snapshot
 from transforms.attribution.rules import HOLDBACK
