@@ -163,6 +163,22 @@ def test_the_interval_of_a_ratio_holds_what_its_test_does_not_refuse() -> None:
     ]  # fmt: skip
 
 
+def test_rewards_in_other_units_give_the_same_estimates_in_these_units() -> None:
+    """Rewards from -1 to 3 instead of 0 to 1: SNIPS, DR and their bounds move along; switch-DR keeps its tau."""
+    w, r, b, q = some(2_000, 6)
+    plain = estimate(sums_of(weighed(w, r, b, q), 1, 50), (0.0, 1.0), independent=True)
+    other = estimate(sums_of(weighed(w, 4 * r - 1, 4 * b - 1, 4 * q - 1), 1, 50), (-1.0, 3.0), independent=True)
+    for before, after in zip(plain.estimates[1:], other.estimates[1:], strict=True):
+        assert before.bernstein is not None and after.bernstein is not None
+        for ours, theirs in zip(
+            (before.value, *before.interval, *before.bernstein),
+            (after.value, *after.interval, *after.bernstein),
+            strict=True,
+        ):
+            assert theirs == pytest.approx(4 * ours - 1, abs=1e-9)
+    assert other.tau == plain.tau
+
+
 def test_intervals_hold_the_truth() -> None:
     """200 logs of 400 decisions of two arms: 95% of the intervals hold the value, the bound's nearly all."""
     rng = np.random.default_rng(11)
