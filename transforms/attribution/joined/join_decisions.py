@@ -26,7 +26,7 @@ from transforms.errors import BadInput
 __all__ = ["JoinDecisions", "JoinShardFn", "Joined", "ReadRangeFn", "check_join"]
 
 SHARD_BYTES = 16 << 20
-"""Log bytes per shard. The join of a shard takes about four times as much memory."""
+"""Log bytes per shard. 29,000 decisions of 530 bytes, for example, become a block of 7 MiB."""
 
 
 class Joined(NamedTuple):
