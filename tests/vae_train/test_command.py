@@ -240,6 +240,22 @@ def multvae(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(folder, flags, done)
 
 
+def test_a_sparse_log_gets_its_defaults_and_a_note(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """540 interactions of 30 items are 18 per item. 48 to 60 users are one step of at most 100."""
+    monkeypatch.setattr("pipelines.vae_train.defaults.LARGE_ITEMS", 20)
+    log = write_log(tmp_path / "log.parquet", clusters(USERS, ITEMS, 9))
+    with unchecked():
+        done = run(f"--interactions={log}", "--linear_items=0", f"--output={tmp_path}/out", "--learning_rate=0.01")
+    assert done.code == 0, done.error
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert "sparse log, 18.0 interactions per item: flags that are not set take its defaults" in record["notes"]
+    card = json.loads((tmp_path / "out/model/assets.extra/model_card.json").read_text())
+    assert card["model"] == "multvae" and card["training"]["steps"] == 2
+    last = json.loads((tmp_path / "out/training.jsonl").read_text().splitlines()[-1])
+    assert last["beta"] == pytest.approx(0.5 * 1 / 1.6)  # the second of 2 steps, of which 1.6 raise it to .5
+    assert last["learning_rate"] == 0.01
+
+
 def test_overwrite_replaces_all_of_another_run(world: World, multvae: World) -> None:
     assert multvae.record["run_id"] != world.record["run_id"]
     assert not (multvae.output / "dead_letters").exists()
