@@ -17,6 +17,7 @@ from pipelines.off_policy.log_facts import LogFacts, drawable, fold_of
 from pipelines.off_policy.reward_model import RewardModel
 from pipelines.off_policy.target import Target
 from pipelines.off_policy.weight_bins import BINS, bin_of
+from serving_client.contracts.times import BEFORE_ALL_US
 
 __all__ = ["Weighed", "weigh"]
 
@@ -146,7 +147,7 @@ class _Eras:
         self._never = frozenset(arm_id for arm_id in arms if arm_id not in spans)
         self._spans = spans
         borders = {edge for span in spans.values() for edge in (span.first_us, span.last_us + 1, span.other_us + 1)}
-        self._borders = sorted(borders)
+        self._borders = sorted({BEFORE_ALL_US, *borders})
 
     def number(self, at_us: Int64s) -> Int64s:
         """Return the era of each time, int64 [n]."""
@@ -154,7 +155,7 @@ class _Eras:
 
     def away(self, era: int, *, certain: bool) -> frozenset[str]:
         """Return the arms that are not there in an era. `certain`: those that a decision's own fields would name."""
-        at_us = self._borders[era - 1]  # a drawn arm's span begins at or before every decision of that arm
+        at_us = self._borders[era - 1]
         spans = self._spans.items()
         away = (arm_id for arm_id, span in spans if not (span.holds(at_us) if certain else span.may_hold(at_us)))
         return self._never.union(away)

@@ -166,6 +166,19 @@ def test_decisions_of_another_generation_are_no_support_for_the_present_one() ->
     assert found.unsupported.tolist() == [0.5, 0.5, 0.0]
 
 
+def test_decisions_before_every_present_generation_are_no_support() -> None:
+    """Nothing says which arms were eligible. After its last draw of generation 1, a is believed to be generation 2."""
+    found = weighed(
+        Fixed({"a": 0.25, "b": 0.75}, {"a": 2, "b": 2}),
+        {"arm_id": "a", "arm_generation": 1, "decided_at_us": 1},
+        {"arm_id": "b", "arm_generation": 1, "decided_at_us": 2},
+        {"arm_id": "a", "arm_generation": 2, "decided_at_us": 5},
+        {"arm_id": "b", "arm_generation": 2, "decided_at_us": 8},
+    )
+    assert found.weight.tolist() == [0.0, 0.0, 0.5, 1.5]
+    assert found.unsupported.tolist() == [1.0, 0.75, 0.0, 0.0]
+
+
 def test_the_reward_model_shrinks_a_cell_to_its_arm_and_the_arm_to_all() -> None:
     """Fold 0 is judged by 40 decisions of a in s (20 rewards) and 20 of b (none).
 
