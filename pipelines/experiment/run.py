@@ -55,7 +55,7 @@ def experiment(settings: ExperimentSettings, new_pipeline: PipelineFactory, cloc
     run = Run("experiment", settings.run, new_pipeline, clock)
     digests = {settings.bandits: data, f"{settings.snapshots}/{bandit.bandit_id}/{published.version}": published.data}
     run.inputs += [Artifact(uri, len(each), hashlib.sha256(each).hexdigest()) for uri, each in digests.items()]
-    files = [{file.uri: file.size_bytes for file in run.find_files(globs)} for globs in _logs(settings)]
+    files = [{file.uri: file.size_bytes for file in run.find_files(*each)} for each in _logs(settings)]
     for each in files:
         run.inputs += describe_inputs(each)
     output = settings.run.output
@@ -78,8 +78,8 @@ def experiment(settings: ExperimentSettings, new_pipeline: PipelineFactory, cloc
     return f"look at {storage.join(output, 'report.html')}"
 
 
-def _logs(settings: ExperimentSettings) -> list[Sequence[str]]:
-    return [settings.decisions, settings.rewards] if settings.decisions else []
+def _logs(settings: ExperimentSettings) -> list[tuple[Sequence[str], str]]:
+    return [(settings.decisions, "--decisions"), (settings.rewards, "--rewards")] if settings.decisions else []
 
 
 def _count_users(

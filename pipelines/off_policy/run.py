@@ -49,7 +49,8 @@ def run(settings: OffPolicySettings, new_pipeline: PipelineFactory, clock: Calla
     target = read_target(settings.policy, bandit, settings.snapshot)
     by_user = bandit.sticky if settings.cluster is None else settings.cluster == "user_key"
     run = Run("off_policy", settings.run, new_pipeline, clock)
-    decisions, rewards = run.find_files(settings.decisions), run.find_files(settings.rewards)
+    decisions = run.find_files(settings.decisions, "--decisions")
+    rewards = run.find_files(settings.rewards, "--rewards")
     files = [settings.bandits, settings.snapshot, None if settings.policy.startswith("arm:") else settings.policy]
     run.add_inputs([*decisions, *rewards, *match(sorted({name for name in files if name}))])
     output = settings.run.output

@@ -143,6 +143,11 @@ def test_from_the_logs_users_are_counted(tmp_path: pathlib.Path, capsys: pytest.
         (["--decisions=x", "--rewards=y"], 2, "--decisions needs --output"),
         (["--minimum_lift=0"], 2, "--minimum_lift=0 must be greater than 0"),
         (["--snapshots=ftp://x"], 2, "--snapshots=ftp://x: "),
+        (
+            ["--decisions=no*", "--rewards=y", "--output=out"],
+            3,
+            "no*: no such file, nor a folder with files; check --dec",
+        ),
         (["--bandits=none.yaml"], 3, "--bandits=none.yaml: the file does not exist"),
     ],
 )

@@ -140,7 +140,8 @@ def test_wrong_propensities_are_noticed(tmp_path: pathlib.Path) -> None:
         (["--bandit=other"], 2, "--bandit=other: is not in"),
         (["--policy=nowhere.yaml"], 3, "--policy=nowhere.yaml: the file does not exist"),
         (["--min_ess=-1"], 2, "--min_ess=-1 must be 0 or greater"),
-        (["--decisions=nowhere*"], 3, "nowhere*: no such file"),
+        (["--decisions=nowhere*"], 3, "nowhere*: no such file, nor a folder with files; check --decisions"),
+        (["--rewards=nowhere*"], 3, "nowhere*: no such file, nor a folder with files; check --rewards"),
         (["--snapshot=x.json"], 2, "--snapshot has no effect with --policy=arm:a"),
     ],
 )
