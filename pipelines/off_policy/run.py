@@ -109,6 +109,8 @@ def _evaluation(
         )
     low, high = written["reward_range"]
     notes = []
+    if low == high == 0:
+        notes.append("every reward is 0; check that --rewards are those of --decisions, and the bandit's reward_kinds")
     if bandit.attribution.aggregate == "any":
         low, high = 0.0, 1.0
     else:

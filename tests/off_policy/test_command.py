@@ -133,6 +133,15 @@ def test_wrong_propensities_are_noticed(tmp_path: pathlib.Path) -> None:
     assert note.startswith("the weights average 1.") and "do not trust the estimates" in note
 
 
+def test_a_log_without_rewards_is_noticed(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = made_up.write(tmp_path, 500)
+    (tmp_path / "rewards.jsonl").write_text("")
+    assert main(logs.arguments("arm:a")) == 0
+    (note,) = estimates(logs)["notes"]
+    assert note == "every reward is 0; check that --rewards are those of --decisions, and the bandit's reward_kinds"
+    assert "note: every reward is 0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
