@@ -22,12 +22,14 @@ from serving_client.contracts.bandits import Bandit
 from serving_client.snapshots.snapshot import Row, Snapshot
 from transforms.attribution.rules import HOLDBACK
 
-__all__ = ["ALL", "POLICY", "Moments", "arms_of", "groups_of", "hours_of", "moments_of"]
+__all__ = ["ALL", "POLICY", "Moments", "arms_of", "groups_of", "hours_of", "in_words", "moments_of"]
 
 Float64s = npt.NDArray[np.float64]
 
 ALL = "*"
 POLICY = "*policy"
+
+_IN_WORDS = {POLICY: "the policy's traffic", HOLDBACK: "the holdback"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +56,11 @@ class Moments:
         chosen = [2 * a, 2 * a + 1, 2 * b, 2 * b + 1]
         units = float(self.units[a] + self.units[b])
         return ratio_contrast(self.sums[chosen], self.products[np.ix_(chosen, chosen)], units)
+
+
+def in_words(name: str) -> str:
+    """Return how people read the name of a group."""
+    return _IN_WORDS.get(name, name)
 
 
 def arms_of(bandit: Bandit, snapshot: Snapshot) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.experiment.contrast import Lift
-from pipelines.experiment.groups import POLICY
+from pipelines.experiment.groups import in_words
 from pipelines.experiment.result import Comparison, Experiment
 from transforms.attribution.rules import HOLDBACK
 
@@ -13,8 +13,8 @@ _WEEK_H = 168.0
 
 
 def name_of(name: str, base_arm: str) -> str:
-    """Return how people read the name of a group."""
-    return {POLICY: "the policy's traffic", HOLDBACK: f"the holdback ({base_arm})"}.get(name, name)
+    """Return how people read the name of a group, with the arm that the holdback shows."""
+    return f"{in_words(name)} ({base_arm})" if name == HOLDBACK else in_words(name)
 
 
 def lift_text(lift: Lift) -> str:
@@ -39,6 +39,11 @@ def sentence(experiment: Experiment) -> str:
             f"file says {held.expected:.2%}."
         )
     known = [each for each in experiment.arms if each.lift is not None]
+    if not experiment.decisions:
+        return (
+            f"There is nothing to compare yet, because {experiment.bandit_id} has no decision whose attribution window "
+            "is over."
+        )
     if not experiment.arms:
         return f"There is nothing to compare yet, because {experiment.bandit_id} has decisions of one arm alone."
     if not known:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from pipelines.experiment.contrast import Contrast, lift_of, too_few
+from pipelines.experiment.contrast import Contrast, Group, lift_of, too_few
 from pipelines.experiment.doubts import exposure_of, held_back_of, limits_of, why_by_hour
-from pipelines.experiment.groups import ALL, POLICY, Moments, arms_of, groups_of, hours_of, moments_of
+from pipelines.experiment.groups import ALL, POLICY, Moments, arms_of, groups_of, hours_of, in_words, moments_of
 from pipelines.experiment.hours import HOUR_US, Hourly, hourly_contrast, of_days
 from pipelines.experiment.result import Comparison, Experiment
 from pipelines.experiment.runtime import runtime_of
@@ -76,9 +76,9 @@ def judge(
     for name in others:
         trend = trend_of(hours_of(bandit, snapshot, name), hours_of(bandit, snapshot, base))
         contrast = _contrast(bandit, snapshot, moments, name, base, by_hour=by_hour)
-        problem = too_few(groups[name]) or too_few(groups[base])
+        problem = too_few(_named(groups[name])) or too_few(_named(groups[base]))
         if contrast is None:
-            problem = problem or f"{name} and the base have no hour in common that the snapshot keeps"
+            problem = problem or f"{in_words(name)} and the base have no hour in common that the snapshot keeps"
         if contrast is None or problem is not None:
             mean = None if contrast is None else contrast.mean
             comparisons.append(Comparison(groups[name], mean, None, problem, trend, None))
@@ -108,6 +108,10 @@ def judge(
         notes=[*absent, *limits_of(bandit, base, users, by_hour=by_hour)],
         by_day={name: _days(hours_of(bandit, snapshot, name)) for name in names},
     )
+
+
+def _named(group: Group) -> Group:
+    return dataclasses.replace(group, name=in_words(group.name))
 
 
 def _days(hourly: Hourly) -> list[tuple[int, float, float]]:

@@ -93,7 +93,14 @@ def test_too_few_decisions_have_no_lift() -> None:
     alone = judged(snapshot({("*", "cf", 1): row([(500, 50)])}))
     assert sentence(alone) == "There is nothing to compare yet, because home_row has decisions of one arm alone."
     empty = judged(snapshot({}))
-    assert empty.comparisons == [] and "nothing to compare" in sentence(empty)
+    assert empty.comparisons == []
+    assert sentence(empty) == (
+        "There is nothing to compare yet, because home_row has no decision whose attribution window is over."
+    )
+    few = judged(world(flat(0.05, 20), flat(0.08, 20), holdback=1), holdback=0.2)
+    problems = [each.problem or "" for each in few.comparisons]
+    assert len(problems) == 3 and all(each.startswith("the holdback has 20 decisions worth 20,") for each in problems)
+    assert sentence(few).endswith(f"because {problems[1]}.")
 
 
 def test_an_adaptive_policy_does_not_bias_the_lift() -> None:
