@@ -24,7 +24,8 @@ Float64s = npt.NDArray[np.float64]
 
 _LEAST_N = 100
 _LEAST_REWARDED = 20
-"""With fewer rewards (or, for 0 and 1, fewer decisions without one) the normal approximation is poor. In the simulation
+"""With fewer rewards (or, for 0 and 1, fewer decisions without one) the normal approximation is poor. Effective numbers
+count, because a few decisions of a small propensity may outweigh all others. In the simulation
 of the tests, at alpha 5% and under an adaptive policy, 5 give false alarms in 5% to 6% of runs, and 20 in 1% to 2%."""
 
 
@@ -38,6 +39,8 @@ class Group:
         sum_r: Sum of their rewards.
         sum_r2: Sum of their squared rewards.
         ess: Effective sample size of the weights, (sum w)^2 / sum w^2.
+        rewarded: The same of the decisions with a reward, (sum w r)^2 / sum (w r)^2.
+        unrewarded: The same of the decisions without one. It is used if rewards are 0 or 1.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Group:
     sum_r: float
     sum_r2: float
     ess: float
+    rewarded: float
+    unrewarded: float
 
     @property
     def is_binary(self) -> bool:
@@ -142,10 +147,13 @@ def too_few(group: Group) -> str | None:
     if min(group.n, group.ess) < _LEAST_N:
         return f"{group.name} has {group.n:,.0f} decisions worth {group.ess:,.0f}, and {_LEAST_N} are needed"
     if group.is_binary:
-        rarer = min(group.sum_r, group.n - group.sum_r)
-        if rarer < _LEAST_REWARDED:
-            kind = "with" if group.sum_r <= group.n / 2 else "without"
-            return f"{group.name} has {rarer:,.0f} decisions {kind} a reward, and {_LEAST_REWARDED} are needed"
+        kinds = ("with", group.sum_r, group.rewarded), ("without", group.n - group.sum_r, group.unrewarded)
+        for kind, decisions, effective in kinds:
+            if min(decisions, effective) < _LEAST_REWARDED:
+                return (
+                    f"{group.name} has {decisions:,.0f} decisions {kind} a reward worth {effective:,.0f}, and "
+                    f"{_LEAST_REWARDED} are needed"
+                )
     return None
 
 

@@ -91,8 +91,8 @@ def groups_of(bandit: Bandit, snapshot: Snapshot, names: Sequence[str]) -> dict[
     for name in names:
         rows = _rows_of(bandit, snapshot, name)
         n, sum_r, sum_r2 = (sum(getattr(row, field) for row in rows) for field in ("n", "sum_r", "sum_r2"))
-        ess = n if name in (POLICY, HOLDBACK) else _ess(rows[0].ipw) if rows else 0.0
-        found[name] = Group(name, n, sum_r, sum_r2, ess)
+        effective = (n, sum_r, n - sum_r) if name in (POLICY, HOLDBACK) else _effective(rows[0].ipw if rows else {})
+        found[name] = Group(name, n, sum_r, sum_r2, *effective)
     return found
 
 
@@ -122,5 +122,9 @@ def moments_of(bandit: Bandit, snapshot: Snapshot, names: Sequence[str]) -> Mome
     return Moments(names, sums, products, units, by_user=False)
 
 
-def _ess(ipw: Mapping[str, float]) -> float:
-    return ipw["sum_w"] ** 2 / ipw["sum_w2"] if ipw.get("sum_w2") else 0.0
+def _effective(ipw: Mapping[str, float]) -> tuple[float, float, float]:
+    """Return the effective numbers of decisions: of all, of those with a reward, and of those without one."""
+    w, w2, wr, w2r2 = (ipw.get(key, 0.0) for key in ("sum_w", "sum_w2", "sum_wr", "sum_w2r2"))
+    pairs = (w, w2), (wr, w2r2), (w - wr, w2 - w2r2)
+    all_, rewarded, unrewarded = (total * total / squares if squares > 0 else 0.0 for total, squares in pairs)
+    return all_, rewarded, unrewarded

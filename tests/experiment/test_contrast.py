@@ -67,12 +67,16 @@ def test_a_base_that_may_be_0_has_no_relative_interval() -> None:
 @pytest.mark.parametrize(
     ("group", "problem"),
     [
-        (Group("a", 99, 50, 50, 99), "a has 99 decisions worth 99, and 100 are needed"),
-        (Group("a", 9_000, 500, 500, 80), "a has 9,000 decisions worth 80, and 100 are needed"),
-        (Group("a", 9_000, 19, 19, 9_000), "a has 19 decisions with a reward, and 20 are needed"),
-        (Group("a", 9_000, 8_990, 8_990, 9_000), "a has 10 decisions without a reward, and 20 are needed"),
-        (Group("a", 100, 20, 20, 100), None),
-        (Group("a", 100, 3, 9, 100), None),
+        (Group("a", 99, 50, 50, 99, 50, 49), "a has 99 decisions worth 99, and 100 are needed"),
+        (Group("a", 9_000, 500, 500, 80, 40, 40), "a has 9,000 decisions worth 80, and 100 are needed"),
+        (Group("a", 9_000, 19, 19, 9_000, 19, 8_981), "a has 19 decisions with a reward worth 19, and 20 are needed"),
+        (Group("a", 900, 99, 99, 106, 6, 100), "a has 99 decisions with a reward worth 6, and 20 are needed"),
+        (
+            Group("a", 9_000, 8_990, 8_990, 9_000, 8_990, 10),
+            "a has 10 decisions without a reward worth 10, and 20 are needed",
+        ),
+        (Group("a", 100, 20, 20, 100, 20, 80), None),
+        (Group("a", 100, 3, 9, 100, 3, 97), None),
     ],
 )
 def test_a_group_is_too_small_for_the_central_limit_theorem(group: Group, problem: str | None) -> None:
@@ -104,10 +108,10 @@ def test_two_equal_arms_are_called_different_in_at_most_alpha_of_runs(rate: floa
 
 
 def _is_different(sums: np.ndarray, squares: np.ndarray) -> bool:
-    ess = sums[:, 2] ** 2 / np.maximum(squares[:, 0], 1e-9)
-    if any(
-        too_few(Group("arm", n, r, r, each)) for (n, r, _, _), each in zip(sums.tolist(), ess.tolist(), strict=True)
-    ):
+    w, wr, w2, w2r2 = *sums[:, 2:].T, *squares.T
+    pairs = (w, w2), (wr, w2r2), (w - wr, w2 - w2r2)
+    effective = np.stack([total**2 / np.maximum(each, 1e-9) for total, each in pairs], axis=1)
+    if any(too_few(Group("arm", n, r, r, *each)) for (n, r, _, _), each in zip(sums.tolist(), effective, strict=True)):
         return False
     products = np.zeros((4, 4))
     for at, (w2, w2r2) in enumerate(squares.tolist()):
