@@ -44,6 +44,7 @@ PLACES = 6
 LOOKED = 0.9
 TWICE = 0.1
 """Share of clicks that are sent twice, as by a browser that retries. They count once."""
+HOLDBACK = "holdback"
 THREADS = 4
 SEED = 1
 
@@ -57,6 +58,7 @@ bandits:
 {arms}
     policy: {{kind: thompson_beta, floor: 0.02}}
     cold: {{min_n: 50, share: 0.3}}
+    holdback: {{share: 0.1, arm: draft}}   # a tenth of the users keeps the draft, to compare with
     attribution: {{window: 10s, allowed_lateness: 20s, reward_kinds: [click]}}
     half_lives: [1h]
 """
@@ -65,7 +67,7 @@ _FOLLOWED_S = 30.0
 
 
 class _Round(NamedTuple):
-    """What happened in a round: requests and clicked pages by arm."""
+    """What happened in a round: requests and clicked pages by arm. The holdback's are under HOLDBACK."""
 
     requests: Counter[str]
     clicked: Counter[str]
@@ -118,7 +120,7 @@ def show_traffic(
                 print(f"{snapshots}: the router did not find the new snapshot; see {logs}", file=sys.stderr)
                 return 1
     console.print(_table(rounds, list(models)))
-    console.print(_sentence(rounds))
+    console.print(_sentence(rounds, list(models)))
     console.print("\nSee what the router would decide now, and how sure it is which arm is better:")
     for command in ("route", "experiment"):
         words = ["recbeam", command, f"--bandits={bandits}", f"--snapshots={snapshots}", f"--bandit={BANDIT}"]
@@ -137,7 +139,7 @@ def _round(router: Router, recommender: Recommender, people: Sequence[Person], r
         for item in clicked[:1]:
             for _ in range(1 + (look < TWICE)):
                 router.record(shown.decision_id, "click", item_id=item.item_id, position=item.position)
-        return shown.decision.arm_id, bool(clicked)
+        return HOLDBACK if shown.decision.holdback else shown.decision.arm_id, bool(clicked)
 
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         for arm, clicked in pool.map(ask, chosen, looks):
@@ -180,28 +182,32 @@ def _table(rounds: Sequence[_Round], arms: Sequence[str]) -> rich.table.Table:
     table.title = "[bold]Share of the traffic by arm[/bold]"
     table.add_column("Round", justify="right")
     for arm in arms:
-        table.add_column(arm)
+        table.add_column(arm, no_wrap=True)
     table.add_column("Pages clicked", justify="right")
+    table.add_column("in the holdback", justify="right")
     for number, each in enumerate(rounds, start=1):
-        total = each.requests.total()
-        shares = (each.requests[arm] / total for arm in arms)
-        cells = (f"{'█' * round(20 * share):20} {share:4.0%}" for share in shares)
-        table.add_row(str(number), *cells, f"{each.clicked.total() / total:.0%}")
-    requests, clicked = Counter[str](), Counter[str]()
-    for each in rounds:
-        requests.update(each.requests)
-        clicked.update(each.clicked)
-    rates = (f"{clicked[arm] / requests[arm]:.1%} clicked" if requests[arm] else "" for arm in arms)
+        routed = each.requests.total() - each.requests[HOLDBACK]
+        shares = (each.requests[arm] / routed for arm in arms)
+        cells = (f"{'█' * round(10 * share):10} {share:4.0%}" for share in shares)
+        table.add_row(str(number), *cells, f"{_rate([each], arms):.0%}", f"{_rate([each], [HOLDBACK]):.0%}")
     table.add_section()
-    table.add_row("all", *rates, f"{clicked.total() / requests.total():.0%}")
+    rates = (f"{_rate(rounds, [arm]):.1%} clicked" for arm in arms)
+    table.add_row("all", *rates, f"{_rate(rounds, arms):.0%}", f"{_rate(rounds, [HOLDBACK]):.0%}")
     return table
 
 
-def _sentence(rounds: Sequence[_Round]) -> str:
-    first, last = rounds[0], rounds[-1]
-    best = max(last.requests, key=lambda arm: last.requests[arm])
+def _rate(rounds: Sequence[_Round], arms: Sequence[str]) -> float:
+    """Return the share of clicked pages."""
+    requests = sum(each.requests[arm] for each in rounds for arm in arms)
+    return sum(each.clicked[arm] for each in rounds for arm in arms) / requests if requests else 0.0
+
+
+def _sentence(rounds: Sequence[_Round], arms: Sequence[str]) -> str:
+    last = rounds[-1]
+    best = max(arms, key=lambda arm: last.requests[arm])
+    share = last.requests[best] / (last.requests.total() - last.requests[HOLDBACK])
     return (
-        f"Before the first snapshot every request went to draft, and {first.clicked.total() / REQUESTS:.0%} of the "
-        f"pages were clicked. In the last round {best} got {last.requests[best] / REQUESTS:.0%} of the traffic, and "
-        f"{last.clicked.total() / REQUESTS:.0%} of the pages were clicked."
+        f"Before the first snapshot every request went to draft, and {_rate(rounds[:1], arms):.0%} of the pages were "
+        f"clicked. In the last round {best} got {share:.0%} of the traffic, and {_rate([last], arms):.0%} of the pages "
+        f"were clicked. A tenth of the users is held back: they keep draft, and show what the bandit is worth."
     )
