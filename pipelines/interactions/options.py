@@ -47,7 +47,7 @@ def check(options: PipelineOptions) -> list[str]:
     """Return every problem of the command line, one sentence each. No file is opened."""
     view = options.view_as(LogOptions)
     problems = [
-        f"--{name} is missing; pass {what}"
+        f"--{name} is not set; pass {what}"
         for name, what in {
             "decisions": "the files of the decision log",
             "rewards": "the files of the reward log",

@@ -77,7 +77,7 @@ def test_the_interactions_are_a_log_of_their_own_with_a_record_of_the_run(
     [
         (["--kinds=,"], 2, "--kinds=, names no kind; write them like click,enrol"),
         (["--max_bad_fraction=2"], 2, "--max_bad_fraction=2.0 is not between 0 and 1"),
-        (["--decisions="], 2, "--decisions is missing; pass the files of the decision log"),
+        (["--decisions="], 2, "--decisions is not set; pass the files of the decision log"),
         (["--rewards=nowhere/*"], 3, "nowhere/*: no such file, nor a folder with files; check --rewards"),
         (["--kinds=buy"], 3, "no reward with a decision has such a kind; the log has click, enrol, impression"),
     ],
