@@ -177,7 +177,9 @@ def _table(found: Preview) -> str:
 
 def _sentence(found: Preview) -> str:
     place = f"{found.bandit_id}, segment {printable(found.segment)}"
+    draws = counted(found.draws, "draw")
+    if found.held_back:
+        draws += f", {found.held_back:,} of them in the holdback"
     if found.version is None or found.age_s is None:
-        return f"{place}: rung {found.rung}, no usable snapshot; {counted(found.draws, 'draw')}"
-    age = f"{found.age_s:,.0f} s old"
-    return f"{place}: rung {found.rung}, snapshot {found.version}, {age}; {counted(found.draws, 'draw')}"
+        return f"{place}: rung {found.rung}, no usable snapshot; {draws}"
+    return f"{place}: rung {found.rung}, snapshot {found.version}, {found.age_s:,.0f} s old; {draws}"

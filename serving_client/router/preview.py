@@ -49,7 +49,8 @@ class Preview:
         rung: How old the statistics are.
         version: Version of the newest snapshot. None without one.
         age_s: Its age in seconds. None without one.
-        draws: Number of draws.
+        draws: Number of requests, those of the holdback included.
+        held_back: Requests that belonged to the holdback, where nothing is drawn.
         arms: The arms, in the order of the bandits file.
         faults: What went wrong with the snapshots.
     """
@@ -60,6 +61,7 @@ class Preview:
     version: int | None
     age_s: float | None
     draws: int
+    held_back: int
     arms: Sequence[ArmPreview]
     faults: Sequence[str]
 
@@ -107,6 +109,7 @@ def preview(
     router = Router(bandits, snapshots=source, uniform=random.Random(seed).random)
     decisions = [router.route(bandit.bandit_id, context, eligible=eligible, user_key=user_key) for _ in range(draws)]
     drawn = collections.Counter(decision.arm_id for decision in decisions)
+    held_back = sum(decision.holdback for decision in decisions)
     first = next((one for one in decisions if not one.holdback), decisions[0])
     snapshot = source.held(bandit.bandit_id).snapshot
     why = reasons(bandit, snapshot, eligible, first.choice, holdback=first.holdback)
@@ -125,4 +128,4 @@ def preview(
                 why=why[arm_id],
             )
         )
-    return Preview(bandit.bandit_id, first.segment, first.rung, version, age_s, draws, arms, faults)
+    return Preview(bandit.bandit_id, first.segment, first.rung, version, age_s, draws, held_back, arms, faults)

@@ -122,6 +122,16 @@ def test_a_user_of_the_holdback_gets_its_arm(place, capsys):
     assert why["cf"] == "the user belongs to the holdback, so another arm is certain"
 
 
+def test_requests_of_the_holdback_are_counted_apart(place, capsys):
+    """cf is drawn more often than its probability says, because the holdback shows it."""
+    arguments = [*place(holdback={"share": 0.5, "arm": "cf"}), "--context=plan=free", "-n", "400"]
+    found, _ = whys(capsys, *arguments)
+    assert 150 < found["held_back"] < 250
+    assert sum(arm["drawn"] for arm in found["arms"]) == 400
+    shown = run(capsys, *arguments)
+    assert shown.err.endswith(f"400 draws, {found['held_back']} of them in the holdback\n")
+
+
 def test_old_statistics_give_the_default_arm(place, capsys):
     shown = run(capsys, *place(age_s=7_200), "--json")
     found = json.loads(shown.out)
