@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import operator
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ __all__ = ["LineLog", "RewardRecorder", "default_event_id"]
 _DECIMALS = 6
 _MOST = 1e9
 _MOST_INTEGER = 2**63
+_EARLIEST_US, _LATEST_US = 10**14, 10**17
+"""The years 1973 to 5138. Today in seconds, milliseconds or nanoseconds lies outside."""
 
 
 class LineLog(Protocol):
@@ -164,9 +167,9 @@ def _integer(position: int) -> int:
     try:
         number = operator.index(position)
     except TypeError:
-        raise ValueError(f"position {position!r} is not an integer; correct the reward") from None
+        raise ValueError(f"position {reprlib.repr(position)} is not an integer; correct the reward") from None
     if not -_MOST_INTEGER <= number < _MOST_INTEGER:
-        raise ValueError(f"position {number} is beyond 64 bits; correct the reward")
+        raise ValueError("position is beyond 64 bits; correct the reward")
     return number
 
 
@@ -177,14 +180,21 @@ def _rounded(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= _MOST:
-        raise ValueError(f"value {value!r} is not a number from -1e9 to 1e9; correct the reward")
+        raise ValueError(f"value {reprlib.repr(value)} is not a number from -1e9 to 1e9; correct the reward")
     return number + 0.0  # -0.0 becomes 0.0
 
 
 def _time_us(occurred_at: int | str) -> int:
+    shown = reprlib.repr(occurred_at)  # an endpoint may pass on a text of any length
     if isinstance(occurred_at, str):
-        return parse_time(occurred_at)
+        try:
+            return parse_time(occurred_at)
+        except ValueError:
+            raise ValueError(f"occurred_at {shown} is not an RFC 3339 UTC time; write 2026-11-24T06:00:00Z") from None
     try:
-        return operator.index(occurred_at)
+        time_us = operator.index(occurred_at)
     except TypeError:
-        raise ValueError(f"occurred_at {occurred_at!r} is neither microseconds nor RFC 3339; correct it") from None
+        raise ValueError(f"occurred_at {shown} is neither microseconds nor RFC 3339; correct it") from None
+    if not _EARLIEST_US <= time_us < _LATEST_US:
+        raise ValueError(f"occurred_at {shown} does not count microseconds since 1970; multiply or divide it")
+    return time_us

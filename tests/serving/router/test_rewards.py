@@ -125,6 +125,9 @@ def test_a_value_that_is_no_number_or_too_large_is_refused(recorder: RewardRecor
         ({"position": 2**63}, "beyond 64 bits"),
         ({"occurred_at": "yesterday"}, "not an RFC 3339 UTC time"),
         ({"occurred_at": 1.5}, "occurred_at 1.5 is neither"),
+        ({"occurred_at": NOW_US // 10**6}, "occurred_at 1764000000 does not count microseconds"),
+        ({"occurred_at": NOW_US // 10**3}, "occurred_at 1764000000000 does not count microseconds"),
+        ({"occurred_at": NOW_US * 10**3}, "occurred_at 1764000000000000000 does not count microseconds"),
         ({"bandit_id": "other"}, "bandit 'other' is not in the bandits file"),
     ],
 )
@@ -135,6 +138,14 @@ def test_an_invalid_argument_is_named(
         recorder.record(**{"decision_id": "d1", "kind": "click", **arguments})
     assert not lines
     assert recorder.rejected == {"invalid": 1}
+
+
+@pytest.mark.parametrize("name", ["value", "position", "occurred_at"])
+@pytest.mark.parametrize("long", ["9" * 10_000, [9] * 10_000, 10**4_000], ids=["text", "list", "integer"])
+def test_a_message_is_short_however_long_the_argument_is(recorder: RewardRecorder, name: str, long: Any) -> None:
+    with pytest.raises(ValueError) as raised:
+        recorder.record(**{"decision_id": "d1", "kind": "click", name: long})
+    assert len(str(raised.value)) < 150
 
 
 def test_an_event_that_is_summed_needs_an_event_id(lines: Lines) -> None:
