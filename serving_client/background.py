@@ -6,6 +6,7 @@ No exception ends the thread. The thread ends with `close`, or when the program 
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import random
 import threading
@@ -28,6 +29,9 @@ class Background:
         forked: Called in a child process after a fork, before the thread of the child starts.
         interval_s: Seconds between the end of a step and the next one.
         rng: Draws the jitter. A child process seeds it again.
+
+    Raises:
+        ValueError: `interval_s` is not greater than 0, with which the thread would take the interpreter from others.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class Background:
         interval_s: float,
         rng: random.Random,
     ) -> None:
+        if not 0 < interval_s < math.inf:
+            raise ValueError(f"the interval of thread {name} is {interval_s} s; use seconds greater than 0")
         self._name, self._step, self._failed, self._forked = name, step, failed, forked
         self._interval_s, self._rng = interval_s, rng
         self._stop = threading.Event()

@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from serving_client.background import Background
 from tests.third_party.environments import ROOT
 
@@ -21,6 +23,12 @@ def nothing() -> None:
 def background(step: Callable[[], None], interval_s: float = FOREVER_S, **settings: Callable[..., None]) -> Background:
     failed = settings.get("failed", nothing)
     return Background("test", step, failed=failed, forked=nothing, interval_s=interval_s, rng=random.Random(1))
+
+
+@pytest.mark.parametrize("interval_s", [0, -1.0, float("nan"), float("inf")])
+def test_a_thread_without_a_pause_between_steps_is_refused(interval_s: float) -> None:
+    with pytest.raises(ValueError, match=r"the interval of thread test is .* s; use seconds greater than 0"):
+        background(nothing, interval_s)
 
 
 def test_an_exception_does_not_end_the_thread() -> None:
