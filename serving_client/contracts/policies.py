@@ -68,7 +68,7 @@ def policy_faults(
     """
     kind, floor, arms = policy["kind"], policy["floor"], len(active)
     if floor * arms > 1:
-        yield f"policy.floor {floor:g} times {arms} arms exceeds 1; use {_at_most(arms):g} or less"
+        yield f"policy.floor {floor} times {arms} arms exceeds 1; use {_at_most(arms):g} or less"
     if kind in _BETA and aggregate != "any":
         yield (
             f"attribution.aggregate {aggregate} can leave [0, 1], but policy.kind {kind} needs [0, 1]; "
