@@ -19,6 +19,8 @@ _MOST_FEATURES = 512
 _LONGEST_US = 3_650 * 86_400_000_000
 # Decayed sums are exact, with a bit for each half-life between the oldest decision and the newest.
 _SHORTEST_HALF_LIFE_US = 1_000_000
+# `served_by` of a decision without a model's answer.
+_POPULARITY = "popularity"
 _VALUES = {"bool": "true or false", "numeric": "a number"}
 
 
@@ -54,6 +56,8 @@ def bandit_faults(bandit: Bandit, prior: Mapping[str, Any], width: int) -> Itera
 
 def _arm_faults(bandit: Bandit, arm: Arm) -> Iterator[str]:
     place = f"arms.{arm.arm_id}"
+    if arm.arm_id == _POPULARITY:
+        yield f"{place}: this name stands for popular items, which are shown if no arm answers; rename the arm"
     if arm.ramp is not None:
         afters = [after for after, _ in arm.ramp.steps]
         if any(later <= earlier for earlier, later in itertools.pairwise(afters)):

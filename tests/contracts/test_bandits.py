@@ -171,6 +171,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"attribution": attribution(aggregate="max")}, "aggregate max can leave [0, 1]"),
     ({"default_arm": "cff"}, "home_row.default_arm cff is not an active arm; use one of cf, vae"),
     ({"arms": arms(cf={"state": "draining"})}, "home_row.default_arm cf is not an active arm; use one of vae"),
+    (
+        {"arms": arms() | {"popularity": {"generation": 1, "model": "cf"}}},
+        "home_row.arms.popularity: this name stands for popular items, which are shown if no arm answers; rename",
+    ),
     ({"arms": arms(cf={"ramp": ONE_SHARE})}, "home_row.arms.cf.ramp.steps are out of order"),
     (
         {"arms": arms(cf={"ramp": {**ONE_SHARE, "steps": [{"after": "1h", "share": 0.1}]}})},
