@@ -9,15 +9,15 @@ from typing import Protocol
 import orjson
 
 from serving_client.contracts.bandits import Bandit
+from serving_client.contracts.policies import LINEAR
 from serving_client.features import FeatureEncoder, segment_of
-from serving_client.policies.probabilities import Allocation, allocate
+from serving_client.policies.probabilities import Allocation, allocate, how_many
 from serving_client.snapshots.snapshot import Snapshot
 
 __all__ = ["AlwaysArm", "FrozenPolicy", "Target"]
 
-_WITH_FEATURES = ("linucb", "lints")
-_MOST_KEPT = 4_096
-"""Allocations that are kept, one per segment and set of eligible arms."""
+_MOST_KEPT, _MOST_BYTES = 4_096, 256 << 20
+"""Allocations that are kept, one per segment and set of eligible arms, and the memory of their matrices."""
 
 
 class Target(Protocol):
@@ -99,8 +99,9 @@ class FrozenPolicy:
     def __init__(self, bandit: Bandit, source: str, snapshot: Snapshot | None, *, same_segments: bool) -> None:
         self._bandit, self._source, self._snapshot = bandit, source, snapshot
         self._same_segments = same_segments
-        self._linear = bandit.policy["kind"] in _WITH_FEATURES
+        self._linear = bandit.policy["kind"] in LINEAR
         self._encoder = FeatureEncoder(bandit)
+        self._most_kept = how_many(bandit, _MOST_BYTES, _MOST_KEPT)
         self._allocations: dict[tuple[str, Collection[str] | None], Allocation] = {}
 
     @property
@@ -132,7 +133,7 @@ class FrozenPolicy:
         key = (segment, None if eligible is None else frozenset(eligible))
         allocation = self._allocations.get(key)
         if allocation is None:
-            if len(self._allocations) >= _MOST_KEPT:
+            if len(self._allocations) >= self._most_kept:
                 self._allocations.clear()
             allocation = self._allocations[key] = allocate(self._bandit, self._snapshot, *key)
         x = None

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-__all__ = ["DEFAULT_PRIORS", "NO_PRIOR", "policy_faults", "policy_of", "prior_faults"]
+__all__ = ["DEFAULT_PRIORS", "LINEAR", "NO_PRIOR", "policy_faults", "policy_of", "prior_faults"]
 
 # Defaults of the parameters by kind. Every kind also has `floor`.
 _DEFAULTS: Mapping[str, Mapping[str, float]] = {
@@ -40,7 +40,8 @@ NO_PRIOR = frozenset(_DEFAULTS) - frozenset(DEFAULT_PRIORS)
 """Kinds without a prior. They use `ridge` instead, or do not learn."""
 
 _BETA = frozenset({"thompson_beta", "top_two"})
-_LINEAR = frozenset({"linucb", "lints"})
+LINEAR = frozenset({"linucb", "lints"})
+"""Kinds whose rewards are linear in the features."""
 
 
 def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def policy_faults(
             f"attribution.aggregate {aggregate} can leave [0, 1], but policy.kind {kind} needs [0, 1]; "
             f"use aggregate any or kind thompson_gaussian"
         )
-    if kind in _LINEAR and not features:
+    if kind in LINEAR and not features:
         yield f"policy.kind {kind} needs features and the bandit has none; list features or use another kind"
     if policy.get("half_life", next(iter(half_lives), None)) not in (*half_lives, None):
         yield f"policy.half_life {policy['half_life']} is not in half_lives; add it there, in the same form"

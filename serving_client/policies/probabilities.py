@@ -18,13 +18,14 @@ from functools import partial
 
 import numpy as np
 
-from serving_client.contracts.bandits import Bandit, Ramp
+from serving_client.contracts.bandits import Bandit, Ramp, feature_width
+from serving_client.contracts.policies import LINEAR
 from serving_client.policies.caps import apply_caps
 from serving_client.policies.statistics import ALL, Float64s, statistics_of
 from serving_client.policies.weights import Prepared, prepare
 from serving_client.snapshots.snapshot import Snapshot
 
-__all__ = ["Allocation", "Probabilities", "allocate", "probabilities"]
+__all__ = ["Allocation", "Probabilities", "allocate", "how_many", "probabilities"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,6 +124,17 @@ def allocate(
     if prepared.plain is not None:
         plain = _probabilities(arms, floor, caps, default, prepared, None)
     return Allocation(arms, floor, caps, default, prepared, plain)
+
+
+def how_many(bandit: Bandit, size_bytes: int, most: int) -> int:
+    """Return how many allocations of a bandit fit into a memory, 1 at least and `most` at most.
+
+    An allocation takes a matrix per arm if the policy reads features. Requests choose segments, so that without a limit
+    of memory their number has none.
+    """
+    if bandit.policy["kind"] not in LINEAR:
+        return most
+    return max(1, min(most, size_bytes // (len(bandit.arms) * feature_width(bandit) ** 2 * 8)))
 
 
 def _arms_left(bandit: Bandit, snapshot: Snapshot | None, eligible: Collection[str] | None) -> list[str]:

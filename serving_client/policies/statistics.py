@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving_client.contracts.bandits import Bandit, feature_schema, feature_width
+from serving_client.contracts.policies import LINEAR
 from serving_client.snapshots.snapshot import Row, Snapshot
 
 __all__ = ["ALL", "ArmStatistics", "Float64s", "statistics_of"]
@@ -112,13 +113,13 @@ def statistics_of(bandit: Bandit, snapshot: Snapshot | None, segment: str, arm_i
         arm_ids: The arms, in the order of the result.
 
     Returns:
-        Statistics of k = len(arm_ids) arms. xtx and xtr are set if the bandit has features. They are zero if the
+        Statistics of k = len(arm_ids) arms. xtx and xtr are set if the policy reads features. They are zero if the
         snapshot's features have another schema.
     """
     known = snapshot is not None and snapshot.policy_epoch == bandit.policy_epoch
     rows: Mapping[tuple[str, str, int], Row] = snapshot.rows if snapshot is not None and known else {}
     watermark_us = snapshot.watermark_us if snapshot is not None else None
-    k, d = len(arm_ids), feature_width(bandit)
+    k, d = len(arm_ids), feature_width(bandit) if bandit.policy["kind"] in LINEAR else 0
     sums, pending, prior = np.zeros((3, k)), np.zeros(k), np.zeros((k, 2))
     lin = _LinSums(feature_schema(bandit), np.zeros((k, d, d)), np.zeros((k, d))) if d else None
     for at, arm_id in enumerate(arm_ids):

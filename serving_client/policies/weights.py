@@ -59,7 +59,7 @@ class Prepared:
 
     Args:
         policy: The policy, with its defaults filled in.
-        statistics: The arms.
+        statistics: The arms. A kind with features needs xtx and xtr no longer.
         posterior: The arms' posteriors, for a kind with features.
         plain: The weights, for a kind without features.
     """
@@ -114,7 +114,8 @@ def prepare(policy: Mapping[str, Any], statistics: ArmStatistics) -> Prepared:
     """
     kind = policy["kind"]
     if kind in _LINEAR_WEIGHTS:
-        return Prepared(policy, statistics, linear_posterior(float(policy["ridge"]), statistics), None)
+        posterior = linear_posterior(float(policy["ridge"]), statistics)
+        return Prepared(policy, dataclasses.replace(statistics, xtx=None, xtr=None), posterior, None)
     return Prepared(policy, statistics, None, _WEIGHTS[kind](policy, statistics))
 
 

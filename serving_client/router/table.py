@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serving_client.contracts.bandits import Bandit, config_hash, feature_schema
-from serving_client.policies.probabilities import Allocation, Probabilities, allocate
+from serving_client.policies.probabilities import Allocation, Probabilities, allocate, how_many
 from serving_client.policies.statistics import Float64s
 from serving_client.router.decision import NO_ELIGIBLE_ARM, Choice
 from serving_client.router.recent import Recent
@@ -21,7 +21,9 @@ from serving_client.snapshots.snapshot import Snapshot
 __all__ = ["Case", "Hashed", "Kept", "Table", "hashed"]
 
 _KEPT = 1_024
-"""Cases that a table keeps at least. A case of 10 arms takes about 2 KB."""
+"""Cases that a table keeps at least, if memory allows. A case of 10 arms takes about 2 KB."""
+_MOST_BYTES = 128 << 20
+"""What the matrices of a table's cases take at most."""
 
 
 class Case(NamedTuple):
@@ -63,7 +65,7 @@ class Kept(NamedTuple):
 
     Args:
         choice: The choice. None if it depends on the features of a request.
-        allocation: The policy with its statistics. None if no policy was asked.
+        allocation: The policy with its statistics. None if there is a choice.
         allowed: Active arms that the request allows, in UTF-8 order.
     """
 
@@ -86,7 +88,8 @@ class Table:
     def __init__(self, bandit: Hashed, snapshot: Snapshot | None, report: Callable[[str, str], None]) -> None:
         self._hashed, self._report = bandit, report
         self.snapshot = snapshot
-        self._cases: Recent[Case, Kept] = Recent(_KEPT)
+        kept = how_many(bandit.bandit, _MOST_BYTES // 2, _KEPT)  # a Recent keeps twice as many
+        self._cases: Recent[Case, Kept] = Recent(kept)
 
     def find(self, case: Case) -> Kept | None:
         """Return what is kept of a case, if anything."""
@@ -132,10 +135,11 @@ class Table:
             return Kept(self._default(case, allowed), None, allowed)
         try:
             allocation = allocate(bandit, self.snapshot, case.segment, allowed)
-            choice = None if allocation.plain is None else self._choice(case, allowed, allocation.plain)
+            if allocation.plain is None:
+                return Kept(None, allocation, allowed)
+            return Kept(self._choice(case, allowed, allocation.plain), None, allowed)
         except Exception as error:
             return Kept(self._default(case, allowed, error), None, allowed)
-        return Kept(choice, allocation, allowed)
 
     def _held_back(self, case: Case, arm_id: str, allowed: tuple[str, ...]) -> Choice:
         rolled_back = frozenset() if self.snapshot is None else self.snapshot.rolled_back

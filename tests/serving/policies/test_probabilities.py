@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving_client.policies.caps import apply_caps
-from serving_client.policies.probabilities import Probabilities, allocate, probabilities
+from serving_client.policies.probabilities import Probabilities, allocate, how_many, probabilities
+from serving_client.policies.statistics import statistics_of
 from serving_client.policies.weights import weights
 from serving_client.snapshots.snapshot import Row
 from tests.serving.policies.arms import arms as arms_with
@@ -235,3 +236,18 @@ def test_features_of_a_request_decide_under_a_linear_policy() -> None:
     assert prepared.probabilities(np.array([[3.0], [1.0]])).p == pytest.approx((0.5, 0.5), abs=1e-6)
     with pytest.raises(ValueError, match="needs the features of every arm"):
         probabilities(chosen, None, "*")
+
+
+def test_allocations_are_kept_up_to_a_memory() -> None:
+    """Four arms of a linear policy have 4 matrices of 64 x 64 numbers: 128 KiB."""
+    features = [{"name": "c", "type": "categorical", "buckets": 63}]
+    four: dict[str, dict[str, Any]] = {name: {} for name in "abcd"}
+    linear = bandit(four, {"kind": "lints"}, features=features)
+    found = allocate(linear, None, "*")
+    assert found.prepared is not None and found.prepared.posterior is not None
+    assert found.prepared.posterior.inverse.nbytes == 128 << 10
+    assert found.prepared.statistics.xtx is None
+    assert [how_many(linear, size, 100) for size in (1, 10 * (128 << 10), 1 << 30)] == [1, 10, 100]
+    other = bandit(four, {"kind": "thompson_beta"}, features=features)
+    assert how_many(other, 1, 100) == 100
+    assert statistics_of(other, None, "*", "abcd").xtx is None

@@ -20,6 +20,7 @@ from serving_client.router.bandit_set import UnknownBandit
 from serving_client.router.decision_log import AlreadyLogged
 from serving_client.router.ids import DecisionKeys, Forged
 from serving_client.router.router import Router
+from serving_client.router.table import Case, Table, hashed
 from serving_client.router.users import keyed_hash, sticky_draw, sticky_holdback
 from serving_client.snapshots.snapshot import Lin, Row
 from tests.serving.router.world import ARMS, Log, Shelf, bandits, snapshot
@@ -446,6 +447,21 @@ def test_a_policy_that_reads_features_computes_each_request_for_its_arms(kind):
     assert (night.features.tolist(), day.features.tolist()) == ([1.0, 1.0], [0.0, 1.0])
     assert made.counts().computed == {"home_row": 1}  # the posterior, for both
     assert list(made.route("home_row", {"night": True}, eligible=["cf"]).propensities) == ["cf"]
+
+
+def test_requests_with_ever_new_segments_take_no_more_memory(monkeypatch):
+    """A case has 3 matrices of 256 x 256 numbers, 1.5 MiB, and a table keeps 128 MiB of them."""
+    features = [{"name": "topic", "type": "categorical", "buckets": 255}]
+    of = bandits(features=features, policy={"kind": "lints"})
+    table = Table(hashed(of.bandits["home_row"]), snapshot(of), print)
+    plain = Table(hashed(bandits(features=features).bandits["home_row"]), snapshot(of), print)
+    assert plain.add(Case("0")).allocation is None
+    kept = table.add(Case("0"))
+    assert kept.allocation.prepared.posterior.inverse.nbytes == 1.5 * 2**20
+    monkeypatch.setattr(Table, "_compute", lambda *_: kept)  # a matrix takes 20 ms to invert
+    for number in range(1, 300):
+        table.add(Case(str(number)))
+    assert 40 <= len(table.cases()) <= 85
 
 
 def test_old_log_files_are_removed_if_an_age_is_given(tmp_path):
