@@ -18,10 +18,13 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-__all__ = ["FOLDS", "ArmSpan", "LogFacts", "drawable", "facts_of", "fold_of"]
+__all__ = ["FOLDS", "LEAST_PROPENSITY", "ArmSpan", "LogFacts", "drawable", "facts_of", "fold_of"]
 
 FOLDS = 5
 """Parts of the log. The reward model that judges a decision is fitted on the other parts."""
+
+LEAST_PROPENSITY = 1e-9
+"""A smaller logged probability counts as 0. Computed probabilities have this accuracy, and their weights overflow."""
 
 _MICRO = 1_000_000
 _NEVER = -(2**62)
@@ -102,7 +105,8 @@ def drawable(support: str) -> tuple[frozenset[str], frozenset[str], Mapping[str,
     eligible, p = orjson.loads(support)
     if p is None:
         return frozenset(eligible), frozenset(eligible), {}
-    return frozenset(eligible or ()) | p.keys(), frozenset(arm_id for arm_id, each in p.items() if each > 0), p
+    could = frozenset(arm_id for arm_id, each in p.items() if each >= LEAST_PROPENSITY)
+    return frozenset(eligible or ()) | p.keys(), could, p
 
 
 def facts_of(decisions: pa.RecordBatch, generations: Mapping[str, int]) -> LogFacts:

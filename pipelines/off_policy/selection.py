@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.off_policy.log_facts import LEAST_PROPENSITY
 from transforms.attribution.joined.join import JoinedDecisions
 from transforms.hashing import siphash
 
@@ -27,7 +28,7 @@ LEFT_OUT: Mapping[str, str] = {
     "rung_default": "decisions of the rung default, which drew nothing",
     "holdback": "decisions of the holdback, which drew nothing",
     "fallback": "decisions whose arm failed (--exclude_fallbacks)",
-    "without_propensity": "decisions with a propensity of 0",
+    "without_propensity": "decisions with a propensity of 0, or below 1e-9",
 }
 """Why a decision is left out. The first reason that applies counts."""
 
@@ -79,7 +80,7 @@ def select(joined: JoinedDecisions, rules: Selection) -> Selected:
         "rung_default": _mask(pc.equal(rows["rung"], "default")),
         "holdback": _mask(rows["holdback"]),
         "fallback": fallback & rules.exclude_fallbacks,
-        "without_propensity": rows["propensity"].to_numpy() <= 0,
+        "without_propensity": rows["propensity"].to_numpy() < LEAST_PROPENSITY,
     }
     kept = np.ones(len(rows), np.bool_)
     counts = {}

@@ -87,15 +87,15 @@ def test_decisions_that_drew_nothing_are_left_out_and_counted(
 ) -> None:
     odd = {
         1: {"rung": "default"}, 2: {"holdback": True}, 3: {"served_by": "popularity"}, 4: {"bot": True},
-        5: {"policy_epoch": 0}, 6: {"propensity": 0.0},
+        5: {"policy_epoch": 0}, 6: {"propensity": 0.0}, 7: {"arm_id": "a", "propensity": 1e-200},
     }  # fmt: skip
     logs = made_up.write(tmp_path, 800, fields=odd)
     assert main(logs.arguments("arm:a")) == 0
     counts = estimates(logs)["counts"]
     assert {name: counts[name] for name in ("rung_default", "holdback", "uncounted", "without_propensity")} == {
-        "rung_default": 1, "holdback": 1, "uncounted": 2, "without_propensity": 1,
+        "rung_default": 1, "holdback": 1, "uncounted": 2, "without_propensity": 2,
     }  # fmt: skip
-    assert (estimates(logs)["decisions"], counts["fallbacks"]) == (795, 1)
+    assert (estimates(logs)["decisions"], counts["fallbacks"]) == (794, 1)
     assert "left out: 1 decisions of the holdback, which drew nothing" in capsys.readouterr().out
 
 

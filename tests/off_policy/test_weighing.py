@@ -98,6 +98,17 @@ def test_an_arm_that_was_eligible_with_probability_0_is_unsupported() -> None:
     assert dict(zip(found.arms, found.mass_unsupported.tolist(), strict=True)) == {"a": 0.0, "b": 0.4}
 
 
+def test_a_tiny_probability_is_no_support() -> None:
+    """Softmax logs 1e-310, whose inverse is infinite."""
+    found = weighed(
+        Fixed({"a": 0.75, "b": 0.25}),
+        {"support": {"a": 1.0, "b": 1e-310}, "propensity": 1.0},
+        {"support": {"a": 1.0, "b": 1e-9}, "propensity": 1.0},
+    )
+    assert found.unsupported.tolist() == [0.25, 0.0]
+    assert found.largest.tolist() == [0.75, pytest.approx(0.25e9)]
+
+
 def test_an_arm_that_was_eligible_and_had_no_probability_is_unsupported() -> None:
     """A router logs such arms among eligible_arms alone: those that a guardrail stopped, or whose ramp is at 0."""
     found = weighed(
@@ -247,11 +258,11 @@ def test_every_decision_is_evaluated_or_left_out_for_its_first_reason() -> None:
     rows = joined(
         {"reward": 1.0}, {"fallback": True}, {"bandit_id": "other", "outcome": "bot"}, {"outcome": "bot"},
         {"outcome": "unexposed", "rung": "default"}, {"rung": "default", "holdback": True}, {"holdback": True},
-        {"propensity": 0.0}, {"rung": "disk"},
+        {"propensity": 0.0}, {"propensity": 1e-10}, {"rung": "disk"},
     )  # fmt: skip
     found = select(rows, Selection("row", by_user=False, exclude_fallbacks=False, with_context=False))
     assert found.counts == {
-        "other_bandit": 1, "uncounted": 2, "rung_default": 1, "holdback": 1, "fallback": 0, "without_propensity": 1,
+        "other_bandit": 1, "uncounted": 2, "rung_default": 1, "holdback": 1, "fallback": 0, "without_propensity": 2,
         "evaluated": 3, "fallbacks": 1, "without_user": 0,
     }  # fmt: skip
     assert found.decisions["reward"].to_pylist() == [1.0, 0.0, 0.0]
