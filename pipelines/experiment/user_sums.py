@@ -27,6 +27,8 @@ Float64s = npt.NDArray[np.float64]
 _SEED = 0
 """Of the hash of users, which only brings the parts of a user together."""
 _NOBODY = -1
+_LEAST_PROPENSITY = 1e-9
+"""A smaller propensity counts as missing. Computed probabilities have this accuracy, and 1/p^2 can overflow."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,8 +133,7 @@ def user_sums(decisions: pa.RecordBatch, bandit: Bandit, names: Sequence[str]) -
     arm = np.full(len(rows), _NOBODY)
     for place, name in enumerate(names):
         arm[_is_arm(arm_id, generation, bandit, name)] = place
-    with np.errstate(divide="ignore"):
-        w = np.where(p > 0, 1 / p, 0.0)
+    w = _weights(p)
     sums = np.zeros((len(keys), 2 * len(names)))
     for place, name in enumerate(names):
         if name == HOLDBACK:
@@ -174,10 +175,13 @@ def totals_of(parts: Iterable[UserSums]) -> UserTotals:
     first_us, first_arm, first_p = first_us[start], first_arm[start], first_p[start]
     drawn = first_us < np.iinfo(np.int64).max
     arm, p = np.where(first_arm[drawn] == _NOBODY, groups, first_arm[drawn]), first_p[drawn]
-    with np.errstate(divide="ignore"):
-        w = np.where(p > 0, 1 / p, 0.0)
+    w = _weights(p)
     exposure: Float64s = np.stack(
-        [np.bincount(arm, each, groups + 1) for each in (np.ones(len(arm)), w, w * w, (p <= 0).astype(float))], axis=1
+        [
+            np.bincount(arm, each, groups + 1)
+            for each in (np.ones(len(arm)), w, w * w, (p < _LEAST_PROPENSITY).astype(float))
+        ],
+        axis=1,
     )
     units: Float64s = (sums[:, ::2] > 0).sum(axis=0).astype(np.float64)
     return UserTotals(sums.sum(axis=0), sums.T @ sums, units, len(keys), exposure)
@@ -201,6 +205,11 @@ def _is_arm(arm_id: pa.Array, generation: Any, bandit: Bandit, name: str) -> npt
         return np.zeros(len(arm_id), np.bool_)
     present: npt.NDArray[np.bool_] = _booleans(pc.equal(arm_id, name)) & (generation == bandit.arms[name].generation)
     return present
+
+
+def _weights(p: Float64s) -> Float64s:
+    """Return 1 / p, and 0 for a propensity that counts as missing."""
+    return np.divide(1.0, p, out=np.zeros(len(p)), where=p >= _LEAST_PROPENSITY)
 
 
 def _booleans(column: Any) -> npt.NDArray[np.bool_]:

@@ -40,7 +40,8 @@ def logged(rng: random.Random, n: int = 300) -> list[dict[str, Any]]:
     """Decisions of 40 users, and some of everything that does not count."""
     oddities: list[dict[str, Any]] = [
         {}, {}, {}, {}, {}, {"user_key": None}, {"outcome": "bot"}, {"fallback": True}, {"bandit_id": "other"},
-        {"arm_generation": 2}, {"arm_id": "gone"}, {"propensity": 0.0}, {"segment": HOLDBACK}, {"segment": HOLDBACK},
+        {"arm_generation": 2}, {"arm_id": "gone"}, {"propensity": 0.0}, {"propensity": 1e-310},
+        {"segment": HOLDBACK}, {"segment": HOLDBACK},
     ]  # fmt: skip
     return [
         decision(
@@ -70,7 +71,7 @@ def plain(decisions: list[dict[str, Any]]) -> tuple[dict[str, list[float]], list
             weights[HOLDBACK] = 1.0
         if not held:
             weights["*policy"] = 1.0
-            if present and each["propensity"]:
+            if present and each["propensity"] > 1e-9:
                 weights[each["arm_id"]] = 1 / each["propensity"]
             first.setdefault(each["user_key"], (each["arm_id"] if present else "", each["propensity"]))
         for at, name in enumerate(NAMES):
@@ -103,7 +104,7 @@ def test_the_totals_are_those_of_the_plain_loop_however_the_log_is_divided(seed:
     assert found.units.tolist() == (rows[:, ::2] > 0).sum(axis=0).tolist()
     for at, name in enumerate(NAMES):
         mine = [p for arm, p in first if arm == name]
-        known = [p for p in mine if p]
+        known = [p for p in mine if p > 1e-9]
         expected = [len(mine), sum(1 / p for p in known), sum(1 / p**2 for p in known), len(mine) - len(known)]
         assert found.exposure[at].tolist() == pytest.approx(expected)
     exposure, tested = found.exposure_rows(NAMES)
