@@ -17,6 +17,10 @@ from serving_client.router.rewards import LineLog
 __all__ = ["AlreadyLogged", "DecisionLog"]
 
 
+_MOST_COUNTED = 2_000
+"""Combinations of bandit, arm and reason that are counted apart. An application may pass a new reason each time."""
+
+
 class AlreadyLogged(RuntimeError):
     """A decision was logged twice. Two lines with one id would count as a duplicate."""
 
@@ -56,7 +60,10 @@ class DecisionLog:
                 raise AlreadyLogged(f"decision {decision.decision_id} is logged already; call route again for another")
             decision.logged = True
             if served_by != arm_id:
-                self._fallbacks[decision.bandit_id, arm_id, reason or "unknown"] += 1
+                key = decision.bandit_id, arm_id, reason or "unknown"
+                if len(self._fallbacks) >= _MOST_COUNTED and key not in self._fallbacks:
+                    key = decision.bandit_id, arm_id, "other"
+                self._fallbacks[key] += 1
         try:
             line = decision_line(
                 choice.part,

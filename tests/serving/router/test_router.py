@@ -191,6 +191,15 @@ def test_what_was_shown_is_logged_beside_what_was_drawn(log):
     assert line["bot"] is True
 
 
+def test_ever_new_reasons_of_fallbacks_are_counted_as_other():
+    made = router(bandits())
+    for number in range(2_010):
+        made.log(made.route("home_row", eligible=["vae"]), served_by="cf", fallback_reason=f"request {number} failed")
+    counts = made.counts().fallbacks
+    assert len(counts) == 2_001
+    assert (counts["home_row", "vae", "request 0 failed"], counts["home_row", "vae", "other"]) == (1, 10)
+
+
 def test_a_decision_without_an_eligible_arm_logs_what_must_be_shown(log):
     made = router(bandits(), log=log)
     made.log(made.route("home_row", {"plan": "free"}, eligible=[]))
