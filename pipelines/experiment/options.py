@@ -26,7 +26,7 @@ class ExperimentOptions(StandardOptions):
         parser.add_argument("--bandits", metavar="FILE", help="bandits file (YAML), local or in a bucket; required")
         parser.add_argument(
             "--snapshots",
-            metavar="DEST",
+            metavar="URI",
             help="where reward_stream publishes: a directory, s3://, gs://, http://, dynamodb://, redis://; required",
         )
         parser.add_argument(
@@ -62,9 +62,10 @@ class ExperimentOptions(StandardOptions):
         )
         parser.add_argument(
             "--max_bad_fraction",
+            metavar="FRACTION",
             type=float,
             default=0.01,
-            help="largest share of malformed lines in the logs, 0 to 1 (default: 0.01)",
+            help="fail if more than this fraction of the lines of the logs is malformed (default: 0.01)",
         )
         parser.add_argument("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
 
