@@ -31,6 +31,7 @@ COMMANDS = {
     "recbeam publish": ("transforms.models.publish", ["--help"]),
     "recbeam publish rollback": ("transforms.models.publish", ["rollback", "--help"]),
     "recbeam sync": ("transforms.models.sync", ["--help"]),
+    "recbeam lineage": ("transforms.lineage.command", ["--help"]),
     "serving-client recommend": ("serving_client.__main__", ["recommend", "--help"]),
     "serving-client status": ("serving_client.__main__", ["status", "--help"]),
     "serving-client bench": ("serving_client.__main__", ["bench", "--help"]),

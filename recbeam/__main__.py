@@ -50,6 +50,9 @@ COMMANDS: Mapping[str, Command] = {
     "sync": Command(
         "transforms.models.sync", "Copy published versions to a model server's folder.", False, "apache_beam"
     ),
+    "lineage": Command(
+        "transforms.lineage.command", "Show what a model came from and what a file was used for.", False, "apache_beam"
+    ),
     "serve": Command("local_serving.__main__", "Serve models over gRPC and REST, for development and tests.", True),
     "ask": Command("serving_client.__main__", "Ask a model server for recommendations or its status.", True),
 }

@@ -41,6 +41,7 @@ LAYERS = (
     ("histories", "inference", "ranking", "reports", "interactions"),
     ("models",),
     ("runs",),
+    ("lineage",),
 )
 # Modules of transforms that fewer than two pipelines and commands reach, with the reason why they are there.
 FEW_USERS = {
@@ -48,6 +49,7 @@ FEW_USERS = {
     "transforms.files.shared_bucket": "conditional writes are about storage, not about one pipeline's snapshots",
     "transforms.files.shared_folder": "as shared_bucket",
     "transforms.files.shared_interface": "as shared_bucket",
+    "transforms.lineage": "the command recbeam lineage",
     "transforms.models.server_config": "part of sync, which is a command of its own",
     "transforms.models.server_status": "as server_config",
     "transforms.models.sync": "as server_config",

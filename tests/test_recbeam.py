@@ -28,6 +28,7 @@ HELPS = {
     "recbeam publish": ["publish"],
     "recbeam publish rollback": ["publish", "rollback"],
     "recbeam sync": ["sync"],
+    "recbeam lineage": ["lineage"],
     "recbeam ask": ["ask"],
     "recbeam ask recommend": ["ask", "recommend"],
     "recbeam ask status": ["ask", "status"],

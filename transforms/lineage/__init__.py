@@ -1,0 +1,1 @@
+"""Show which data, runs and models a result came from: the command `recbeam lineage`."""
