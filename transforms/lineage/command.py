@@ -49,7 +49,7 @@ def _lineage(argv: Sequence[str]) -> str:
         if not (os.path.exists(place) if storage.is_local(place) else storage.list_files(place)):
             raise BadInput(f"{path}: does not exist; name folders of runs and of published models")
     graph = build(Finder([*places, *([place_of(target)] if target else [])]), options.check)
-    question = f"Everything below {', '.join(paths)}"
+    question = f"Everything below {', '.join(options.paths) or 'this folder'}"
     if target:
         keys = nodes_at(graph, place_of(target))
         if not keys:
@@ -74,7 +74,7 @@ def _closing(graph: Graph, check: bool, output: str | None) -> str:
     flags = [flag for node in graph.nodes.values() for flag in node.flags]
     wrong = [flag for flag in flags if flag.kind in ("digest", "missing")]
     if check and wrong:
-        raise BadInput(f"{wrong[0].sentence} ({len(wrong)} in all); restore the files, or run again what read them")
+        raise BadInput(f"{wrong[0].text} ({len(wrong)} in all); restore the files, or run again what read them")
     look = f"look at {output}; " if output else ""
     checked = "digests match" if check else "sizes and times were compared; --check compares digests"
     doubts = f"{len(flags)} doubts" if len(flags) != 1 else "1 doubt"

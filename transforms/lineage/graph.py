@@ -9,9 +9,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
-__all__ = ["Edge", "Flag", "Graph", "Kind", "Node", "downstream", "nodes_at", "shorten", "upstream"]
-
-Kind = Literal["data", "run", "model", "version", "snapshot", "lost run"]
+__all__ = ["Edge", "Flag", "Graph", "Node", "downstream", "nodes_at", "shorten", "upstream"]
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -21,10 +19,17 @@ class Flag:
     Args:
         kind: `missing`, `changed`, `stale` or `digest`. `digest` is a difference that a hash proves.
         sentence: What is wrong, for a person.
+        readers: Ids of the runs that read the node before. Empty if the flag does not depend on a reader.
     """
 
     kind: Literal["missing", "changed", "stale", "digest"]
     sentence: str
+    readers: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The sentence, with the runs that read the node before."""
+        return f"{self.sentence}; read before by {', '.join(self.readers)}" if self.readers else self.sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Node:
     """
 
     key: str
-    kind: Kind
+    kind: Literal["data", "run", "model", "version", "snapshot", "lost run"]
     title: str
     detail: str = ""
     place: str = ""
@@ -124,6 +129,16 @@ def _part(graph: Graph, keys: Iterable[str], steps: Iterable[tuple[str, str]]) -
         reached |= new
         open_ += new
     return Graph(
-        {key: node for key, node in graph.nodes.items() if key in reached},
+        {key: _without(node, reached) for key, node in graph.nodes.items() if key in reached},
         tuple(edge for edge in graph.edges if edge.source in reached and edge.target in reached),
     )
+
+
+def _without(node: Node, reached: Collection[str]) -> Node:
+    """Return the node without the flags of readers that are not reached."""
+    flags = []
+    for flag in node.flags:
+        readers = tuple(reader for reader in flag.readers if f"run:{reader}" in reached)
+        if readers or not flag.readers:
+            flags.append(dataclasses.replace(flag, readers=readers))
+    return dataclasses.replace(node, flags=tuple(flags))

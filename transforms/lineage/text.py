@@ -43,7 +43,7 @@ def print_tree(graph: Graph, console: Console, upward: bool = False) -> None:
 def _grow(tree: Tree, key: str, graph: Graph, steps: dict[str, list[tuple[str, bool]]], done: set[str]) -> None:
     done.add(key)
     for flag in graph.nodes[key].flags:
-        tree.add(Text(f"! {flag.kind}: {flag.sentence}", "red"))
+        tree.add(Text(f"! {flag.kind}: {flag.text}", "red"))
     for end, stale in steps[key]:
         again = end in done
         branch = tree.add(_line(graph.nodes[end], stale, again))

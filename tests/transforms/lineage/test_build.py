@@ -79,7 +79,7 @@ def test_files_that_the_same_runs_read_are_one_node_and_others_are_another(tmp_p
 
 def test_a_changed_input_is_flagged_by_its_size(world: pathlib.Path) -> None:
     (world / "logs/day1.csv").write_text("more rows\n")
-    expected = "1 of 2 files, for example day1.csv has 10 bytes instead of 6; evaluate split r1 read it before"
+    expected = "1 of 2 files, for example day1.csv has 10 bytes instead of 6; read before by r1"
     assert flags(graph_of(world)) == [("logs", "changed", expected)]
     assert [edge.stale for edge in graph_of(world).edges].count(True) == 1
 
@@ -102,7 +102,7 @@ def test_another_content_of_equal_size_is_found_by_its_digest_alone(world: pathl
 
 def test_a_missing_input_is_flagged(world: pathlib.Path) -> None:
     (world / "logs/day2.csv").unlink()
-    expected = "1 of 2 files, for example day2.csv is missing; evaluate split r1 read it before"
+    expected = "1 of 2 files, for example day2.csv is missing; read before by r1"
     assert flags(graph_of(world)) == [("logs", "missing", expected)]
 
 
@@ -112,7 +112,7 @@ def test_what_was_made_of_a_rebuilt_output_is_stale_and_the_old_run_is_lost(tmp_
     run(tmp_path / "cf", "r2", [split / "train/a"], {"x": "x"})
     run(tmp_path / "split", "r3", [log], {"train/a": "new"}, "evaluate split")
     graph = graph_of(tmp_path)
-    assert ("train", "stale", "a was rebuilt by run r3; batch_cf r2 read it before") in flags(graph)
+    assert ("train", "stale", "a was rebuilt by run r3; read before by r2") in flags(graph)
     assert ("r1", "cf") in edges(graph)
     assert {node.kind for node in graph.nodes.values() if node.title == "r1"} == {"lost run"}
 
@@ -140,7 +140,7 @@ def test_a_version_without_a_model_card_stands_alone(tmp_path: pathlib.Path) -> 
 
 def test_a_version_that_is_not_the_newest_makes_what_read_it_stale(world: pathlib.Path) -> None:
     run(world / "out/r5", "r5", [world / "models/cf/200/saved_model.pb"], {"m.json": "{}"}, "evaluate")
-    assert flags(graph_of(world)) == [("200", "stale", "evaluate r5 read it, and version 300 is newer")]
+    assert flags(graph_of(world)) == [("200", "stale", "version 300 is newer; read before by r5")]
     run(world / "out/r6", "r6", [world / "models/cf/300/saved_model.pb"], {"m.json": "{}"}, "evaluate")
     assert len(flags(graph_of(world))) == 1
 
@@ -148,7 +148,7 @@ def test_a_version_that_is_not_the_newest_makes_what_read_it_stale(world: pathli
 def test_a_published_file_that_differs_from_its_list_is_flagged(world: pathlib.Path) -> None:
     (world / "models/cf/100/saved_model.pb").write_text("WEIGHTS")
     assert flags(graph_of(world)) == []
-    sentence = "saved_model.pb has another digest, not as _COMPLETE.json lists it"
+    sentence = "saved_model.pb has another digest, unlike _COMPLETE.json"
     assert flags(graph_of(world, check=True)) == [("100", "digest", sentence)]
 
 
@@ -166,8 +166,8 @@ def test_a_missing_output_is_flagged_at_the_part_or_at_the_run(world: pathlib.Pa
     (world / "out/split/train/a").unlink()
     (world / "out/report/m.json").unlink()
     assert flags(graph_of(world, check=check)) == [
-        ("report", "missing", "m.json is missing, not as the run wrote it"),
-        ("train", "missing", "train/a is missing, not as the run wrote it"),
+        ("report", "missing", "m.json is missing, unlike run.json"),
+        ("train", "missing", "train/a is missing, unlike run.json"),
     ]
 
 
@@ -235,7 +235,7 @@ def test_snapshots_are_nodes_and_an_older_one_that_was_read_is_stale(tmp_path: p
     run(tmp_path / "out", "r1", [tmp_path / "snapshots/home/1.json"], {"x": "x"}, "off_policy")
     graph = graph_of(tmp_path)
     assert edges(graph) == {("1", "out")} and "snapshot 2" in names(graph)
-    assert flags(graph) == [("1", "stale", "version 2 of home is newer")]
+    assert flags(graph) == [("1", "stale", "version 2 is newer; read before by r1")]
 
 
 def test_the_name_of_a_snapshot_that_experiment_records_leads_to_its_file(tmp_path: pathlib.Path) -> None:
@@ -248,3 +248,13 @@ def test_the_name_of_a_snapshot_that_experiment_records_leads_to_its_file(tmp_pa
     (tmp_path / "out/run.json").write_text(json.dumps(record))
     assert edges(graph_of(tmp_path)) == {("1", "out")}
     assert flags(graph_of(tmp_path, check=True)) == []
+
+
+def test_a_flag_names_all_readers_and_in_a_part_of_the_graph_those_of_the_part(tmp_path: pathlib.Path) -> None:
+    log = write(tmp_path / "log.csv")
+    for name in ("a", "b"):
+        run(tmp_path / name, name, [log], {"x": "x"})
+    log.unlink()
+    graph = graph_of(tmp_path)
+    assert flags(graph) == [("log.csv", "missing", "log.csv is missing; read before by a, b")]
+    assert flags(upstream(graph, ["run:b"])) == [("log.csv", "missing", "log.csv is missing; read before by b")]

@@ -61,7 +61,7 @@ def test_doubts_stand_below_their_node(world: pathlib.Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == [
         "run evaluate split out/split  r1",
         "└── data logs/day1.csv  1 file, 6 B  (stale)",
-        "    └── ! changed: day1.csv has 0 bytes instead of 6; evaluate split r1 read it before",
+        "    └── ! changed: day1.csv has 0 bytes instead of 6; read before by r1",
     ]
 
 
@@ -70,7 +70,7 @@ def test_check_ends_with_bad_input_if_a_digest_differs(world, capsys) -> None:
     assert main([]) == 0
     capsys.readouterr()
     assert main(["--check"]) == 3
-    said = "day1.csv has another digest; evaluate split r1 read it before (1 in all); restore the files, or run again"
+    said = "day1.csv has another digest; read before by r1 (1 in all); restore the files, or run again"
     assert capsys.readouterr().err.startswith(said)
 
 

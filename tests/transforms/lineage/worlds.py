@@ -68,7 +68,7 @@ def edges(graph: Graph) -> set[tuple[str, str]]:
 def flags(graph: Graph) -> list[tuple[str, str, str]]:
     """The flags: last part of the node's title, kind, sentence."""
     found = graph.nodes.values()
-    return [(node.title.rpartition("/")[2], flag.kind, flag.sentence) for node in found for flag in node.flags]
+    return [(node.title.rpartition("/")[2], flag.kind, flag.text) for node in found for flag in node.flags]
 
 
 def keys_at(graph: Graph, path: pathlib.Path) -> list[str]:
