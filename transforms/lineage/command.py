@@ -65,7 +65,7 @@ def _lineage(argv: Sequence[str]) -> str:
         print_tree(graph, Console(width=None if sys.stdout.isatty() else _WIDE), upward=bool(options.upstream))
     if options.output:
         with storage.write_whole(options.output) as file:
-            file.write(render(graph, question).encode())
+            file.write(render(graph, question, options.check).encode())
     return _closing(graph, options.check, options.output)
 
 

@@ -52,9 +52,11 @@ class Comparer:
     def _size(self, place: str) -> int | None:
         if storage.is_local(place):
             return os.path.getsize(place) if os.path.isfile(place) else None
+        for folder, files in self._listings.items():
+            if place.startswith(f"{folder}/"):
+                return files.get(place)
         folder = storage.parent(place)
-        if folder not in self._listings:
-            self._listings[folder] = storage.list_files(folder)
+        self._listings[folder] = storage.list_files(folder)
         return self._listings[folder].get(place)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,13 +67,18 @@ class Finder:
         places: Folders to search, and files whose runs to look up.
     """
 
-    def __init__(self, places: Iterable[str]) -> None:
+    def __init__(self, places: Sequence[str]) -> None:
         self.runs: dict[str, RunFile] = {}
         self.versions: dict[str, VersionFolder] = {}
         self.pointers: dict[str, int] = {}
         self._runs_at: dict[str, RunFile | None] = {}
+        self._without: set[str] = set()
+        self._searched = [place for place in places if not storage.is_local(place)]
+        self._marks: set[str] = set()
         for place in places:
-            for uri in _marks(place):
+            marks = list(_marks(place))
+            self._marks |= set(marks)
+            for uri in marks:
                 folder, _, name = uri.rpartition("/")
                 if name == _RECORD:
                     self.run_at(folder)
@@ -88,28 +93,36 @@ class Finder:
     def run_at(self, folder: str) -> RunFile | None:
         """Return the run that wrote this folder. Of copies of one run the first that was found counts."""
         if folder not in self._runs_at:
-            found = _read_run(folder)
+            found = _read_run(folder) if self._may_hold(folder, _RECORD) else None
             self._runs_at[folder] = self.runs.setdefault(found.run_id, found) if found else None
         return self._runs_at[folder]
 
     def version_at(self, folder: str) -> VersionFolder | None:
         """Return the published version in this folder. The folder `1` of a run's own model is none."""
         name = folder.rpartition("/")[2]
-        if not manifest.is_version(name):
-            return None
-        if folder not in self.versions and (found := _read_version(folder, int(name))):
-            self.versions[folder] = found
+        if manifest.is_version(name) and folder not in self.versions and self._may_hold(folder, _GRAPH):
+            if found := _read_version(folder, int(name)):
+                self.versions[folder] = found
+            else:
+                self._without.add(f"{folder}/{_GRAPH}")
         return self.versions.get(folder)
 
     def latest(self, folder: str) -> int | None:
         """Return the newest version of a folder of snapshots, None for another folder."""
-        if folder not in self.pointers:
+        if folder not in self.pointers and self._may_hold(folder, _POINTER):
             pointer = storage.read_json(storage.join(folder, _POINTER))
             version = pointer.get("version") if isinstance(pointer, dict) else None
-            if not isinstance(version, int) or folder.rpartition("/")[2].startswith("_"):
-                return None
-            self.pointers[folder] = version
-        return self.pointers[folder]
+            if isinstance(version, int) and not folder.rpartition("/")[2].startswith("_"):
+                self.pointers[folder] = version
+            else:
+                self._without.add(f"{folder}/{_POINTER}")
+        return self.pointers.get(folder)
+
+    def _may_hold(self, folder: str, mark: str) -> bool:
+        """Return whether it is worth reading a file: each read of a bucket is a request."""
+        uri = f"{folder}/{mark}"
+        listed = any(f"{folder}/".startswith(f"{place}/") for place in self._searched)
+        return uri in self._marks if listed else uri not in self._without
 
     def writer_of(self, place: str) -> tuple[RunFile, str] | None:
         """Return the run whose folder holds a file as an output, with the file's name in the folder."""

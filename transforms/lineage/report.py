@@ -17,12 +17,13 @@ _TITLE, _DETAIL = 25, 29
 """Characters that fit into a box."""
 
 
-def render(graph: Graph, question: str) -> str:
+def render(graph: Graph, question: str, checked: bool) -> str:
     """Return the page.
 
     Args:
         graph: The nodes and edges, titles as they are to be shown.
         question: What the page answers, its heading.
+        checked: Whether digests were compared, and not only sizes and times.
     """
     ends = [(edge.source, edge.target) for edge in graph.edges]
     layout = arrange(list(graph.nodes), ends)
@@ -47,6 +48,7 @@ def render(graph: Graph, question: str) -> str:
     return render_page(
         "transforms.lineage",
         question=question,
+        checked=checked,
         nodes=graph.nodes,
         number=number,
         following=following,

@@ -102,6 +102,7 @@ def test_the_page_shows_every_node_once_and_needs_no_other_file(world, capsys) -
     assert re.findall(r"(?:src|href)=\"(?!#)", page) == [] and "<script" not in page
     assert '<b class="down">missing</b>' in page
     assert page.count('class="stale"') == 1
+    assert "Sizes and times were compared." in page
 
 
 def test_names_from_files_are_escaped_in_the_page(tmp_path: pathlib.Path, monkeypatch) -> None:
