@@ -141,6 +141,8 @@ def test_a_version_without_a_model_card_stands_alone(tmp_path: pathlib.Path) -> 
 def test_a_version_that_is_not_the_newest_makes_what_read_it_stale(world: pathlib.Path) -> None:
     run(world / "out/r5", "r5", [world / "models/cf/200/saved_model.pb"], {"m.json": "{}"}, "evaluate")
     assert flags(graph_of(world)) == [("200", "stale", "version 300 is newer; read before by r5")]
+    graph = graph_of(world)
+    assert flags(upstream(graph, keys_at(graph, world / "models/cf/200"))) == []  # r5 is not upstream
     run(world / "out/r6", "r6", [world / "models/cf/300/saved_model.pb"], {"m.json": "{}"}, "evaluate")
     assert len(flags(graph_of(world))) == 1
 

@@ -65,6 +65,23 @@ def test_doubts_stand_below_their_node(world: pathlib.Path, capsys: pytest.Captu
     ]
 
 
+def test_runs_in_a_circle_are_printed_once(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    """a read b, and b was rebuilt with the same content from a afterwards."""
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path / "b", "r1", [], {"x": "1"})
+    run(tmp_path / "a", "r2", [tmp_path / "b/x"], {"y": "2"})
+    run(tmp_path / "b", "r3", [tmp_path / "a/y"], {"x": "1"})
+    assert main([]) == 0
+    assert [line.strip(" └─") for line in capsys.readouterr().out.splitlines()] == [
+        "run batch_cf a  r2",
+        "data a/y  1 file, 1 B",
+        "run batch_cf b  r3",
+        "data b/x  1 file, 1 B",
+        "run batch_cf a  r2  (see above)",
+    ]
+    assert main(["--output=page.html"]) == 0
+
+
 def test_check_ends_with_bad_input_if_a_digest_differs(world, capsys) -> None:
     (world / "logs/day1.csv").write_text("A row\n")
     assert main([]) == 0
