@@ -53,6 +53,7 @@ class _Builder:
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str], bool] = {}
         self._flags: dict[str, dict[Flag, list[str]]] = defaultdict(dict)
+        self._by_digest: dict[str, dict[str, str]] = {}
 
     def graph(self) -> Graph:
         """Return the graph, nodes sorted by time, then by title."""
@@ -123,22 +124,23 @@ class _Builder:
         if (folder := storage.parent(place)) and self._finder.latest(folder) is not None:
             place = place if place.endswith(".json") else f"{place}.json"
             return _Use(run, file, place, nodes.snapshot_key(place))
-        written = self._finder.writer_of(place) or self._moved(run, file)
+        written = self._finder.writer_of(place) or self._moved(run, file, place)
         if written is None:
             return _Use(run, file, place)
         writer, name = written
         return _Use(run, file, f"{writer.folder}/{name}", nodes.part_key(writer, name))
 
-    def _moved(self, run: RunFile, file: Artifact) -> tuple[RunFile, str] | None:
-        """Find an input whose folder was moved: an output of a parent with the same digest."""
-        parents = (self._finder.runs[parent] for parent in run.parents if parent in self._finder.runs)
-        same = (
-            (writer, name)
-            for writer in parents
-            for name, output in writer.outputs.items()
-            if (output.digest, output.bytes) == (file.digest, file.bytes)
-        )
-        return next(same, None)
+    def _moved(self, run: RunFile, file: Artifact, place: str) -> tuple[RunFile, str] | None:
+        """Find a missing input whose folder was moved: an output of a parent with the same digest."""
+        if not run.parents or self._comparer.size(place) is not None:
+            return None
+        for parent in run.parents:
+            if parent in self._finder.runs and parent not in self._by_digest:
+                outputs = self._finder.runs[parent].outputs
+                self._by_digest[parent] = {output.digest: name for name, output in outputs.items()}
+            if name := self._by_digest.get(parent, {}).get(file.digest):
+                return self._finder.runs[parent], name
+        return None
 
     def _add_input(self, key: str, group: Sequence[_Use]) -> None:
         """Add the node of input files, and the edges to the runs that read them."""

@@ -38,7 +38,7 @@ class Comparer:
         Returns:
             What differs, as a flag whose sentence follows the name of the file. None if nothing differs.
         """
-        size = self._size(place)
+        size = self.size(place)
         if size is None:
             return Flag("missing", "is missing")
         if size != recorded.bytes:
@@ -49,7 +49,8 @@ class Comparer:
             return Flag("changed", "was written later (--check compares the content)")
         return None
 
-    def _size(self, place: str) -> int | None:
+    def size(self, place: str) -> int | None:
+        """Return the size of a file in bytes, None if it does not exist."""
         if storage.is_local(place):
             return os.path.getsize(place) if os.path.isfile(place) else None
         for folder, files in self._listings.items():

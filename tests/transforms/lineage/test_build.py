@@ -201,6 +201,13 @@ def test_an_output_that_was_moved_is_recognised_by_the_parent_and_the_digest(tmp
     assert flags(graph) == []
 
 
+def test_a_file_with_the_content_of_a_parents_output_is_its_own_as_long_as_it_is_there(tmp_path: pathlib.Path) -> None:
+    split = run(tmp_path / "split", "r1", [], {"train/a": "", "train/b": "b"})
+    raw = write(tmp_path / "raw.csv", "")
+    run(tmp_path / "cf", "r2", [split / "train/b", raw], {"x": "x"})
+    assert ("raw.csv", "cf") in edges(graph_of(tmp_path))
+
+
 def test_runs_in_a_circle_end(tmp_path: pathlib.Path) -> None:
     """a read b, and b was rebuilt from a afterwards."""
     first, second = tmp_path / "a", tmp_path / "b"
