@@ -11,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from serving_client.contracts.bandits import config_hash
+from transforms.attribution import bandits_file
+from transforms.errors import RecbeamError
 from transforms.files import storage
 from transforms.lineage import nodes
 from transforms.lineage.comparing import Comparer
@@ -109,13 +112,33 @@ class _Builder:
         self._edges = {ends: stale for ends, stale in self._edges.items() if present >= set(ends)}
 
     def add_snapshots(self) -> None:
-        """Add the newest snapshot of every bandit, and mark what read an older one."""
+        """Add the newest snapshot of every bandit, connect the bandits files, and mark what read an older one."""
         for folder, version in self._finder.pointers.items():
             place = f"{folder}/{version}.json"
             self._nodes.setdefault(nodes.snapshot_key(place), nodes.snapshot_node(place, version))
         for key, node in self._nodes.items():
             if node.kind == "snapshot" and node.detail == "older":
                 self._outdate(key, self._finder.latest(storage.parent(node.place)))
+        snapshots = [node for node in self._nodes.values() if node.kind == "snapshot"]
+        if snapshots:
+            self._add_bandits(snapshots)
+
+    def _add_bandits(self, snapshots: Sequence[Node]) -> None:
+        """Connect bandits files, inputs of runs or files named bandits.yaml, to the snapshots that they configure."""
+        places = {
+            place: key
+            for key, node in self._nodes.items()
+            for place in node.files
+            if node.kind == "data" and place.endswith((".yaml", ".yml"))
+        }
+        for place in self._finder.bandits_files:
+            places.setdefault(place, f"data:{place}")
+        for place, key in places.items():
+            hashes = _config_hashes(place)
+            for snapshot in snapshots:
+                if snapshot.facts.get("config_hash") in hashes:
+                    self._nodes.setdefault(key, nodes.data_node(key, {place: self._comparer.size(place) or 0}))
+                    self._connect(key, snapshot.key)
 
     def _use(self, run: RunFile, file: Artifact) -> _Use:
         place = self._finder.resolve(file.uri, run.folder)
@@ -260,6 +283,15 @@ class _Builder:
         readers = self._flags[key].setdefault(flag, [])
         if reader and reader not in readers:
             readers.append(reader)
+
+
+def _config_hashes(place: str) -> set[str]:
+    """Return the hashes of the bandits in a file, none for a file that is no bandits file."""
+    try:
+        _, bandits = bandits_file.read(place)
+    except RecbeamError:
+        return set()
+    return {config_hash(bandit) for bandit in bandits.bandits.values()}
 
 
 def _order(node: Node) -> tuple[str, str]:

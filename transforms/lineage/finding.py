@@ -17,7 +17,7 @@ from transforms.runs.run_record import Artifact
 
 __all__ = ["Finder", "RunFile", "VersionFolder", "place_of"]
 
-_RECORD, _GRAPH, _POINTER = "run.json", "saved_model.pb", "LATEST"
+_RECORD, _GRAPH, _POINTER, _BANDITS = "run.json", "saved_model.pb", "LATEST", "bandits.yaml"
 _LEVELS = 6
 """How many folders above a file may hold its run.json. The files of a SavedModel lie three below the run's folder."""
 
@@ -61,7 +61,9 @@ def place_of(uri: str) -> str:
 
 
 class Finder:
-    """What was found. Lookups of files that lie elsewhere add to it.
+    """Runs by id, published versions and snapshots by folder, and files named bandits.yaml.
+
+    Lookups of files that lie elsewhere add to them.
 
     Args:
         places: Folders to search, and files whose runs to look up.
@@ -71,6 +73,7 @@ class Finder:
         self.runs: dict[str, RunFile] = {}
         self.versions: dict[str, VersionFolder] = {}
         self.pointers: dict[str, int] = {}
+        self.bandits_files: list[str] = []
         self._runs_at: dict[str, RunFile | None] = {}
         self._without: set[str] = set()
         self._searched = [place for place in places if not storage.is_local(place)]
@@ -84,6 +87,8 @@ class Finder:
                     self.run_at(folder)
                 elif name == _GRAPH:
                     self.version_at(folder)
+                elif name == _BANDITS:
+                    self.bandits_files.append(uri)
                 else:
                     self.latest(folder)
             for folder in _above(place):
@@ -154,7 +159,7 @@ class Finder:
 
 def _marks(place: str) -> Iterator[str]:
     """Yield the files below a place whose names mark a run, a model or snapshots."""
-    marks = {_RECORD, _GRAPH, _POINTER}
+    marks = {_RECORD, _GRAPH, _POINTER, _BANDITS}
     if not storage.is_local(place):
         yield from (uri for uri in storage.list_files(place) if uri.rpartition("/")[2] in marks)
         return

@@ -136,7 +136,9 @@ def snapshot_node(place: str, newest: int | None) -> Node:
     title = place.removesuffix(".json")
     version = title.rpartition("/")[2]
     facts = {"bandit": storage.parent(place).rpartition("/")[2], "version": version}
-    facts |= {name: str(found[name]) for name in ("policy_epoch", "published_at", "watermark") if name in found}
+    facts |= {
+        name: str(found[name]) for name in ("config_hash", "policy_epoch", "published_at", "watermark") if name in found
+    }
     detail = "newest" if version == str(newest) else "older"
     return Node(snapshot_key(place), "snapshot", title, detail, place, frozenset(), facts)
 

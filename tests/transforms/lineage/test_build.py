@@ -9,6 +9,8 @@ import shutil
 
 import pytest
 
+from serving_client.contracts.bandits import config_hash
+from transforms.attribution import bandits_file
 from transforms.lineage.graph import downstream, upstream
 from transforms.models.publish import publish, rollback
 
@@ -267,3 +269,20 @@ def test_a_flag_names_all_readers_and_in_a_part_of_the_graph_those_of_the_part(t
     graph = graph_of(tmp_path)
     assert flags(graph) == [("log.csv", "missing", "log.csv is missing; read before by a, b")]
     assert flags(upstream(graph, ["run:b"])) == [("log.csv", "missing", "log.csv is missing; read before by b")]
+
+
+def test_a_snapshot_leads_back_to_the_bandits_file_of_its_configuration(tmp_path: pathlib.Path) -> None:
+    """The file of a run and the file that is found by its name; a file of another configuration has no edge."""
+    text = (pathlib.Path(__file__).parents[3] / "examples/reward_stream/one_bandit.yaml").read_text()
+    read = write(tmp_path / "b.yml", text)
+    write(tmp_path / "config/bandits.yaml", text + "\n")
+    other = write(tmp_path / "other.yml", text.replace("0.02", "0.03"))
+    broken = write(tmp_path / "broken.yml", "a: [")
+    (bandit,) = bandits_file.read(str(read))[1].bandits.values()
+    write(tmp_path / "snapshots/home/1.json", json.dumps({"config_hash": config_hash(bandit)}))
+    write(tmp_path / "snapshots/home/LATEST", '{"version": 1, "sha256": ""}')
+    for number, each in enumerate((read, other, broken)):
+        run(tmp_path / f"out/{number}", f"r{number}", [each], {"x": "x"}, "off_policy")
+    graph = graph_of(tmp_path)
+    found = names(upstream(graph, keys_at(graph, tmp_path / "snapshots/home/1.json")))
+    assert found == {"snapshot 1", "data b.yml", "data bandits.yaml"}
