@@ -19,21 +19,12 @@ from transforms.lineage import nodes
 from transforms.lineage.comparing import Comparer
 from transforms.lineage.finding import Finder, RunFile, VersionFolder
 from transforms.lineage.graph import Edge, Flag, Graph, Node
+from transforms.lineage.inputs import Inputs, Use
 from transforms.runs.run_record import Artifact
 
 __all__ = ["build"]
 
 _SEVERITY = ("changed", "stale", "missing", "digest")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Use:
-    """A file that a run read. `place` is where it lies or would lie, `key` its node, empty for a file of no run."""
-
-    run: RunFile
-    file: Artifact
-    place: str
-    key: str = ""
 
 
 def build(finder: Finder, check: bool) -> Graph:
@@ -56,7 +47,7 @@ class _Builder:
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str], bool] = {}
         self._flags: dict[str, dict[Flag, list[str]]] = defaultdict(dict)
-        self._by_digest: dict[str, dict[str, str]] = {}
+        self._inputs = Inputs(finder, comparer)
 
     def graph(self) -> Graph:
         """Return the graph, nodes sorted by time, then by title."""
@@ -69,17 +60,17 @@ class _Builder:
 
     def add_runs(self) -> None:
         """Add all runs, their inputs and the parts of their outputs that others read."""
-        uses: list[_Use] = []
+        uses: list[Use] = []
         done: set[str] = set()
         while new := [run for run in self._finder.runs.values() if run.run_id not in done]:
             for run in new:  # looking up who wrote an input may find more runs
                 done.add(run.run_id)
                 self._nodes[nodes.run_key(run.run_id)] = nodes.run_node(run)
-                uses += [self._use(run, file) for file in run.inputs]
+                uses += [self._inputs.use(run, file) for file in run.inputs]
         readers: dict[str, set[str]] = defaultdict(set)
         for use in uses:
             readers[use.place].add(use.run.run_id)
-        grouped: dict[str, list[_Use]] = defaultdict(list)
+        grouped: dict[str, list[Use]] = defaultdict(list)
         for use in uses:
             by_readers = f"data:{storage.parent(use.place)}:{','.join(sorted(readers[use.place]))}"
             grouped[use.key or by_readers].append(use)
@@ -140,32 +131,7 @@ class _Builder:
                     self._nodes.setdefault(key, nodes.data_node(key, {place: self._comparer.size(place) or 0}))
                     self._connect(key, snapshot.key)
 
-    def _use(self, run: RunFile, file: Artifact) -> _Use:
-        place = self._finder.resolve(file.uri, run.folder)
-        if version := self._finder.version_of(place):
-            return _Use(run, file, place, nodes.version_key(version.folder))
-        if (folder := storage.parent(place)) and self._finder.latest(folder) is not None:
-            place = place if place.endswith(".json") else f"{place}.json"
-            return _Use(run, file, place, nodes.snapshot_key(place))
-        written = self._finder.writer_of(place) or self._moved(run, file, place)
-        if written is None:
-            return _Use(run, file, place)
-        writer, name = written
-        return _Use(run, file, f"{writer.folder}/{name}", nodes.part_key(writer, name))
-
-    def _moved(self, run: RunFile, file: Artifact, place: str) -> tuple[RunFile, str] | None:
-        """Find a missing input whose folder was moved: an output of a parent with the same digest."""
-        if not run.parents or self._comparer.size(place) is not None:
-            return None
-        for parent in run.parents:
-            if parent in self._finder.runs and parent not in self._by_digest:
-                outputs = self._finder.runs[parent].outputs
-                self._by_digest[parent] = {output.digest: name for name, output in outputs.items()}
-            if name := self._by_digest.get(parent, {}).get(file.digest):
-                return self._finder.runs[parent], name
-        return None
-
-    def _add_input(self, key: str, group: Sequence[_Use]) -> None:
+    def _add_input(self, key: str, group: Sequence[Use]) -> None:
         """Add the node of input files, and the edges to the runs that read them."""
         kind = key.partition(":")[0]
         if kind == "part":
@@ -175,27 +141,18 @@ class _Builder:
             self._nodes[key] = nodes.snapshot_node(place, self._finder.latest(storage.parent(place)))
         elif kind == "data":
             self._nodes[key] = nodes.data_node(key, {use.place: use.file.bytes for use in group})
-        by_run: dict[str, list[_Use]] = defaultdict(list)
+        by_run: dict[str, list[Use]] = defaultdict(list)
         for use in group:
             by_run[use.run.run_id].append(use)
         for run_id, uses in by_run.items():
-            doubts = [(use.place.rpartition("/")[2], flag) for use in uses if (flag := self._doubt(use)) is not None]
+            doubts = [
+                (use.place.rpartition("/")[2], flag) for use in uses if (flag := self._inputs.doubt(use)) is not None
+            ]
             self._connect(key, nodes.run_key(run_id), stale=bool(doubts))
             if doubts:
                 name, worst = max(doubts, key=_severity)
                 count = f"{len(doubts)} of {len(uses)} files, for example " if len(uses) > 1 else ""
                 self._flag(key, Flag(worst.kind, f"{count}{name} {worst.sentence}"), run_id)
-
-    def _doubt(self, use: _Use) -> Flag | None:
-        """Return what is wrong with an input file."""
-        if use.key.startswith("part:"):
-            writer = self._finder.runs[use.key.split(":")[1]]
-            output = writer.outputs.get(use.place[len(writer.folder) + 1 :])
-            if output is not None and output.digest != use.file.digest:
-                return Flag("stale", f"was rebuilt by run {writer.run_id}")
-            if output is not None:  # _check_outputs compares the file
-                return None
-        return self._comparer.compare(use.file, use.place, use.run.started_at)
 
     def _add_part(self, key: str) -> None:
         """Add the node of a part of a run's output, with the edge from the run."""
