@@ -95,7 +95,10 @@ class Intake:
         try:
             pointer = self._store.pointer(self._bandit_id)
             if pointer is None:
-                raise Fault("missing", "nothing is published; check the address, and that reward_stream runs")
+                raise Fault(
+                    "missing",
+                    f"in {self._store!r} nothing is published; check the address, and that reward_stream runs",
+                )
             if self._used is not None and _same(pointer, self._used.pointer):
                 self._waiting, self._answers = None, 0
                 return None

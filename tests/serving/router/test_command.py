@@ -142,7 +142,8 @@ def test_old_statistics_give_the_default_arm(place, capsys):
 
 def test_missing_statistics_are_named(place, capsys, tmp_path):
     shown = run(capsys, *place(), f"--snapshots={tmp_path / 'empty'}")
-    assert "nothing is published; check the address, and that reward_stream runs\n" in shown.err
+    store = f"FileStore({str(tmp_path / 'empty')!r})"
+    assert f"in {store} nothing is published; check the address, and that reward_stream runs\n" in shown.err
     assert shown.err.endswith("rung default, no usable snapshot; 1000 draws\n")
     assert "no arm is eligible, so popular items are shown" in run(capsys, place()[0], "--eligible=vae").out
 
