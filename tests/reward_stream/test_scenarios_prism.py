@@ -51,7 +51,7 @@ def play(stage: Stage, axis: Axis) -> str:
         f"--decisions={stage.folder}/decisions/*.jsonl", f"--rewards={stage.folder}/rewards/*.jsonl",
         f"--snapshots={stage.folder}/snapshots", f"--dead_letters={stage.folder}/letters",
         "--publish_interval=0s", "--heartbeat=0s", "--poll_interval=100ms", "--bandits_poll=200ms",
-        "--stop_when_idle=5s", *(f"--{name}={text}" for name, text in axis.settings.items()),
+        "--stop_when_idle=20s", *(f"--{name}={text}" for name, text in axis.settings.items()),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, text=True, stderr=subprocess.PIPE, env=environment) as job:
@@ -105,7 +105,7 @@ def test_all_rules_hold_end_to_end(played: dict[str, tuple[Stage, str]], axis: A
 
 
 def test_when_all_sources_are_silent_the_watermark_stands_still(played: dict[str, tuple[Stage, str]]) -> None:
-    """Both are idle after 1 s, the run ends after 5 s: those of 99 and 100 do not mature before it does."""
+    """Both are idle after 1 s, the run ends after 20 s: those of 99 and 100 do not mature before it does."""
     versions = played[SILENT.name][0].settled()
     assert [version["clock"]["final"] for version in versions].count(True) == 1
     assert {row["pending"] for row in versions[-2]["clock"]["arms"]} == {2}
