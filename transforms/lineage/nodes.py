@@ -39,6 +39,9 @@ def part_key(run: RunFile, name: str) -> str:
     return f"part:{run.run_id}:{name.partition('/')[0]}"
 
 
+_NAMED_FILES = 3  # so many files are named one by one
+
+
 def version_key(folder: str) -> str:
     """Return the key of a published version's node."""
     return f"version:{folder}"
@@ -100,8 +103,12 @@ def data_node(key: str, sizes: Mapping[str, int]) -> Node:
     first = next(iter(sizes))
     place = first if len(sizes) == 1 else storage.parent(first)
     total = sum(sizes.values())
-    facts = {"files": f"{len(sizes):,}", "bytes": f"{total:,}"}
-    return Node(key, "data", place, _amount(len(sizes), total), place, frozenset(sizes), facts)
+    names = ", ".join(each.rpartition("/")[2] for each in sizes)
+    facts = {"files": names if len(sizes) <= _NAMED_FILES else f"{len(sizes):,}", "bytes": f"{total:,}"}
+    detail = _amount(len(sizes), total)
+    if 1 < len(sizes) <= _NAMED_FILES:
+        detail = f"{names}, {detail.rpartition(', ')[2]}"
+    return Node(key, "data", place, detail, place, frozenset(sizes), facts)
 
 
 def version_node(version: VersionFolder, earlier: Sequence[VersionFolder], newest: VersionFolder) -> Node:

@@ -77,6 +77,7 @@ def test_files_that_the_same_runs_read_are_one_node_and_others_are_another(tmp_p
     assert edges(graph) == {("logs", "a"), ("logs", "b"), ("day3.csv", "b")}
     assert names(downstream(graph, keys_at(graph, days[2]))) == {"data day3.csv", "run b"}
     assert names(downstream(graph, keys_at(graph, days[0]))) == {"data logs", "run a", "run b"}
+    assert [node.detail for node in graph.nodes.values() if node.title.endswith("logs")] == ["day1.csv, day2.csv, 12 B"]
 
 
 def test_a_changed_input_is_flagged_by_its_size(world: pathlib.Path) -> None:
