@@ -38,7 +38,7 @@ def test_auto_writes_the_bytes_of_the_run_that_its_flags_name(tmp_path: pathlib.
     interactions = write_rows(tmp_path / "in", rows_of(), columns="t")
     auto = run(interactions, tmp_path / "auto", "--similarity=auto")
     choice = choice_of(auto)
-    assert choice["origin"] == "validation" and len(choice["candidates"]) == 28
+    assert choice["origin"] == "validation" and len(choice["candidates"]) == 25
     named = run(interactions, tmp_path / "named", *choice["flags"].split())
     assert promised_bytes(named) == promised_bytes(auto)
     assert choice_of(named)["flags"] == choice["flags"] and choice_of(named)["origin"] == "flags"
@@ -72,7 +72,7 @@ def test_weights_are_tried_both_ways_and_the_flags_name_the_choice(tmp_path: pat
     interactions = write_rows(tmp_path / "in", rows_of(weights=True))
     auto = run(interactions, tmp_path / "auto", "--similarity=auto")
     choice = choice_of(auto)
-    assert len(choice["candidates"]) == 56
+    assert len(choice["candidates"]) == 50
     assert choice["weights"] == "ignore" and "--weights=ignore" in choice["flags"]
     named = run(interactions, tmp_path / "named", *choice["flags"].split())
     assert promised_bytes(named) == promised_bytes(auto)

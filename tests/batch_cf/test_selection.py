@@ -187,7 +187,9 @@ def test_candidates_stay_below_the_limit_of_neighbors_and_of_items_for_ease() ->
     assert {candidate.measure.name for candidate in candidates_for(EASE_ITEMS + 1, (True,), {}, None)} == {
         "cosine", "asymmetric_cosine", "rp3beta", "degree_normalized",
     }  # fmt: skip
-    assert "ease" in {candidate.measure.name for candidate in candidates_for(EASE_ITEMS, (True,), {}, None)}
+    some = candidates_for(EASE_ITEMS, (True,), {}, None)
+    assert {each.measure.top_k for each in some if each.measure.name == "ease"} == {500}
+    assert {each.measure.top_k for each in some if each.measure.name == "cosine"} == {100, 500}
 
 
 def test_fixed_values_replace_those_of_every_candidate_that_takes_them_and_nothing_is_tried_twice() -> None:

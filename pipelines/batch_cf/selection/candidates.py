@@ -79,7 +79,8 @@ def candidates_for(
                 continue
             taken = Measure(name).similarity.parameters
             values = parameters | {key: value for key, value in fixed.items() if key in taken}
-            for k in top_ks:
+            # EASE with fewer neighbors is as good at 20, within noise, and loses further down the list.
+            for k in top_ks[-1:] if name == "ease" else top_ks:
                 found[Candidate(Measure(name, Parameters(**values), k), use)] = None  # type: ignore[arg-type]
     return list(found)
 
