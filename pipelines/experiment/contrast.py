@@ -145,16 +145,20 @@ def multiplier(units: float, alpha: float) -> float:
 def too_few(group: Group) -> str | None:
     """Return why a group is too small for an interval, or None if it is not."""
     if min(group.n, group.ess) < _LEAST_N:
-        return f"{group.name} has {group.n:,.0f} decisions worth {group.ess:,.0f}, and {_LEAST_N} are needed"
+        return f"{group.name} has {_counted(group.n, 'decisions', group.ess)}, and {_LEAST_N} are needed"
     if group.is_binary:
         kinds = ("with", group.sum_r, group.rewarded), ("without", group.n - group.sum_r, group.unrewarded)
         for kind, decisions, effective in kinds:
             if min(decisions, effective) < _LEAST_REWARDED:
-                return (
-                    f"{group.name} has {decisions:,.0f} decisions {kind} a reward worth {effective:,.0f}, and "
-                    f"{_LEAST_REWARDED} are needed"
-                )
+                counted = _counted(decisions, f"decisions {kind} a reward", effective)
+                return f"{group.name} has {counted}, and {_LEAST_REWARDED} are needed"
     return None
+
+
+def _counted(n: float, what: str, effective: float) -> str:
+    """Return a number of decisions, with the effective number where weights make it smaller."""
+    text = f"{n:,.0f} {what}"
+    return text if round(effective) >= round(n) else f"{text}, which weigh as much as {effective:,.0f}"
 
 
 def _fieller(contrast: Contrast, k2: float) -> tuple[float | None, float | None]:

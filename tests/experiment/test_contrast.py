@@ -67,13 +67,19 @@ def test_a_base_that_may_be_0_has_no_relative_interval() -> None:
 @pytest.mark.parametrize(
     ("group", "problem"),
     [
-        (Group("a", 99, 50, 50, 99, 50, 49), "a has 99 decisions worth 99, and 100 are needed"),
-        (Group("a", 9_000, 500, 500, 80, 40, 40), "a has 9,000 decisions worth 80, and 100 are needed"),
-        (Group("a", 9_000, 19, 19, 9_000, 19, 8_981), "a has 19 decisions with a reward worth 19, and 20 are needed"),
-        (Group("a", 900, 99, 99, 106, 6, 100), "a has 99 decisions with a reward worth 6, and 20 are needed"),
+        (Group("a", 99, 50, 50, 99, 50, 49), "a has 99 decisions, and 100 are needed"),
+        (
+            Group("a", 9_000, 500, 500, 80, 40, 40),
+            "a has 9,000 decisions, which weigh as much as 80, and 100 are needed",
+        ),
+        (Group("a", 9_000, 19, 19, 9_000, 19, 8_981), "a has 19 decisions with a reward, and 20 are needed"),
+        (
+            Group("a", 900, 99, 99, 106, 6, 100),
+            "a has 99 decisions with a reward, which weigh as much as 6, and 20 are needed",
+        ),
         (
             Group("a", 9_000, 8_990, 8_990, 9_000, 8_990, 10),
-            "a has 10 decisions without a reward worth 10, and 20 are needed",
+            "a has 10 decisions without a reward, and 20 are needed",
         ),
         (Group("a", 100, 20, 20, 100, 20, 80), None),
         (Group("a", 100, 3, 9, 100, 3, 97), None),
