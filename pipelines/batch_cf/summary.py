@@ -17,7 +17,7 @@ __all__ = ["show", "show_choice"]
 
 _LINES = (
     ("rows read", "rows_read"),
-    ("header rows left out", "header_rows"),
+    ("repeated header rows", "header_rows"),
     ("rows rejected", "rows_rejected"),
     ("  of them in the future", "rows_future"),
     ("rows filtered", "rows_filtered"),

@@ -18,7 +18,7 @@ _FEW_USERS = 100
 _FACTS = ("zero_weight", "interactions", "items", "users", "train_users", "validation_users", "test_users")
 _COUNTS = (
     ("rows read", "rows_read"),
-    ("header rows left out", "header_rows"),
+    ("repeated header rows", "header_rows"),
     ("rows rejected", "rows_rejected"),
     ("  of them in the future", "rows_future"),
     ("rows filtered", "rows_filtered"),
