@@ -38,7 +38,8 @@ NOT_RUN: dict[str, list[str]] = {
         "make env     # install everything for development into .venv; repeat after changes of pyproject.toml",
     ],
     "README.md": [
-        "make demo      # generates a log, splits it, trains two models, evaluates and serves them: 3 to 5 minutes",
+        "make demo      # generates a log, splits it, trains models, evaluates and serves them, and routes traffic: "
+        "3 to 6 minutes",
     ],
     "deploy/prometheus/README.md": [
         "recbeam reward-stream … --streaming --metrics_port=9464          # then scrape http://HOST:9464/metrics",
