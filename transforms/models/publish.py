@@ -59,8 +59,10 @@ def publish(
         from transforms.models import publish_bucket
 
         return publish_bucket.publish_to_store(str(source), str(model_dir), clock, uuid.uuid4().hex)
-    if not _on_store(source) and not (Path(source) / "saved_model.pb").is_file():
-        raise BadInput(f"{source}: holds no saved_model.pb; pass the folder DIR/model that a trainer wrote")
+    if not _on_store(source):
+        graph = Path(source) / "saved_model.pb"
+        found = [manifest.ModelFile(graph.name, graph.stat().st_size, None)] if graph.is_file() else []
+        manifest.check(found, str(source))
     base = Path(model_dir)
     if not _on_store(source) and base.resolve().is_relative_to(Path(source).resolve()):
         raise BadUsage(f"{model_dir}: lies in {source}, which is to be published; pass another folder")
@@ -180,7 +182,6 @@ def _copy(source: str | os.PathLike[str], copy: Path) -> None:
 def _write_manifest(source: str | os.PathLike[str], copy: Path) -> None:
     """Write the list of the copied files. If the source has such a list, the files must be those of that list."""
     files = manifest.hashed(copy)
-    manifest.check(files, str(source))
     complete = copy / manifest.COMPLETE_FILE
     if complete.is_file():
         before = manifest.parse(complete.read_bytes(), os.path.join(source, manifest.COMPLETE_FILE))
