@@ -32,6 +32,7 @@ from serving_client import Client
 from serving_client.contracts.signatures import POPULARITY_FILE
 from serving_client.popularity import Popularity
 from serving_client.router import Recommender, Router
+from transforms.models.publish import versions
 
 __all__ = ["BANDIT", "show_traffic"]
 
@@ -97,8 +98,8 @@ def show_traffic(
     bandits, logs, snapshots = folder / "bandits.yaml", folder / "logs", folder / "snapshots"
     arms = "\n".join(f"      {name}: {{generation: 1, model: {name}}}" for name in models)
     bandits.write_text(_BANDITS.format(bandit=BANDIT, arms=arms))
-    newest = max((path for path in models["cf"].iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    popularity = Popularity.from_file(newest / "assets.extra" / POPULARITY_FILE)
+    _, newest = max(versions(models["cf"]).items())
+    popularity = Popularity.from_file(pathlib.Path(newest, "assets.extra", POPULARITY_FILE))
     # Until the first round ends nothing is published, which the router would warn of.
     logging.getLogger("serving_client").setLevel(logging.ERROR)
     rng = random.Random(SEED)
