@@ -105,9 +105,7 @@ def data_node(key: str, sizes: Mapping[str, int]) -> Node:
     total = sum(sizes.values())
     names = ", ".join(each.rpartition("/")[2] for each in sizes)
     facts = {"files": names if len(sizes) <= _NAMED_FILES else f"{len(sizes):,}", "bytes": f"{total:,}"}
-    detail = _amount(len(sizes), total)
-    if 1 < len(sizes) <= _NAMED_FILES:
-        detail = f"{names}, {detail.rpartition(', ')[2]}"
+    detail = f"{names}, {_size(total)}" if 1 < len(sizes) <= _NAMED_FILES else _amount(len(sizes), total)
     return Node(key, "data", place, detail, place, frozenset(sizes), facts)
 
 
@@ -152,8 +150,12 @@ def snapshot_node(place: str, newest: int | None) -> Node:
 
 def _amount(files: int, size: int) -> str:
     """Return a number of files and their size for a person, for example `3 files, 24 kB`."""
+    return f"{files:,} file{'s' if files != 1 else ''}, {_size(size)}"
+
+
+def _size(size: int) -> str:
     units = ["B", "kB", "MB", "GB"]
     while size >= 1000 and len(units) > 1:
         size = round(size / 1000)
         units.pop(0)
-    return f"{files:,} file{'s' if files != 1 else ''}, {size:,} {units[0]}"
+    return f"{size:,} {units[0]}"
