@@ -74,7 +74,7 @@ class Learned:
             self._n *= self._keep
             self._sum_r *= self._keep
         if self._hours is not None:
-            self._swap(t % self._hours, arm, reward, -1.0)
+            self._swap(t % self._hours, arm, reward)
             self._count(arm, reward, 1.0)
         elif self._lag:
             self._pending[self._rows, arm] += 1
@@ -104,10 +104,10 @@ class Learned:
         self._n[self._rows, arm] += counts
         self._sum_r[self._rows, arm] += reward
 
-    def _swap(self, place: int, arm: npt.NDArray[np.intp], reward: Float64s, sign: float) -> None:
+    def _swap(self, place: int, arm: npt.NDArray[np.intp], reward: Float64s) -> None:
         """Take the decision at a place of the ring out of the sums, and put a new one there."""
         counts = self._counts[place]
-        self._count(self._arm[place], sign * self._reward[place] * counts, sign * counts)
+        self._count(self._arm[place], -self._reward[place] * counts, -counts)
         self._put(place, arm, reward)
 
     def _put(self, place: int, arm: npt.NDArray[np.intp], reward: Float64s) -> None:

@@ -46,7 +46,7 @@ def compare(regret: Float64s, run: Run, within: float) -> Result:
         run: The run.
         within: Share of the reference within which a difference is accepted.
     """
-    mean, error = float(regret.mean()), float(regret.std(ddof=1) / math.sqrt(len(regret)))
+    mean, error = float(regret.mean()), _standard_error(regret)
     if run.reference is None:
         return Result(mean, error, None, None)
     theirs = error if run.reference_error is None else run.reference_error
@@ -83,6 +83,10 @@ def plain_table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, Se
     for name in columns:
         table.add_column(name, justify="right")
     for name, regrets in rows:
-        cells = (f"{each.mean():,.1f} ± {each.std(ddof=1) / math.sqrt(len(each)):,.1f}" for each in regrets)
+        cells = (f"{each.mean():,.1f} ± {_standard_error(each):,.1f}" for each in regrets)
         table.add_row(name, *cells)
     return table
+
+
+def _standard_error(regret: Float64s) -> float:
+    return float(regret.std(ddof=1) / math.sqrt(len(regret)))
