@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _result(bar: rich.progress.Progress, case: Case, run: Run, repetitions: int, seed: int) -> Result:
     steps = case.steps if run.at is None else run.at
-    regret = simulate(
+    (regret,) = simulate(
         case.environment,
         run.policy,
         steps,

@@ -179,6 +179,9 @@ def test_the_command_prints_a_case_and_writes_its_figures(tmp_path, capsys) -> N
     assert code == 0, said
     figures = json.loads((tmp_path / "regret.json").read_text())["piecewise"]
     assert figures.keys() == {run.name for run in CASES["piecewise"].runs}
+    (regret,) = simulate(CASES["piecewise"].environment, {"kind": "ucb1"}, 5_000, 20, 1)
+    assert figures["UCB1"]["mean"] == pytest.approx(regret.mean())
+    assert figures["UCB1"]["error"] == pytest.approx(regret.std(ddof=1) / 20**0.5)
 
 
 def test_an_unknown_case_is_named(capsys) -> None:
